@@ -1,0 +1,37 @@
+# make demo and make test do all of their own set-up.
+VENV   := .venv
+LOCK   := requirements/py310-tfx116.txt
+BIN    := $(VENV)/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help demo test lint format lock clean
+help:
+	@echo "make demo    synthetic clips -> trained, evaluated, pushed model -> tags of a clip (about 12 minutes)"
+	@echo "make test    lint, types and all tests"
+	@echo "make format  let ruff rewrite the code"
+	@echo "make lock    renew $(LOCK)"
+
+# The stamp holds what the environment was made from, so a second call is quick.
+$(VENV)/.installed: $(LOCK) setup.py pyproject.toml requirements/make_venv.sh .python-version
+	requirements/make_venv.sh $(VENV) $(LOCK)
+	@touch $@
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(VENV)/.installed
+	$(BIN)/uv pip compile setup.py --extra download --extra tfx --extra kubeflow --extra serving --extra dev \
+	  --override requirements/overrides.txt --python-version 3.10 --exclude-newer 2025-01-15 \
+	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --upgrade --quiet -o $(LOCK)
+
+clean:
+	rm -rf $(VENV) demo-data demo-run

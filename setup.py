@@ -1,0 +1,83 @@
+"""Package definition; also serves as Apache Beam's ``--setup_file``.
+
+The base install is what a Beam worker needs to preprocess audio. Everything heavier is an extra, so that a worker or a
+serving client never downloads TensorFlow.
+"""
+
+from setuptools import find_packages, setup
+
+BASE = [
+    "apache-beam>=2.61,<3",
+    "click>=8.1,<9",
+    "google-crc32c>=1.5,<2",
+    "librosa>=0.10.2,<0.12",
+    "numpy>=1.26,<3",
+    "protobuf>=3.20.3,<7",
+    "pyyaml>=6,<7",
+    "rich>=13,<15",
+    "scipy>=1.12,<2",
+    "soundfile>=0.13,<0.14",
+    "soxr>=0.5,<2",
+]
+TAG = [
+    "tensorflow>=2.16.2,<2.22",
+    "keras>=3.8,<4",
+]
+TFX = [
+    *TAG,
+    "tfx>=1.16,<1.22",
+    "tensorflow-transform>=1.16,<1.22",
+    "tensorflow-model-analysis>=0.47,<0.53",
+    "tensorflow-data-validation>=1.16.1,<1.22",
+    "ml-metadata>=1.16,<1.22",
+    "scikit-learn>=1.4,<2",
+    "matplotlib>=3.8,<4",
+    "tensorboard>=2.16,<2.22",
+]
+
+EXTRAS = {
+    "download": ["httpx>=0.27,<1"],
+    "tag": TAG,
+    "tfx": TFX,
+    "gpu": ["tensorflow[and-cuda]>=2.16.2,<2.22"],
+    "kubeflow": ["kfp>=2.5,<3"],
+    "serving": [
+        "grpcio>=1.60,<2",
+        "requests>=2.31,<3",
+    ],
+    "dev": [
+        "hypothesis>=6.100,<7",
+        "mypy>=1.14,<2",
+        "pip>=24",
+        "pre-commit>=4,<5",
+        "psutil>=5.9,<7",
+        "pytest>=8.3,<9",
+        "pytest-timeout>=2.3,<3",
+        "ruff>=0.9,<0.10",
+        "tensorflow-serving-api>=2.16,<2.22",
+        "types-PyYAML>=6",
+        "types-requests>=2.31",
+        "uv>=0.5,<1",
+    ],
+}
+
+setup(
+    name="autotag",
+    version="0.1.0",
+    description="From folders of music clips to a served model that names what is heard",
+    long_description=open("README.md", encoding="utf-8").read() if __import__("os").path.exists("README.md") else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.14",
+    packages=find_packages(include=["preprocessing*", "models*", "components*", "pipeline*", "serving*"]),
+    package_data={
+        "preprocessing": ["*.txt", "*.yaml", "py.typed"],
+        "components": ["*.pbtxt", "py.typed"],
+        "pipeline": ["configs/*.yaml", "templates/*", "py.typed"],
+        "models": ["py.typed"],
+        "serving": ["py.typed"],
+    },
+    install_requires=BASE,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["autotag=pipeline.cli:main"]},
+)
