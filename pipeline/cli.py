@@ -1,0 +1,79 @@
+"""The command line, ``autotag``: one group whose subcommands are imported when they are called.
+
+Importing TFX takes 20 seconds and TensorFlow 5; a command waits only for what it needs itself. Exit codes: 0 done,
+1 failed, 2 wrong usage or bad input that stops all.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from typing import Final
+
+import click
+
+from preprocessing.errors import BadInputError
+
+COMMANDS: Final = {
+    "make-corpus": ("make_corpus", "Write a synthetic corpus in MagnaTagATune's layout."),
+    "download-mtat": ("download_mtat", "Download MagnaTagATune, resumable."),
+    "preprocess": ("preprocess", "Turn audio and annotations into TFRecords."),
+    "run": ("run", "Run the pipeline: data, training, evaluation, push."),
+    "runs": ("runs", "List runs, their scores, what was blessed and pushed."),
+    "report": ("report", "Write a run's results as one HTML page."),
+    "tag": ("tag", "Name what is heard in audio files."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a subcommand's module when that subcommand is asked for, and not for the list of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the subcommands' names in the order in which one meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return the subcommand, or None where there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"pipeline.commands.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of subcommands from the table, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="autotag")
+@click.option("-v", "--verbose", is_flag=True, help="Show the libraries' own log lines too.")
+def group(verbose: bool) -> None:
+    """Music auto-tagging: from folders of clips to a served model that names what is heard.
+
+    \b
+    Example:
+        autotag make-corpus demo-data --clips 200
+        autotag run --set data.audio_dir=demo-data --set data.annotations=demo-data/annotations_final.csv
+        autotag tag song.mp3
+    """
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+
+
+def main() -> None:
+    """Run the command line and turn errors into one clear line and an exit code."""
+    try:
+        group(standalone_mode=False)
+    except BadInputError as error:
+        click.echo(f"autotag: {error}", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("autotag: stopped; what was finished is kept and the next call goes on from there", err=True)
+        sys.exit(1)

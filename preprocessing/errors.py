@@ -1,0 +1,25 @@
+"""Errors that a person can mend: each message says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+
+class AutotagError(Exception):
+    """Base of the project's own errors."""
+
+
+class BadInputError(AutotagError):
+    """Input that stops the whole command (exit code 2): a bad CSV, a missing folder, an unknown setting."""
+
+
+class ClipError(AutotagError):
+    """One clip that cannot be used. Never stops a job: the clip is rejected with this reason.
+
+    Args:
+        kind: short machine-readable name of the reason, for counting (``empty``, ``undecodable``, ...).
+        detail: what was seen, for a person.
+    """
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(f"{kind}: {detail}" if detail else kind)
+        self.kind = kind
+        self.detail = detail
