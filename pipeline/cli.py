@@ -13,7 +13,7 @@ from typing import Final
 
 import click
 
-from preprocessing.errors import BadInputError
+from preprocessing.errors import AutotagError, BadInputError
 
 COMMANDS: Final = {
     "make-corpus": ("make_corpus", "Write a synthetic corpus in MagnaTagATune's layout."),
@@ -59,7 +59,9 @@ def group(verbose: bool) -> None:
         autotag run --set data.audio_dir=demo-data --set data.annotations=demo-data/annotations_final.csv
         autotag tag song.mp3
     """
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
 
 
 def main() -> None:
@@ -69,6 +71,9 @@ def main() -> None:
     except BadInputError as error:
         click.echo(f"autotag: {error}", err=True)
         sys.exit(2)
+    except AutotagError as error:
+        click.echo(f"autotag: {error}", err=True)
+        sys.exit(1)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

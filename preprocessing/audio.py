@@ -40,7 +40,9 @@ def load_audio(data: bytes, name: str = "") -> Samples:
             rate = file.samplerate
             samples = file.read(dtype="float32", always_2d=True)
     except (sf.SoundFileError, RuntimeError, ValueError, TypeError) as error:
-        raise ClipError("undecodable", f"{name}: {error}".replace("<_io.BytesIO object at ", "<").strip(": ")) from error
+        raise ClipError(
+            "undecodable", f"{name}: {error}".replace("<_io.BytesIO object at ", "<").strip(": ")
+        ) from error
     if not len(samples):
         raise ClipError("empty", f"{name or 'the file'} has a header and no audio")
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)

@@ -1,0 +1,294 @@
+"""The Beam job: a manifest's shards to TFRecords, a summary and the list of rejected clips.
+
+The pipeline is Create(shards) -> Reshuffle -> ParDo(write one shard). Nothing but the lists of clips crosses a shuffle,
+so memory is flat, the bytes do not depend on the runner or on the number of workers, and a killed job goes on at the
+shards that are not there yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from preprocessing import constants, storage
+from preprocessing.errors import AutotagError, BadInputError
+from preprocessing.examples import LOG_MEL_BYTES, WAVEFORM_BYTES
+from preprocessing.manifest import Manifest, PreprocessSettings, Shard
+from preprocessing.shards import (
+    RECORDS_FOLDER,
+    RejectedClip,
+    ShardRecord,
+    finished,
+    record_path,
+    write_shard,
+)
+
+EXAMPLE_BYTES = WAVEFORM_BYTES + LOG_MEL_BYTES + 700
+"""About how large one record is: what progress and the disk check go by."""
+
+SUMMARY = "summary.json"
+REJECTED = "rejected.jsonl"
+TAGS = "tags.txt"
+LOCK = ".lock"
+
+
+class WriteShard(beam.DoFn):  # type: ignore[misc]
+    """Writes one shard; yields its record. Counts clips and rejections as Beam metrics."""
+
+    def __init__(self, audio_dir: str, out_dir: str) -> None:
+        self._audio_dir = audio_dir
+        self._out_dir = out_dir
+
+    def process(self, element: Shard) -> Iterator[str]:
+        """Write the shard and yield its record as JSON."""
+        record = write_shard(element, self._audio_dir, self._out_dir)
+        beam.metrics.Metrics.counter("preprocess", "examples").inc(record.examples)
+        for clip in record.rejected:
+            beam.metrics.Metrics.counter("rejected", clip.reason.split(":")[0]).inc()
+        yield record.to_json()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a job would do.
+
+    Attributes:
+        shards: all of them.
+        done: those that are there already, with what they hold.
+    """
+
+    shards: tuple[Shard, ...]
+    done: tuple[ShardRecord, ...]
+
+    @property
+    def to_do(self) -> list[Shard]:
+        """The shards that are not there yet."""
+        names = {record.name for record in self.done}
+        return [shard for shard in self.shards if shard.name not in names]
+
+    @property
+    def clips_to_do(self) -> int:
+        """Clips of the shards that are not there yet."""
+        return sum(len(shard.clips) for shard in self.to_do)
+
+
+def plan_job(manifest: Manifest, out_dir: str) -> Plan:
+    """Say which shards there will be and which are there already."""
+    shards = tuple(manifest.shards())
+    return Plan(shards, tuple(filter(None, (finished(shard, out_dir) for shard in shards))))
+
+
+def run_job(
+    manifest: Manifest,
+    audio_dir: str,
+    out_dir: str,
+    settings: PreprocessSettings,
+    options: PipelineOptions | Sequence[str] = (),
+    on_progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Write all examples of a manifest.
+
+    Args:
+        manifest: what to preprocess.
+        audio_dir: folder that its paths are relative to.
+        out_dir: where the shards, ``summary.json``, ``rejected.jsonl`` and ``tags.txt`` go.
+        settings: recorded in the summary.
+        options: Beam's pipeline options.
+        on_progress: called about once a second with the number of clips done so far by this call.
+
+    Returns:
+        What summary.json holds.
+
+    Raises:
+        BadInputError: another job is writing there.
+        AutotagError: the disk is too small, or the counts do not add up.
+    """
+    storage.make_folder(out_dir)
+    storage.make_folder(storage.join(out_dir, RECORDS_FOLDER))
+    with _locked(out_dir):
+        plan = plan_job(manifest, out_dir)
+        if plan.to_do:
+            _check_space(plan, out_dir)
+            with _watched(plan, out_dir, on_progress):
+                _run_beam(plan, audio_dir, out_dir, options)
+        return _finish(manifest, plan, out_dir, settings)
+
+
+def _run_beam(plan: Plan, audio_dir: str, out_dir: str, options: PipelineOptions | Sequence[str]) -> None:
+    if not isinstance(options, PipelineOptions):
+        options = PipelineOptions(list(options))
+    try:
+        with beam.Pipeline(options=options) as pipeline:
+            add_shards(pipeline, plan.to_do, audio_dir, out_dir)
+    except OSError as error:
+        raise AutotagError(_disk_message(out_dir, error)) from error
+    except Exception as error:  # workers' errors arrive as RuntimeError with the traceback in the text
+        if "No space left on device" in str(error) or "Disk quota exceeded" in str(error):
+            raise AutotagError(_disk_message(out_dir, "no space left on device")) from None
+        raise
+
+
+def _disk_message(out_dir: str, error: object) -> str:
+    return f"{out_dir}: {error}; the shards that are whole stay, and the next call goes on from there"
+
+
+def add_shards(pipeline: beam.Pipeline, shards: Sequence[Shard], audio_dir: str, out_dir: str) -> beam.PCollection:
+    """Add the steps that write the shards to a Beam pipeline; returns their records as JSON strings."""
+    return (
+        pipeline
+        | "Shards" >> beam.Create(list(shards), reshuffle=False)
+        | "Spread" >> beam.Reshuffle()
+        | "WriteShard" >> beam.ParDo(WriteShard(audio_dir, out_dir))
+    )
+
+
+@contextlib.contextmanager
+def _locked(out_dir: str) -> Iterator[None]:
+    """Keep a second job out of the same local folder."""
+    if not storage.is_local(out_dir):
+        yield
+        return
+    with open(os.path.join(out_dir, LOCK), "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BadInputError(
+                f"{out_dir}: another autotag is writing there; wait for it or choose another folder"
+            ) from None
+        yield
+
+
+def _check_space(plan: Plan, out_dir: str) -> None:
+    if not storage.is_local(out_dir):
+        return
+    status = os.statvfs(out_dir)
+    free, needed = status.f_bavail * status.f_frsize, plan.clips_to_do * EXAMPLE_BYTES
+    if needed > free:
+        raise AutotagError(
+            f"{out_dir}: {plan.clips_to_do} clips need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
+            "make room or choose another folder"
+        )
+
+
+@contextlib.contextmanager
+def _watched(plan: Plan, out_dir: str, on_progress: Callable[[int], None] | None) -> Iterator[None]:
+    """Report progress from what lies in the folder, which holds for any runner."""
+    if on_progress is None:
+        yield
+        return
+    stop = threading.Event()
+    to_do = {shard.name: len(shard.clips) for shard in plan.to_do}
+
+    def clips_done() -> int:
+        done = sum(count for name, count in to_do.items() if storage.exists(record_path(out_dir, name)))
+        if storage.is_local(out_dir):
+            for name in storage.list_files(out_dir):
+                if storage.TEMPORARY_MARK in name:
+                    done += (storage.size(storage.join(out_dir, name)) or 0) // EXAMPLE_BYTES
+        return min(done, plan.clips_to_do)
+
+    def watch() -> None:
+        while not stop.wait(0.5):
+            on_progress(clips_done())
+
+    for name in to_do:  # records of an earlier plan would count as done
+        storage.delete([record_path(out_dir, name)])
+    _sweep(out_dir)
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    on_progress(plan.clips_to_do)
+
+
+def _sweep(out_dir: str) -> None:
+    """Delete what killed attempts left."""
+    for folder in (out_dir, storage.join(out_dir, RECORDS_FOLDER)):
+        left = [name for name in storage.list_files(folder) if storage.TEMPORARY_MARK in name]
+        storage.delete([storage.join(folder, name) for name in left])
+
+
+def _finish(manifest: Manifest, plan: Plan, out_dir: str, settings: PreprocessSettings) -> dict[str, Any]:
+    """Write the lists that go with the shards, and take away the files of earlier plans."""
+    records = [finished(shard, out_dir) for shard in plan.shards]
+    missing = [shard.name for shard, record in zip(plan.shards, records, strict=True) if record is None]
+    if missing:
+        raise AutotagError(f"{out_dir}: {len(missing)} shards are not there after the job, {missing[0]} the first")
+    whole = [record for record in records if record is not None]
+    rejected = [clip for record in whole for clip in record.rejected]
+    rejected += [RejectedClip(clip.clip_id, clip.path, clip.dropped) for clip in manifest.clips if clip.dropped]
+    rejected.sort(key=lambda clip: clip.clip_id)
+    examples = sum(record.examples for record in whole)
+    if examples + len(rejected) != len(manifest.clips):
+        raise AutotagError(
+            f"{out_dir}: {len(manifest.clips)} clips went in, {examples} examples and {len(rejected)} rejected came out"
+        )
+    _remove_stale(plan, out_dir)
+    lines = [json.dumps(asdict(clip), ensure_ascii=False) + "\n" for clip in rejected]
+    storage.write_whole(storage.join(out_dir, REJECTED), "".join(lines))
+    storage.write_whole(storage.join(out_dir, TAGS), "".join(f"{tag}\n" for tag in manifest.tags))
+    summary = summarise(manifest, whole, rejected, settings)
+    storage.write_whole(storage.join(out_dir, SUMMARY), json.dumps(summary, ensure_ascii=False, indent=1) + "\n")
+    return summary
+
+
+def _remove_stale(plan: Plan, out_dir: str) -> None:
+    wanted = {shard.name for shard in plan.shards}
+    records = {name.removesuffix(".tfrecord") + ".json" for name in wanted}
+    folder = storage.join(out_dir, RECORDS_FOLDER)
+    stale = [
+        storage.join(out_dir, name)
+        for name in storage.list_files(out_dir)
+        if name.endswith(".tfrecord") and name.startswith(constants.SPLITS) and "-of-" in name and name not in wanted
+    ]
+    stale += [storage.join(folder, name) for name in storage.list_files(folder) if name not in records]
+    storage.delete(stale)
+    _sweep(out_dir)
+
+
+def summarise(
+    manifest: Manifest, records: Sequence[ShardRecord], rejected: Sequence[RejectedClip], settings: PreprocessSettings
+) -> dict[str, Any]:
+    """Return what summary.json holds: counts per split and tag, settings, versions."""
+    tag_counts: dict[str, Counter[str]] = {split: Counter() for split in constants.SPLITS}
+    examples: Counter[str] = Counter()
+    for record in records:
+        tag_counts[record.split].update(record.tags)
+        examples[record.split] += record.examples
+    reasons = Counter(clip.reason.split(":")[0] for clip in rejected)
+    return {
+        "clips": len(manifest.clips),
+        "examples": sum(examples.values()),
+        "rejected": len(rejected),
+        "rejected_by_reason": dict(sorted(reasons.items())),
+        "splits": {
+            split: {"clips": clips, "examples": examples[split]} for split, clips in manifest.split_counts().items()
+        },
+        "tags": {tag: {split: tag_counts[split][tag] for split in constants.SPLITS} for tag in manifest.tags},
+        "unlisted_audio": {"files": len(manifest.unlisted), "first": list(manifest.unlisted[:10])},
+        "shards": len(records),
+        "settings": asdict(settings),
+        "manifest": manifest.fingerprint,
+        "versions": {
+            "python": platform.python_version(),
+            **{
+                name: metadata.version(name)
+                for name in ("autotag", "apache-beam", "librosa", "soundfile", "soxr", "numpy")
+            },
+        },
+    }
