@@ -92,6 +92,7 @@ def parse_ratio(text: str) -> tuple[int, int, int]:
 
 def check_splits(splits: Iterable[str]) -> None:
     """Raise BadInputError where a split has no clip at all."""
-    empty = [split for split in SPLITS if split not in set(splits)]
+    used = set(splits)
+    empty = [split for split in SPLITS if split not in used]
     if empty:
         raise BadInputError(f"the split {empty[0]!r} has no clips: give more clips, another seed or another ratio")
