@@ -33,6 +33,7 @@ TFX = [
     "scikit-learn>=1.4,<2",
     "matplotlib>=3.8,<4",
     "tensorboard>=2.16,<2.22",
+    "ipykernel>=6",  # without it TFMA hides half of its interface
 ]
 
 EXTRAS = {
