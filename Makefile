@@ -1,6 +1,7 @@
 # make demo and make test do all of their own set-up.
 VENV   := .venv
 LOCK   := requirements/py310-tfx116.txt
+UV_LOCK := requirements/uv.txt
 BIN    := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
@@ -12,8 +13,8 @@ help:
 	@echo "make lock    renew $(LOCK)"
 
 # The stamp holds what the environment was made from, so a second call is quick.
-$(VENV)/.installed: $(LOCK) setup.py pyproject.toml requirements/make_venv.sh .python-version
-	requirements/make_venv.sh $(VENV) $(LOCK)
+$(VENV)/.installed: $(LOCK) $(UV_LOCK) setup.py pyproject.toml requirements/make_venv.sh .python-version
+	requirements/make_venv.sh $(VENV) $(LOCK) $(UV_LOCK)
 	@touch $@
 
 test: lint
@@ -29,7 +30,7 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format .
 
 lock: $(VENV)/.installed
-	$(BIN)/uv pip compile setup.py --extra download --extra tfx --extra kubeflow --extra serving --extra dev \
+	$(BIN)/uv pip compile setup.py --no-build-isolation --extra download --extra tfx --extra kubeflow --extra serving --extra dev \
 	  --override requirements/overrides.txt --python-version 3.10 --exclude-newer 2025-01-15 \
 	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --upgrade --quiet -o $(LOCK)
 

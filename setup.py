@@ -58,7 +58,6 @@ EXTRAS = {
         "tensorflow-serving-api>=2.16,<2.22",
         "types-PyYAML>=6",
         "types-requests>=2.31",
-        "uv>=0.5,<1",
     ],
 }
 

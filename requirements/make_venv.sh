@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Makes the project's virtual environment from a hash-locked requirements file.
-# usage: requirements/make_venv.sh VENV LOCK
+# usage: requirements/make_venv.sh VENV LOCK UV_LOCK
+# UV_LOCK pins uv itself, apart from LOCK: only a recent uv can renew a lock as of an earlier date.
 # Writes nothing outside VENV but the caches of pip and uv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-venv=$1 lock=$2
+venv=$1 lock=$2 uv_lock=$3
 wanted=$(cat .python-version)
 export UV_PYTHON_DOWNLOADS=never PYTHONNOUSERSITE=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
@@ -37,11 +38,8 @@ fi
 
 # The locked uv installs the rest; pip checks its hash.
 if ! "$venv/bin/uv" --version >/dev/null 2>&1; then
-    only_uv=$(mktemp)
-    trap 'rm -f "$only_uv"' EXIT
-    awk '/^[A-Za-z0-9]/ {keep = /^uv==/} keep' "$lock" >"$only_uv"
-    "$venv/bin/python" -m pip install --quiet --require-hashes --no-deps -r "$only_uv"
+    "$venv/bin/python" -m pip install --quiet --require-hashes --no-deps -r "$uv_lock"
 fi
 echo "environment: installing $(grep -c '==' "$lock") locked packages"
-VIRTUAL_ENV=$PWD/$venv "$venv/bin/uv" pip sync --quiet --require-hashes --compile-bytecode "$lock"
+VIRTUAL_ENV=$PWD/$venv "$venv/bin/uv" pip sync --quiet --require-hashes --compile-bytecode "$lock" "$uv_lock"
 VIRTUAL_ENV=$PWD/$venv "$venv/bin/uv" pip install --quiet --no-deps --no-build-isolation --editable .
