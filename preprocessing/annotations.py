@@ -9,7 +9,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import PurePosixPath
@@ -66,15 +66,22 @@ def parse_annotations(data: bytes, name: str) -> list[AnnotatedClip]:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise BadInputError(f"{name} line {line}: not UTF-8 text (byte {error.object[error.start]:#04x})") from None
+    return _parse_rows(_rows(text, name), name)
+
+
+def _rows(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, cells) of each line that is not empty."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True)
     try:
-        return _parse_rows(reader, name)
+        for row in reader:
+            if row:
+                yield reader.line_num, row
     except csv.Error as error:
         raise BadInputError(f"{name} line {reader.line_num}: {error}") from None
 
 
-def _parse_rows(reader: csv._reader, name: str) -> list[AnnotatedClip]:
-    header = next(reader, None)
+def _parse_rows(rows: Iterator[tuple[int, list[str]]], name: str) -> list[AnnotatedClip]:
+    _, header = next(rows, (1, []))
     if not header:
         raise BadInputError(
             f"{name} line 1: the file is empty; expected a header with {ID_COLUMN}, tags, {PATH_COLUMN}"
@@ -84,15 +91,13 @@ def _parse_rows(reader: csv._reader, name: str) -> list[AnnotatedClip]:
     tag_columns = [(at, column) for at, column in enumerate(header) if at not in (id_at, path_at)]
     clips: list[AnnotatedClip] = []
     seen: dict[str, int] = {}
-    for row in reader:
-        if not row:
-            continue
-        where = f"{name} line {reader.line_num}"
+    for line, row in rows:
+        where = f"{name} line {line}"
         if len(row) != len(header):
             raise BadInputError(f"{where}: {len(row)} cells where the header has {len(header)}")
         clip_id, path = row[id_at].strip(), row[path_at].strip()
         _check_identity(clip_id, path, seen, where)
-        seen[clip_id] = reader.line_num
+        seen[clip_id] = line
         for at, column in tag_columns:
             if row[at] not in ("0", "1"):
                 raise BadInputError(f"{where}: {row[at]!r} for the tag {column!r}; expected 0 or 1")
@@ -102,7 +107,7 @@ def _parse_rows(reader: csv._reader, name: str) -> list[AnnotatedClip]:
     return clips
 
 
-def _check_header(header: list[str], name: str) -> None:
+def _check_header(header: Sequence[str], name: str) -> None:
     if len(header) == 1 and ("," in header[0] or ";" in header[0]):
         raise BadInputError(f"{name} line 1: the columns are not separated by tabs; MagnaTagATune's table is")
     for column in (ID_COLUMN, PATH_COLUMN):
@@ -121,7 +126,7 @@ def _check_identity(clip_id: str, path: str, seen: Mapping[str, int], where: str
     if clip_id in seen:
         raise BadInputError(f"{where}: clip {clip_id} stands on line {seen[clip_id]} already")
     parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts:
+    if not parts or path.startswith("/") or ".." in parts or "\0" in path:
         raise BadInputError(f"{where}: {path!r} is no path inside the audio folder")
 
 
@@ -144,7 +149,9 @@ def load_synonyms(source: str) -> dict[str, str]:
             with open(source, encoding="utf-8") as file:
                 text = file.read()
         groups = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise BadInputError(f"synonyms {source}: {error.strerror or error}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadInputError(f"synonyms {source}: {error}") from None
     if not isinstance(groups, dict) or not all(isinstance(group, list) for group in groups.values()):
         raise BadInputError(f"synonyms {source}: expected a mapping such as 'female: [female vocal, woman]'")

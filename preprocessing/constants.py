@@ -17,7 +17,7 @@ CLIP_SAMPLES: Final = round(CLIP_SECONDS * SAMPLE_RATE)
 
 N_FFT: Final = 2048
 HOP_LENGTH: Final = 787
-"""Samples between frames: with centred frames 465,600 samples give exactly 592 frames, about 20 a second (the paper)."""
+"""Samples between frames: with centred frames 465,600 samples give exactly 592 frames, about 20 a second."""
 
 N_FRAMES: Final = 1 + CLIP_SAMPLES // HOP_LENGTH
 N_MELS: Final = 128

@@ -1,9 +1,9 @@
 """One clip as a tf.Example, and TFRecord files, without TensorFlow.
 
-A Beam worker that preprocesses audio should not need a gigabyte of TensorFlow, so tf.Example's three messages are built
-here from descriptors, wire-compatible with tensorflow/core/example/example.proto, in a descriptor pool of their own (the
-default pool may hold TensorFlow's). The record format is TensorFlow's: length, masked CRC32C of the length, data, masked
-CRC32C of the data.
+A Beam worker that preprocesses audio should not need a gigabyte of TensorFlow, so tf.Example's messages are built here
+from descriptors, wire-compatible with tensorflow/core/example/example.proto, in a descriptor pool of their own (the
+default pool may hold TensorFlow's). The record format is TensorFlow's: length, masked CRC32C of the length, data,
+masked CRC32C of the data.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import google_crc32c
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from preprocessing.audio import fit_clip, from_pcm, load_audio, to_pcm
+from preprocessing.audio import fit_clip, from_pcm, load_clip, to_pcm
 from preprocessing.constants import CLIP_SAMPLES, N_FRAMES, N_MELS
 from preprocessing.features import health, log_mel
 
@@ -71,11 +71,10 @@ def _example_class() -> Any:
     )
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return (
-        message_factory.MessageFactory(pool).GetPrototype(pool.FindMessageTypeByName("autotag.Example"))
-        if hasattr(message_factory.MessageFactory, "GetPrototype")
-        else message_factory.GetMessageClass(pool.FindMessageTypeByName("autotag.Example"))
-    )
+    descriptor = pool.FindMessageTypeByName("autotag.Example")
+    if hasattr(message_factory, "GetMessageClass"):  # protobuf 4.22 and later
+        return message_factory.GetMessageClass(descriptor)
+    return message_factory.MessageFactory(pool).GetPrototype(descriptor)
 
 
 Example = _example_class()
@@ -105,9 +104,9 @@ def clip_example(data: bytes, clip_id: str, track: str, tags: Iterable[str], nam
     A pure function of the file and its annotation; nothing of the rest of the data set is in it.
 
     Raises:
-        ClipError: the audio cannot be used (see preprocessing.audio.load_audio).
+        ClipError: the audio cannot be used (see preprocessing.audio.load_clip).
     """
-    samples = load_audio(data, name)
+    samples, seconds = load_clip(data, name)
     pcm = to_pcm(fit_clip(samples))
     clip = from_pcm(pcm)
     mel = log_mel(clip)
@@ -118,7 +117,7 @@ def clip_example(data: bytes, clip_id: str, track: str, tags: Iterable[str], nam
             "waveform": pcm.tobytes(),
             "log_mel": mel.astype("<f2").tobytes(),
             "tags": [tag.encode() for tag in tags],
-            **health(samples, clip, mel),
+            **health(clip, mel, seconds),
         }
     )
 

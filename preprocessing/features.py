@@ -18,6 +18,7 @@ import scipy.sparse
 from preprocessing.audio import Samples
 from preprocessing.constants import (
     CLIP_SAMPLES,
+    CLIP_SECONDS,
     HOP_LENGTH,
     MEL_FMAX,
     MEL_FMIN,
@@ -37,15 +38,16 @@ SILENCE_DB = -60.0
 
 @functools.cache
 def _filterbank() -> scipy.sparse.csr_matrix:
-    import librosa
+    from librosa.filters import mel  # heavy: not before there is a clip
 
-    dense = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=N_MELS, fmin=MEL_FMIN, fmax=MEL_FMAX)
+    dense = mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=N_MELS, fmin=MEL_FMIN, fmax=MEL_FMAX)
     return scipy.sparse.csr_matrix(dense.astype(np.float32))
 
 
 @functools.cache
 def _window() -> Samples:
-    return scipy.signal.get_window("hann", N_FFT, fftbins=True).astype(np.float32)
+    window: Samples = scipy.signal.get_window("hann", N_FFT, fftbins=True).astype(np.float32)
+    return window
 
 
 def log_mel(samples: Samples) -> LogMel:
@@ -70,7 +72,7 @@ def log_mel(samples: Samples) -> LogMel:
 
 
 def silence_share(samples: Samples) -> float:
-    """Share, 0 to 1, of the 0.1 s stretches of float32 [n] that are silent; 1.0 for less than one stretch of nothing."""
+    """Share, 0 to 1, of the 0.1 s stretches of float32 [n] that are silent; less than one stretch counts as one."""
     stretch = SAMPLE_RATE // 10
     whole = len(samples) // stretch * stretch
     if not whole:
@@ -79,20 +81,30 @@ def silence_share(samples: Samples) -> float:
     return float(np.mean(mean_square < 10 ** (SILENCE_DB / 10)))
 
 
-def health(samples: Samples, clip: Samples, mel: LogMel) -> dict[str, float]:
+SHORT_SHARE = 0.8
+"""A file shorter than this share of a clip is marked ``short``."""
+
+SILENT_SHARE = 0.95
+"""A clip of which more than this share is silence is marked ``silent``."""
+
+
+def health(clip: Samples, mel: LogMel, seconds: float) -> dict[str, float]:
     """Figures by which a broken delivery is seen, and from which Transform learns mean and deviation.
 
     Args:
-        samples: float32 [n], the whole file, at 16 kHz.
-        clip: float32 [465600], what was kept of it.
+        clip: float32 [465600], cut or padded.
         mel: float32 [128, 592], its log-mel.
+        seconds: length of the whole file; what of the clip is padding counts neither as sound nor as silence.
     """
     double = clip.astype(np.float64)
+    silence = silence_share(clip[: max(1, round(seconds * SAMPLE_RATE))])
     return {
-        "seconds": len(samples) / SAMPLE_RATE,
+        "seconds": seconds,
+        "short": float(seconds < SHORT_SHARE * CLIP_SECONDS),
+        "silent": float(silence > SILENT_SHARE),
         "peak": float(np.abs(clip).max()),
         "rms": float(np.sqrt(np.mean(np.square(double)))),
-        "silence_share": silence_share(samples[:CLIP_SAMPLES]),
+        "silence_share": silence,
         "clipped_share": float(np.mean(np.abs(clip) >= 0.999)),
         "waveform_mean": float(double.mean()),
         "waveform_mean_square": float(np.mean(np.square(double))),
@@ -103,6 +115,8 @@ def health(samples: Samples, clip: Samples, mel: LogMel) -> dict[str, float]:
 
 HEALTH_FEATURES = (
     "seconds",
+    "short",
+    "silent",
     "peak",
     "rms",
     "silence_share",

@@ -12,15 +12,16 @@ import fcntl
 import json
 import os
 import platform
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from typing import Any
+from typing import Any, NoReturn
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 
 from preprocessing import constants, storage
 from preprocessing.errors import AutotagError, BadInputError
@@ -87,7 +88,8 @@ class Plan:
 def plan_job(manifest: Manifest, out_dir: str) -> Plan:
     """Say which shards there will be and which are there already."""
     shards = tuple(manifest.shards())
-    return Plan(shards, tuple(filter(None, (finished(shard, out_dir) for shard in shards))))
+    records = (finished(shard, out_dir) for shard in shards)
+    return Plan(shards, tuple(record for record in records if record and record.final))
 
 
 def run_job(
@@ -105,43 +107,69 @@ def run_job(
         audio_dir: folder that its paths are relative to.
         out_dir: where the shards, ``summary.json``, ``rejected.jsonl`` and ``tags.txt`` go.
         settings: recorded in the summary.
-        options: Beam's pipeline options.
+        options: Beam's pipeline options, as command-line arguments or made.
         on_progress: called about once a second with the number of clips done so far by this call.
 
     Returns:
         What summary.json holds.
 
     Raises:
-        BadInputError: another job is writing there.
+        BadInputError: another job is writing there, the folder cannot be made, or an option is unknown.
         AutotagError: the disk is too small, or the counts do not add up.
     """
-    storage.make_folder(out_dir)
-    storage.make_folder(storage.join(out_dir, RECORDS_FOLDER))
+    beam_options = options if isinstance(options, PipelineOptions) else parse_options(options)
+    try:
+        storage.make_folder(storage.join(out_dir, RECORDS_FOLDER))
+    except OSError as error:
+        raise BadInputError(f"output folder {out_dir}: {error.strerror or error}") from None
     with _locked(out_dir):
+        _sweep(out_dir)
         plan = plan_job(manifest, out_dir)
         if plan.to_do:
             _check_space(plan, out_dir)
             with _watched(plan, out_dir, on_progress):
-                _run_beam(plan, audio_dir, out_dir, options)
+                _run_beam(plan, audio_dir, out_dir, beam_options)
         return _finish(manifest, plan, out_dir, settings)
 
 
-def _run_beam(plan: Plan, audio_dir: str, out_dir: str, options: PipelineOptions | Sequence[str]) -> None:
-    if not isinstance(options, PipelineOptions):
-        options = PipelineOptions(list(options))
+def parse_options(arguments: Sequence[str]) -> PipelineOptions:
+    """Make Beam's pipeline options of command-line arguments.
+
+    Raises:
+        BadInputError: an argument that Beam does not know, on the direct runner. (Another runner's job server may have
+            options of its own, so there Beam judges.)
+    """
+    parser = _OptionParser(add_help=False, allow_abbrev=False)
+    for options in {str(cls): cls for cls in PipelineOptions.__subclasses__()}.values():
+        options._add_argparse_args(parser)
+    known, unknown = parser.parse_known_args(list(arguments))
+    if unknown and known.runner in (None, "DirectRunner"):
+        raise BadInputError(f"no such option of autotag preprocess or of Beam: {unknown[0]}")
+    return PipelineOptions(list(arguments))
+
+
+class _OptionParser(_BeamArgumentParser):  # type: ignore[misc]
+    """Beam's parser, with our way of saying what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of leaving the program."""
+        raise BadInputError(f"Beam option: {message}")
+
+
+_WORKER_ERROR = re.compile(r"preprocessing\.errors\.AutotagError: (.*?)(?: \[while running .*)?$", re.MULTILINE)
+
+
+def _run_beam(plan: Plan, audio_dir: str, out_dir: str, options: PipelineOptions) -> None:
     try:
         with beam.Pipeline(options=options) as pipeline:
             add_shards(pipeline, plan.to_do, audio_dir, out_dir)
-    except OSError as error:
-        raise AutotagError(_disk_message(out_dir, error)) from error
-    except Exception as error:  # workers' errors arrive as RuntimeError with the traceback in the text
-        if "No space left on device" in str(error) or "Disk quota exceeded" in str(error):
-            raise AutotagError(_disk_message(out_dir, "no space left on device")) from None
-        raise
-
-
-def _disk_message(out_dir: str, error: object) -> str:
-    return f"{out_dir}: {error}; the shards that are whole stay, and the next call goes on from there"
+    except Exception as error:  # workers' errors arrive as RuntimeError, with the traceback in its text
+        said = _WORKER_ERROR.search(str(error))
+        if not said:
+            raise
+        raise AutotagError(
+            f"{said[1]}; the shards that are whole stay, and the next call goes on from there"
+        ) from error
 
 
 def add_shards(pipeline: beam.Pipeline, shards: Sequence[Shard], audio_dir: str, out_dir: str) -> beam.PCollection:
@@ -205,7 +233,6 @@ def _watched(plan: Plan, out_dir: str, on_progress: Callable[[int], None] | None
 
     for name in to_do:  # records of an earlier plan would count as done
         storage.delete([record_path(out_dir, name)])
-    _sweep(out_dir)
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:

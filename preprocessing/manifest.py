@@ -33,6 +33,11 @@ EXAMPLE_VERSION = 1
 """Raise it when the bytes of an example change for the same clip: every shard is then written anew."""
 
 
+MISSING = "missing"
+UNREADABLE = "unreadable"
+"""What stands for a checksum, and the kind of rejection, where a clip's file cannot be had."""
+
+
 @dataclass(frozen=True)
 class PreprocessSettings:
     """What decides the examples, beside the audio and the annotations.
@@ -63,7 +68,7 @@ class PreprocessSettings:
     @property
     def split_rule(self) -> SplitRule:
         """The split rule with its seed."""
-        return SplitRule(self.split, self.seed, tuple(self.ratio))
+        return SplitRule(self.split, self.seed, self.ratio)
 
 
 @dataclass(frozen=True)
@@ -176,14 +181,19 @@ def _hash_json(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def checksum(data: bytes) -> str:
+    """Checksum of a clip's bytes."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
 def audio_checksum(path: str) -> str:
     """Checksum of a file's bytes, ``missing``, or ``unreadable: ...``."""
     try:
-        return hashlib.blake2b(storage.read_bytes(path), digest_size=16).hexdigest()
+        return checksum(storage.read_bytes(path))
     except FileNotFoundError:
-        return "missing"
+        return MISSING
     except OSError as error:
-        return f"unreadable: {error.strerror or error}"
+        return f"{UNREADABLE}: {error.strerror or error}"
 
 
 def build_manifest(
@@ -203,8 +213,7 @@ def build_manifest(
     Raises:
         BadInputError: the annotations are bad, the folder is not there, a split stays empty.
     """
-    if not storage.exists(audio_dir):
-        raise BadInputError(f"audio folder {audio_dir}: there is no such folder")
+    _check_folder(audio_dir)
     try:
         data = storage.read_bytes(annotations)
     except OSError as error:
@@ -218,13 +227,27 @@ def build_manifest(
     drops = [_drop_reason(clip, settings.split, frozenset(tags)) for clip in clips]
     check_splits(split for split, dropped in zip(splits, drops, strict=True) if not dropped)
     checksums = _checksums([storage.join(audio_dir, clip.path) for clip in clips], on_clip)
-    if all(checksum == "missing" for checksum in checksums):
-        raise BadInputError(f"audio folder {audio_dir}: none of the {len(clips)} annotated clips is there")
+    if all(found.startswith((MISSING, UNREADABLE)) for found in checksums):
+        raise BadInputError(
+            f"audio folder {audio_dir}: none of the {len(clips)} annotated clips can be read; "
+            f"the first, {clips[0].path}, is {checksums[0]}"
+        )
     rows = tuple(
-        Clip(clip.clip_id, clip.path, clip.track, clip.tags, split, checksum, dropped)
-        for clip, split, checksum, dropped in zip(clips, splits, checksums, drops, strict=True)
+        Clip(clip.clip_id, clip.path, clip.track, clip.tags, split, found, dropped)
+        for clip, split, found, dropped in zip(clips, splits, checksums, drops, strict=True)
     )
     return Manifest(rows, tuple(tags), settings.shard_clips, _unlisted(audio_dir, clips))
+
+
+def _check_folder(path: str) -> None:
+    """Raise BadInputError where the audio folder cannot be used."""
+    if not storage.exists(path):
+        raise BadInputError(f"audio folder {path}: there is no such folder")
+    if storage.is_local(path):
+        try:
+            os.scandir(path).close()
+        except OSError as error:
+            raise BadInputError(f"audio folder {path}: {error.strerror or error}") from None
 
 
 def _drop_reason(clip: AnnotatedClip, split_rule: str, tags: frozenset[str]) -> str:
@@ -236,8 +259,8 @@ def _drop_reason(clip: AnnotatedClip, split_rule: str, tags: frozenset[str]) -> 
 def _checksums(paths: Sequence[str], on_clip: Callable[[int, int], None] | None) -> list[str]:
     checksums = []
     with concurrent.futures.ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
-        for done, checksum in enumerate(pool.map(audio_checksum, paths), start=1):
-            checksums.append(checksum)
+        for done, found in enumerate(pool.map(audio_checksum, paths), start=1):
+            checksums.append(found)
             if on_clip:
                 on_clip(done, len(paths))
     return checksums

@@ -1,7 +1,7 @@
 """One shard: decode, features, write, rename. The unit of work of the Beam job.
 
-A shard leaves two files, ``SPLIT-xxxxx-of-yyyyy.tfrecord`` and ``.shards/SPLIT-xxxxx-of-yyyyy.json``. The second, written
-last, says what the first was made from; a shard whose record agrees with the plan is done and costs nothing.
+A shard leaves two files, ``SPLIT-xxxxx-of-yyyyy.tfrecord`` and ``.shards/SPLIT-xxxxx-of-yyyyy.json``. The second,
+written last, says what the first was made from; a shard whose record agrees with the plan is done and costs nothing.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from preprocessing import storage
-from preprocessing.errors import ClipError
+from preprocessing.errors import AutotagError, ClipError
 from preprocessing.examples import clip_example, write_record
-from preprocessing.manifest import Clip, Shard
+from preprocessing.manifest import MISSING, UNREADABLE, Clip, Shard, checksum
 
 RECORDS_FOLDER = ".shards"
+CHANGED = "changed"
+"""Kind of rejection of a clip that is not what it was when the manifest was made; the next job tries it again."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class ShardRecord:
     examples: int
     tags: dict[str, int]
     rejected: tuple[RejectedClip, ...]
+
+    @property
+    def final(self) -> bool:
+        """Whether the same job would write the same shard again: no clip changed or vanished under it."""
+        return not any(clip.reason.startswith(CHANGED) for clip in self.rejected)
 
     def to_json(self) -> str:
         """Serialise, the same text for the same record."""
@@ -79,16 +86,36 @@ def write_shard(
 ) -> ShardRecord:
     """Write one shard, unless it is there.
 
-    A clip that cannot be used is rejected with its reason and never stops the shard; a full disk does, and leaves what
-    was there before.
+    A clip that cannot be used is rejected with its reason and never stops the shard.
+
+    Args:
+        shard: the clips.
+        audio_dir: folder that their paths are relative to.
+        out_dir: where the shard goes.
+        on_clip: called after each clip, with its rejection where it was rejected.
+
+    Raises:
+        AutotagError: the shard cannot be written (a full disk, say); what was there before is left.
     """
     done = finished(shard, out_dir)
-    if done:
+    if done and done.final:
         return done
+    path = storage.join(out_dir, shard.name)
+    try:
+        record = _write_records(shard, path, audio_dir, on_clip)
+        storage.write_whole(record_path(out_dir, shard.name), record.to_json())
+    except OSError as error:
+        raise AutotagError(f"{path}: {error.strerror or error}") from error
+    return record
+
+
+def _write_records(
+    shard: Shard, path: str, audio_dir: str, on_clip: Callable[[RejectedClip | None], None] | None
+) -> ShardRecord:
     rejected: list[RejectedClip] = []
     tags: Counter[str] = Counter()
     size = 0
-    with storage.open_whole(storage.join(out_dir, shard.name)) as file:
+    with storage.open_whole(path) as file:
         for clip in shard.clips:
             problem = None
             try:
@@ -102,24 +129,26 @@ def write_shard(
                 tags.update(clip.tags)
             if on_clip:
                 on_clip(problem)
-    record = ShardRecord(
-        shard.name,
-        shard.split,
-        shard.fingerprint,
-        size,
-        len(shard.clips) - len(rejected),
-        dict(sorted(tags.items())),
-        tuple(rejected),
+    return ShardRecord(
+        name=shard.name,
+        split=shard.split,
+        fingerprint=shard.fingerprint,
+        size=size,
+        examples=len(shard.clips) - len(rejected),
+        tags=dict(sorted(tags.items())),
+        rejected=tuple(rejected),
     )
-    storage.write_whole(record_path(out_dir, shard.name), record.to_json())
-    return record
 
 
 def _example(clip: Clip, audio_dir: str) -> bytes:
+    if clip.checksum == MISSING:
+        raise ClipError(MISSING, "there is no such file")
+    if clip.checksum.startswith(UNREADABLE):
+        raise ClipError(UNREADABLE, clip.checksum.removeprefix(f"{UNREADABLE}: "))
     try:
         data = storage.read_bytes(storage.join(audio_dir, clip.path))
-    except FileNotFoundError:
-        raise ClipError("missing", "there is no such file") from None
     except OSError as error:
-        raise ClipError("unreadable", str(error.strerror or error)) from None
-    return clip_example(data, clip.clip_id, clip.track, clip.tags, clip.path)
+        raise ClipError(CHANGED, f"it could be read when the job began: {error.strerror or error}") from None
+    if checksum(data) != clip.checksum:
+        raise ClipError(CHANGED, "the file has other bytes than when the job began")
+    return clip_example(data, clip.clip_id, clip.track, clip.tags)

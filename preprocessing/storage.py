@@ -23,7 +23,8 @@ def is_local(path: str) -> bool:
 
 def join(*parts: str) -> str:
     """Join path parts in the way of the first part's file system."""
-    return FileSystems.join(*parts)
+    joined: str = FileSystems.join(*parts)
+    return joined
 
 
 def read_bytes(path: str) -> bytes:

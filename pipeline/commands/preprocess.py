@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import sys
+from collections.abc import Iterator
+from typing import Any
 
 import click
 from rich.console import Console
@@ -70,39 +75,74 @@ def command(
     Example:
         autotag preprocess mtat mtat/annotations_final.csv mtat-examples --split clean --workers 2
     """
-    from preprocessing.manifest import PreprocessSettings, build_manifest
+    from preprocessing.job import parse_options, plan_job, run_job
+    from preprocessing.manifest import MISSING, PreprocessSettings, build_manifest
 
+    parse_options([f"--runner={RUNNERS[runner]}", *ctx.args])  # an unknown option is said before any work
     settings = PreprocessSettings(split, parse_ratio(ratio), seed, n_tags, synonyms, shard_clips)
     console = Console(stderr=True)
     with _progress(console) as progress:
-        task = progress.add_task("checksums", total=None)
+        task = progress.add_task("checksums", total=None, visible=False)
         manifest = build_manifest(
-            audio_dir, annotations, settings, lambda done, total: progress.update(task, completed=done, total=total)
+            audio_dir,
+            annotations,
+            settings,
+            lambda done, total: progress.update(task, completed=done, total=total, visible=True),
         )
-
-    from preprocessing.job import plan_job, run_job
-
     plan = plan_job(manifest, out)
     counts = ", ".join(f"{split} {count}" for split, count in manifest.split_counts().items())
     console.print(
         f"{len(manifest.clips)} clips ({counts}) in {len(plan.shards)} shards; "
-        f"{len(plan.done)} shards are there, {plan.clips_to_do} clips to do"
+        f"{len(plan.done)} shards are there, {plan.clips_to_do} clips to do",
+        soft_wrap=True,
     )
     if dry_run:
-        missing = sum(clip.checksum == "missing" for clip in manifest.clips)
+        missing = sum(clip.checksum == MISSING for clip in manifest.clips)
         console.print(
-            f"dry run: nothing written; {missing} clips are not on disk, {len(manifest.unlisted)} not annotated"
+            f"dry run: nothing written; {missing} clips are not on disk, "
+            f"{len(manifest.unlisted)} audio files are not in the annotations",
+            soft_wrap=True,
         )
         return
     options = [f"--runner={RUNNERS[runner]}", *ctx.args]
     if runner == "direct" and not any(option.startswith("--direct_") for option in ctx.args):
         options += direct_options(workers, plan.clips_to_do)
-    with _progress(console) as progress:
-        task = progress.add_task("clips", total=plan.clips_to_do)
+    silenced = contextlib.nullcontext() if ctx.find_root().params.get("verbose") else _decoder_silenced()
+    with silenced, _progress(console) as progress:
+        task = progress.add_task("clips", total=plan.clips_to_do, visible=plan.clips_to_do > 0)
         summary = run_job(
             manifest, audio_dir, out, settings, options, lambda done: progress.update(task, completed=done)
         )
     print_summary(summary, out)
+
+
+@contextlib.contextmanager
+def _decoder_silenced() -> Iterator[None]:
+    """Drop what the MP3 decoder, a C library, writes to the standard error of this process and of its workers.
+
+    Its notes on damaged files would tear the progress bar, and rejected.jsonl says the same. Python's own lines go on
+    to the terminal.
+    """
+    stderr = sys.stderr
+    with os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace") as terminal:
+        handlers = [
+            handler
+            for handler in logging.getLogger().handlers
+            if isinstance(handler, logging.StreamHandler) and handler.stream is stderr
+        ]
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        for handler in handlers:
+            handler.setStream(terminal)
+        if stderr is sys.__stderr__:
+            sys.stderr = terminal
+        try:
+            yield
+        finally:
+            os.dup2(terminal.fileno(), 2)
+            sys.stderr = stderr
+            for handler in handlers:
+                handler.setStream(stderr)
 
 
 def _progress(console: Console) -> Progress:
@@ -119,17 +159,19 @@ class _Rate(ProgressColumn):
         return Text(f"{speed:.0f}/s" if speed else "")
 
 
-def print_summary(summary: dict[str, object], out: str) -> None:
+def print_summary(summary: dict[str, Any], out: str) -> None:
     """Print the counts of a finished job and where its output went."""
-    table = Table(title=f"{out}")
+    table = Table()
     for column in ("split", "clips", "examples"):
         table.add_column(column, justify="left" if column == "split" else "right")
-    splits: dict[str, dict[str, int]] = summary["splits"]  # type: ignore[assignment]
-    for split, counts in splits.items():
+    for split, counts in summary["splits"].items():
         table.add_row(split, str(counts["clips"]), str(counts["examples"]))
     console = Console()
     console.print(table)
-    reasons: dict[str, int] = summary["rejected_by_reason"]  # type: ignore[assignment]
-    listed = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
-    console.print(f"rejected: {summary['rejected']}" + (f" ({listed}), see {out}/rejected.jsonl" if listed else ""))
+    reasons = ", ".join(f"{reason} {count}" for reason, count in summary["rejected_by_reason"].items())
+    rejected = f" ({reasons}), see {out}/rejected.jsonl" if reasons else ""
+    console.print(f"rejected: {summary['rejected']}{rejected}", soft_wrap=True)
+    unlisted = summary["unlisted_audio"]["files"]
+    if unlisted:
+        console.print(f"audio files that no annotation names: {unlisted}, left out", soft_wrap=True)
     console.print(f"written: {out} (summary.json, tags.txt, {summary['shards']} shards)", soft_wrap=True)
