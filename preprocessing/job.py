@@ -164,6 +164,8 @@ def _run_beam(plan: Plan, audio_dir: str, out_dir: str, options: PipelineOptions
         with beam.Pipeline(options=options) as pipeline:
             add_shards(pipeline, plan.to_do, audio_dir, out_dir)
     except Exception as error:  # workers' errors arrive as RuntimeError, with the traceback in its text
+        if "KeyboardInterrupt" in str(error):
+            raise KeyboardInterrupt from None
         said = _WORKER_ERROR.search(str(error))
         if not said:
             raise

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -107,42 +105,39 @@ def command(
     options = [f"--runner={RUNNERS[runner]}", *ctx.args]
     if runner == "direct" and not any(option.startswith("--direct_") for option in ctx.args):
         options += direct_options(workers, plan.clips_to_do)
-    silenced = contextlib.nullcontext() if ctx.find_root().params.get("verbose") else _decoder_silenced()
-    with silenced, _progress(console) as progress:
-        task = progress.add_task("clips", total=plan.clips_to_do, visible=plan.clips_to_do > 0)
+    verbose = ctx.find_root().params.get("verbose")
+    with (
+        contextlib.nullcontext(console) if verbose else _libraries_silenced() as console,
+        _progress(console) as progress,
+    ):
+        task = progress.add_task("clips", total=plan.clips_to_do, visible=False)
         summary = run_job(
-            manifest, audio_dir, out, settings, options, lambda done: progress.update(task, completed=done)
+            manifest,
+            audio_dir,
+            out,
+            settings,
+            options,
+            lambda done: progress.update(task, completed=done, visible=True),
         )
     print_summary(summary, out)
 
 
 @contextlib.contextmanager
-def _decoder_silenced() -> Iterator[None]:
-    """Drop what the MP3 decoder, a C library, writes to the standard error of this process and of its workers.
+def _libraries_silenced() -> Iterator[Console]:
+    """Drop what libraries write to the standard error of this process and of its workers; yield a console to the real.
 
-    Its notes on damaged files would tear the progress bar, and rejected.jsonl says the same. Python's own lines go on
-    to the terminal.
+    The MP3 decoder's notes on damaged files and Beam's log would tear the progress bar; rejected.jsonl and the error
+    that ends the job say the same in fewer words.
     """
-    stderr = sys.stderr
-    with os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace") as terminal:
-        handlers = [
-            handler
-            for handler in logging.getLogger().handlers
-            if isinstance(handler, logging.StreamHandler) and handler.stream is stderr
-        ]
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        for handler in handlers:
-            handler.setStream(terminal)
-        if stderr is sys.__stderr__:
-            sys.stderr = terminal
+    with (
+        os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace") as terminal,
+        open(os.devnull, "w") as nowhere,
+    ):
+        os.dup2(nowhere.fileno(), 2)
         try:
-            yield
+            yield Console(file=terminal)
         finally:
             os.dup2(terminal.fileno(), 2)
-            sys.stderr = stderr
-            for handler in handlers:
-                handler.setStream(stderr)
 
 
 def _progress(console: Console) -> Progress:
