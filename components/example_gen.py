@@ -1,0 +1,113 @@
+"""ClipExampleGen: a manifest of clips to Examples, by the same Beam steps as ``autotag preprocess``.
+
+TFX's stock ExampleGen sends whole examples through a shuffle, which with one megabyte a clip fills the memory. Here a
+shard's list of clips is the element, shards are written in place, and those that an earlier, killed or cached, execution
+wrote are linked and not made again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import Any, ClassVar
+
+from tfx import types
+from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from preprocessing import storage
+from preprocessing.constants import SPLITS
+from preprocessing.job import REJECTED, SUMMARY, TAGS, run_job
+from preprocessing.manifest import Manifest, PreprocessSettings
+
+EXAMPLES_KEY = "examples"
+
+
+class ClipExampleGenExecutor(base_beam_executor.BaseBeamExecutor):  # type: ignore[misc]
+    """Writes the shards of a manifest and links them into the Examples artifact."""
+
+    def Do(  # noqa: N802 TFX's name
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Write the examples; the artifact's splits are ``train``, ``valid`` and ``test``."""
+        manifest = Manifest.from_json(storage.read_bytes(exec_properties["manifest"]).decode())
+        settings = json.loads(exec_properties["settings"])
+        shard_dir = os.path.join(exec_properties["work_dir"], exec_properties["code"])
+        summary = run_job(
+            manifest,
+            exec_properties["audio_dir"],
+            shard_dir,
+            PreprocessSettings(**{**settings, "ratio": tuple(settings["ratio"])}),
+            self._beam_pipeline_args or [],
+        )
+        examples = artifact_utils.get_single_instance(output_dict[EXAMPLES_KEY])
+        examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
+        examples.set_int_custom_property("clips", summary["clips"])
+        examples.set_int_custom_property("examples", summary["examples"])
+        examples.set_int_custom_property("rejected", summary["rejected"])
+        for shard in manifest.shards():
+            folder = os.path.join(examples.uri, f"Split-{shard.split}")
+            link_or_copy(os.path.join(shard_dir, shard.name), os.path.join(folder, shard.name))
+        for name in (SUMMARY, REJECTED, TAGS):
+            storage.write_whole(os.path.join(examples.uri, name), storage.read_bytes(os.path.join(shard_dir, name)))
+
+
+def link_or_copy(source: str, destination: str) -> None:
+    """Give a finished file a second name; copied where the file system has no hard links.
+
+    Shards are replaced, never written to, so a link keeps its bytes.
+    """
+    os.makedirs(os.path.dirname(destination), exist_ok=True)
+    if os.path.exists(destination):
+        os.remove(destination)
+    try:
+        os.link(source, destination)
+    except OSError:
+        shutil.copyfile(source, destination)
+
+
+class ClipExampleGenSpec(ComponentSpec):  # type: ignore[misc]
+    """ClipExampleGen's interface."""
+
+    PARAMETERS: ClassVar[dict[str, Any]] = {
+        "manifest": ExecutionParameter(type=str),
+        "audio_dir": ExecutionParameter(type=str),
+        "settings": ExecutionParameter(type=str),
+        "work_dir": ExecutionParameter(type=str),
+        "code": ExecutionParameter(type=str),
+    }
+    INPUTS: ClassVar[dict[str, Any]] = {}
+    OUTPUTS: ClassVar[dict[str, Any]] = {EXAMPLES_KEY: ChannelParameter(type=standard_artifacts.Examples)}
+
+
+class ClipExampleGen(base_beam_component.BaseBeamComponent):  # type: ignore[misc]
+    """Clips of a manifest to Examples with the splits ``train``, ``valid`` and ``test``."""
+
+    SPEC_CLASS = ClipExampleGenSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(ClipExampleGenExecutor)
+
+    def __init__(self, manifest: str, audio_dir: str, settings: str, work_dir: str, code: str) -> None:
+        """Construct the component.
+
+        Args:
+            manifest: path of the manifest; named after its content, so that TFX's cache sees a changed clip.
+            audio_dir: folder that the manifest's paths are relative to.
+            settings: PreprocessSettings as JSON.
+            work_dir: where shards are kept from one execution to the next.
+            code: hash of the source that makes an example.
+        """
+        super().__init__(
+            spec=ClipExampleGenSpec(
+                manifest=manifest,
+                audio_dir=audio_dir,
+                settings=settings,
+                work_dir=work_dir,
+                code=code,
+                examples=types.Channel(type=standard_artifacts.Examples),
+            )
+        )

@@ -1,0 +1,149 @@
+"""ROC-AUC and average precision, macro and per tag, exactly scikit-learn's; and as a TFMA metric.
+
+TFMA's own AUC counts on 10,000 uniform thresholds: wrong for small scores, and a tag of one class counts as 0. Here a tag
+whose labels are all of one class is left out of the mean, and counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
+import tensorflow_model_analysis as tfma
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+Scores = npt.NDArray[np.floating[Any]]
+
+ROC_AUC = "roc_auc"
+PR_AUC = "pr_auc"
+SCORED_TAGS = "scored_tags"
+
+
+@dataclass(frozen=True)
+class TagScores:
+    """How well tags are told apart.
+
+    Attributes:
+        roc_auc: macro mean of ROC-AUC over the tags with both classes; NaN where there is none.
+        pr_auc: macro mean of average precision over the same tags.
+        per_tag: tag -> (ROC-AUC, average precision); NaN for a tag of one class.
+    """
+
+    roc_auc: float
+    pr_auc: float
+    per_tag: Mapping[str, tuple[float, float]]
+
+    @property
+    def scored_tags(self) -> int:
+        """Number of tags that have both classes and count in the means."""
+        return sum(not math.isnan(roc) for roc, _ in self.per_tag.values())
+
+
+def score_tags(labels: Scores, predictions: Scores, tags: Sequence[str]) -> TagScores:
+    """Score predictions, [clips, tags], against labels of 0 and 1, [clips, tags]."""
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    if labels.shape != predictions.shape or labels.ndim != 2 or labels.shape[1] != len(tags):
+        raise ValueError(f"labels {labels.shape} and predictions {predictions.shape} for {len(tags)} tags")
+    per_tag = {}
+    for column, tag in enumerate(tags):
+        truth, score = labels[:, column] > 0.5, predictions[:, column]
+        both = bool(truth.any()) and not bool(truth.all())
+        per_tag[tag] = (
+            (float(roc_auc_score(truth, score)), float(average_precision_score(truth, score)))
+            if both
+            else (math.nan, math.nan)
+        )
+    scored = [pair for pair in per_tag.values() if not math.isnan(pair[0])]
+    roc, precision = np.mean(scored, axis=0) if scored else (math.nan, math.nan)
+    return TagScores(float(roc), float(precision), per_tag)
+
+
+Accumulator = list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
+
+
+class _CollectScores(beam.CombineFn):  # type: ignore[misc]
+    """Collects labels and predictions (400 bytes a clip) and asks scikit-learn at the end."""
+
+    def __init__(self, n_tags: int, keys: Mapping[str, tfma.metrics.MetricKey], model: str, **kwargs: Any) -> None:
+        self._tags = tag_numbers(n_tags)
+        self._keys = keys
+        self._model = model
+        self._kwargs = kwargs
+
+    def create_accumulator(self) -> Accumulator:
+        return []
+
+    def add_input(self, accumulator: Accumulator, element: tfma.metrics.StandardMetricInputs) -> Accumulator:
+        for label, prediction, _ in tfma.metrics.to_label_prediction_example_weight(
+            element, model_name=self._model, flatten=False, **self._kwargs
+        ):
+            width = len(self._tags)
+            accumulator.append(
+                (np.reshape(label, [-1, width]).astype("f4"), np.reshape(prediction, [-1, width]).astype("f4"))
+            )
+        return accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[Accumulator]) -> Accumulator:
+        return [pair for accumulator in accumulators for pair in accumulator]
+
+    def extract_output(self, accumulator: Accumulator) -> dict[tfma.metrics.MetricKey, float]:
+        width = len(self._tags)
+        labels, predictions = (
+            np.concatenate(arrays) if accumulator else np.zeros([0, width], "f4")
+            for arrays in (zip(*accumulator, strict=True) if accumulator else ((), ()))
+        )
+        # Sorted, so that the figures do not depend on the order in which workers' parts arrive.
+        order = np.lexsort(np.concatenate([labels, predictions], axis=1).T)
+        scores = score_tags(labels[order], predictions[order], self._tags)
+        values = {ROC_AUC: scores.roc_auc, PR_AUC: scores.pr_auc, SCORED_TAGS: float(scores.scored_tags)}
+        for tag, (roc, precision) in scores.per_tag.items():
+            values[f"{ROC_AUC}/{tag}"], values[f"{PR_AUC}/{tag}"] = roc, precision
+        return {self._keys[name]: value for name, value in values.items()}
+
+
+class MacroTagScores(tfma.metrics.Metric):  # type: ignore[misc]
+    """TFMA metric: ``roc_auc``, ``pr_auc``, ``scored_tags`` and, per tag, ``roc_auc/NN`` and ``pr_auc/NN``.
+
+    NN is the tag's place in the model's outputs: the names are learnt by Transform, after this is configured.
+    """
+
+    def __init__(self, n_tags: int, name: str = "tag_scores") -> None:
+        """Score ``n_tags`` outputs."""
+        super().__init__(_computations, n_tags=n_tags, name=name)
+
+
+def tag_numbers(n_tags: int) -> list[str]:
+    """How the metric names the tags: ``00``, ``01``, ..."""
+    return [f"{number:02d}" for number in range(n_tags)]
+
+
+def _computations(
+    n_tags: int,
+    name: str | None = None,
+    eval_config: Any = None,
+    model_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    **_: Any,
+) -> list[tfma.metrics.MetricComputation]:
+    """One computation a model: all values come from the one collection of its scores."""
+    names = [
+        ROC_AUC,
+        PR_AUC,
+        SCORED_TAGS,
+        *(f"{kind}/{tag}" for tag in tag_numbers(n_tags) for kind in (ROC_AUC, PR_AUC)),
+    ]
+    computations = []
+    for model in model_names or [""]:
+        for output in output_names or [""]:
+            keys = {
+                value: tfma.metrics.MetricKey(name=value, model_name=model, output_name=output, example_weighted=False)
+                for value in names
+            }
+            combiner = _CollectScores(n_tags, keys, model, output_name=output, eval_config=eval_config)
+            computations.append(tfma.metrics.MetricComputation(list(keys.values()), None, combiner))
+    return computations

@@ -1,0 +1,118 @@
+"""Training data: TFRecords to batches, parsing only what a branch needs.
+
+A branch on the log-mel reads Transform's output (normalised log-mel and labels, 0.15 MB a clip); a branch on the waveform
+reads the raw examples and applies the transform graph's statistics and vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from components.transform import LABELS, NORMALISED_LOG_MEL, STATISTICS, VOCABULARY, decode_waveform
+from preprocessing.constants import N_FRAMES, N_MELS
+from preprocessing.features import HEALTH_FEATURES
+from serving.model_info import Normalisation
+
+CACHE_BYTES = 2_000_000_000
+"""A log-mel data set up to this size is kept in memory after the first epoch."""
+
+
+@dataclass(frozen=True)
+class TransformFacts:
+    """What Transform learnt: the tags in the order of the labels, and the normalisation."""
+
+    tags: tuple[str, ...]
+    normalisation: Normalisation
+
+
+def transform_facts(transform_graph: str) -> TransformFacts:
+    """Read vocabulary and statistics out of a transform graph.
+
+    Raises:
+        ValueError: the vocabulary is smaller than the labels are wide.
+    """
+    output = tft.TFTransformOutput(transform_graph)
+    tags = tuple(tag.decode() for tag in output.vocabulary_by_name(VOCABULARY))
+    raw = {name: tf.zeros([1]) for name in HEALTH_FEATURES}
+    statistics = output.transform_features_layer()(raw)
+    n_tags = output.transformed_feature_spec()[LABELS].shape[0]
+    if len(tags) < n_tags:
+        raise ValueError(f"the training split has {len(tags)} tags and {n_tags} are asked for: set data.n_tags lower")
+    return TransformFacts(tags, Normalisation(**{name: float(statistics[name][0]) for name in STATISTICS}))
+
+
+def _files(patterns: Sequence[str]) -> list[str]:
+    files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
+    if not files:
+        raise ValueError(f"no TFRecord files match {list(patterns)}")
+    return files
+
+
+def _records(files: Sequence[str], shuffle_seed: int | None, buffer: int) -> tf.data.Dataset:
+    compression = "GZIP" if files[0].endswith(".gz") else ""
+    if shuffle_seed is not None:
+        files = [files[i] for i in np.random.default_rng(shuffle_seed).permutation(len(files))]
+    records = tf.data.Dataset.from_tensor_slices(list(files)).interleave(
+        lambda file: tf.data.TFRecordDataset(file, compression_type=compression),
+        cycle_length=4,
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    return records if shuffle_seed is None else records.shuffle(buffer, seed=shuffle_seed)
+
+
+def log_mel_dataset(
+    patterns: Sequence[str], n_tags: int, batch_size: int, shuffle_seed: int | None = None
+) -> tf.data.Dataset:
+    """Batches of (float16 [batch, 128, 592] normalised, float32 [batch, n_tags]) from Transform's output.
+
+    Args:
+        patterns: of TFRecord files.
+        n_tags: width of the labels.
+        batch_size: clips in a batch; the last one may be smaller.
+        shuffle_seed: order of the clips; None for the files' order.
+    """
+    spec = {
+        NORMALISED_LOG_MEL: tf.io.FixedLenFeature([], tf.string),
+        LABELS: tf.io.FixedLenFeature([n_tags], tf.float32),
+    }
+
+    def parse(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        features = tf.io.parse_single_example(record, spec)
+        values = tf.io.parse_tensor(features[NORMALISED_LOG_MEL], tf.float16)
+        return tf.ensure_shape(values, [N_MELS, N_FRAMES]), features[LABELS]
+
+    parsed = _records(_files(patterns), shuffle_seed, 1024).map(parse, tf.data.AUTOTUNE, deterministic=True)
+    return parsed.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def waveform_dataset(
+    patterns: Sequence[str], facts: TransformFacts, batch_size: int, shuffle_seed: int | None = None
+) -> tf.data.Dataset:
+    """Batches of (float32 [batch, 465600] normalised, float32 [batch, n_tags]) from the raw examples."""
+    spec = {"waveform": tf.io.FixedLenFeature([], tf.string), "tags": tf.io.VarLenFeature(tf.string)}
+    table = tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(list(facts.tags), tf.range(len(facts.tags), dtype=tf.int64)), -1
+    )
+    mean, deviation = facts.normalisation.waveform_mean, facts.normalisation.waveform_std
+
+    def parse(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        features = tf.io.parse_example(records, spec)
+        ids = table.lookup(tf.sparse.to_dense(features["tags"], default_value=""))
+        labels = tf.reduce_max(tf.one_hot(ids, len(facts.tags)), axis=1)
+        return (decode_waveform(features["waveform"]) - mean) / deviation, labels
+
+    records = _records(_files(patterns), shuffle_seed, 256)
+    return records.batch(batch_size).map(parse, tf.data.AUTOTUNE, deterministic=True).prefetch(4)
+
+
+def read_labels(patterns: Sequence[str], n_tags: int) -> npt.NDArray[np.float32]:
+    """Labels, float32 [clips, n_tags], of Transform's output in the files' order."""
+    batches = [labels.numpy() for _, labels in log_mel_dataset(patterns, n_tags, 256)]
+    return np.concatenate(batches)

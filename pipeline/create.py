@@ -1,0 +1,231 @@
+"""create_pipeline: from a configuration to a TFX pipeline. Pure; runners and files are elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import tensorflow_model_analysis as tfma
+from tensorflow_data_validation.anomalies.proto import custom_validation_config_pb2
+from tensorflow_data_validation.statistics.stats_options import StatsOptions
+from tfx.components import (
+    Evaluator,
+    ExampleValidator,
+    Pusher,
+    SchemaGen,
+    StatisticsGen,
+    Trainer,
+    Transform,
+)
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.dsl.components.base import executor_spec
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
+from tfx.types import BaseChannel, Channel, standard_artifacts
+
+from components.ensemble import EnsembleTrainer
+from components.example_gen import ClipExampleGen
+from components.gates import LatestOtherBlessedModel, RequireNoAnomalies
+from components.metrics import ROC_AUC
+from components.pusher import WholePusherExecutor
+from components.source_hash import ENSEMBLE_SOURCE, EXAMPLE_SOURCE, NETWORK_SOURCE, source_hash
+from models.branches import BRANCHES
+from pipeline.config import PipelineConfig, TrainConfig
+from preprocessing.constants import SPLITS
+from preprocessing.features import HEALTH_FEATURES
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Files that a run is made from; each is named after its content, so that TFX's cache sees a change.
+
+    Attributes:
+        manifest: preprocessing.manifest.Manifest as JSON.
+        schema: of the raw examples.
+    """
+
+    manifest: str
+    schema: str
+
+
+def create_pipeline(config: PipelineConfig, inputs: Inputs) -> Pipeline:
+    """Wire the components.
+
+    Args:
+        config: settings.
+        inputs: manifest and schema.
+
+    Returns:
+        The pipeline, with SQLite metadata under config.root.
+    """
+    root = os.path.abspath(config.root)
+    example_gen = ClipExampleGen(
+        manifest=inputs.manifest,
+        audio_dir=os.path.abspath(config.data.audio_dir),
+        settings=json.dumps(asdict(config.data.preprocess_settings()), sort_keys=True),
+        work_dir=os.path.join(root, "shards"),
+        code=source_hash(*EXAMPLE_SOURCE),
+    )
+    examples = example_gen.outputs["examples"]
+    validation = _validation_nodes(config, inputs, examples)
+    schema, require_no_anomalies = validation[0].outputs["schema"], validation[-1]
+    transform = Transform(
+        examples=examples,
+        schema=schema,
+        preprocessing_fn="components.transform.preprocessing_fn",
+        custom_config={"n_tags": config.data.n_tags, "code": source_hash("components.transform")},
+        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=list(SPLITS)),
+        disable_statistics=True,
+        disable_analyzer_cache=True,
+    )
+    transform.add_upstream_node(require_no_anomalies)
+    trainers = {name: _trainer(name, train, config, examples, transform) for name, train in config.branches.items()}
+    ensemble = EnsembleTrainer(
+        examples=examples,
+        transformed_examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        branches={name: trainer.outputs["model"] for name, trainer in trainers.items()},
+        config={
+            "settings": config.combiner.model_dump(mode="json"),
+            "ensemble": list(config.ensemble),
+            "code": source_hash(*ENSEMBLE_SOURCE),
+        },
+    )
+    nodes = [example_gen, *validation, transform, *trainers.values(), ensemble]
+    nodes += _gate_nodes(config, examples, ensemble.outputs["model"])
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=os.path.join(root, "artifacts"),
+        components=nodes,
+        enable_cache=True,
+        metadata_connection_config=_sqlite(config.metadata_file),
+        beam_pipeline_args=list(config.beam) or ["--direct_running_mode=in_memory", "--direct_num_workers=1"],
+    )
+
+
+def _sqlite(path: str) -> Any:
+    from tfx.orchestration.metadata import sqlite_metadata_connection_config
+
+    return sqlite_metadata_connection_config(path)
+
+
+def _validation_nodes(config: PipelineConfig, inputs: Inputs, examples: BaseChannel) -> list[BaseNode]:
+    """Curated schema first, the node that stops the run last."""
+    statistics = StatisticsGen(
+        examples=examples, stats_options=StatsOptions(feature_allowlist=[*HEALTH_FEATURES, "clip_id", "track", "tags"])
+    )
+    proposal = SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=True)
+    schema = ImportSchemaGen(schema_file=inputs.schema)
+    validator = ExampleValidator(
+        statistics=statistics.outputs["statistics"],
+        schema=schema.outputs["schema"],
+        custom_validation_config=custom_validations(config),
+    )
+    require = RequireNoAnomalies(anomalies=validator.outputs["anomalies"])
+    return [schema, statistics, proposal, validator, require]
+
+
+def custom_validations(config: PipelineConfig) -> custom_validation_config_pb2.CustomValidationConfig:
+    """What a delivery must fulfil as a whole: one silent clip among thousands is no anomaly, two in a hundred are."""
+    message = custom_validation_config_pb2.CustomValidationConfig()
+    for feature, share, seen in (
+        ("short", config.data.max_short_share, "clips are shorter than 80 % of 29.1 s"),
+        ("silent", config.data.max_silent_share, "clips are silent"),
+    ):
+        validation = message.feature_validations.add()
+        validation.feature_path.step.append(feature)
+        validation.validations.add(
+            sql_expression=f"feature.num_stats.mean <= {share}",
+            severity=custom_validation_config_pb2.Validation.DESCRIPTOR.fields_by_name["severity"]
+            .enum_type.values_by_name["ERROR"]
+            .number,
+            description=f"more than {share:.1%} of the {seen}",
+        )
+    return message
+
+
+def _trainer(
+    name: str, train: TrainConfig, config: PipelineConfig, examples: BaseChannel, transform: Transform
+) -> Trainer:
+    on_mel = BRANCHES[name].input == "log_mel"
+    return Trainer(
+        run_fn="components.training.run_fn",
+        examples=transform.outputs["transformed_examples"] if on_mel else examples,
+        transform_graph=transform.outputs["transform_graph"],
+        train_args=trainer_pb2.TrainArgs(splits=["train"]),
+        eval_args=trainer_pb2.EvalArgs(splits=["valid"]),
+        custom_config={
+            "branch": name,
+            "settings": train.model_dump(mode="json"),
+            "n_tags": config.data.n_tags,
+            "checkpoints": os.path.join(os.path.abspath(config.root), "checkpoints"),
+            "code": source_hash(*NETWORK_SOURCE),
+        },
+    ).with_id(f"Trainer_{name}")
+
+
+def _gate_nodes(config: PipelineConfig, examples: BaseChannel, model: BaseChannel) -> list[BaseNode]:
+    """Baseline, Evaluator and Pusher."""
+    baseline = Resolver(
+        strategy_class=LatestOtherBlessedModel,
+        model=Channel(type=standard_artifacts.Model, producer_component_id="EnsembleTrainer"),
+        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
+        candidate=model,
+    ).with_id("Baseline")
+    evaluator = Evaluator(
+        examples=examples,
+        model=model,
+        baseline_model=baseline.outputs["model"],
+        example_splits=["test"],
+        eval_config=evaluation_config(config),
+    )
+    pusher = Pusher(
+        model=model,
+        model_blessing=evaluator.outputs["blessing"],
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=config.pushed)
+        ),
+        custom_executor_spec=executor_spec.ExecutorClassSpec(WholePusherExecutor),
+    )
+    return [baseline, evaluator, pusher]
+
+
+def evaluation_config(config: PipelineConfig) -> tfma.EvalConfig:
+    """The gate: a lower bound on macro ROC-AUC, and not worse than the latest blessed model by more than epsilon."""
+    threshold = tfma.MetricThreshold(
+        value_threshold=tfma.GenericValueThreshold(lower_bound={"value": config.gate.min_roc_auc}),
+        change_threshold=tfma.GenericChangeThreshold(
+            direction=tfma.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -config.gate.max_drop}
+        ),
+    )
+    spec = {
+        "signature_name": "serving_default",
+        "preprocessing_function_names": ["labels"],
+        "label_key": "labels",
+        "prediction_key": "predictions",
+        "model_type": "tf_generic",
+    }
+    return tfma.EvalConfig(
+        model_specs=[
+            tfma.ModelSpec(name="candidate", **spec),
+            tfma.ModelSpec(name="baseline", is_baseline=True, **spec),
+        ],
+        slicing_specs=[tfma.SlicingSpec()],
+        metrics_specs=[
+            tfma.MetricsSpec(
+                metrics=[
+                    tfma.MetricConfig(
+                        class_name="MacroTagScores",
+                        module="components.metrics",
+                        config=json.dumps({"n_tags": config.data.n_tags}),
+                    )
+                ],
+                thresholds={ROC_AUC: threshold},
+            )
+        ],
+        options=tfma.Options(include_default_metrics={"value": False}),
+    )

@@ -1,0 +1,121 @@
+"""Runs the pipeline on this machine: writes the manifest, runs TFX's LocalDagRunner, says what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import PipelineConfig
+from preprocessing import storage
+from preprocessing.errors import AutotagError, BadInputError
+from preprocessing.manifest import build_manifest
+
+log = logging.getLogger(__name__)
+
+
+def prepare_inputs(config: PipelineConfig, on_clip: Callable[[int, int], None] | None = None) -> Any:
+    """Write manifest and schema under names made of their content; returns pipeline.create.Inputs.
+
+    Raises:
+        BadInputError: audio, annotations or schema cannot be used.
+    """
+    from pipeline.create import Inputs
+
+    manifest = build_manifest(
+        os.path.abspath(config.data.audio_dir),
+        os.path.abspath(config.data.annotations),
+        config.data.preprocess_settings(),
+        on_clip,
+    )
+    folder = os.path.join(os.path.abspath(config.root), "inputs")
+    os.makedirs(folder, exist_ok=True)
+    manifest_path = os.path.join(folder, f"manifest-{manifest.fingerprint[:16]}.json")
+    if not os.path.exists(manifest_path):
+        storage.write_whole(manifest_path, manifest.to_json())
+    schema = _read_schema(config.data.schema_file)
+    schema_path = os.path.join(folder, f"schema-{hashlib.sha256(schema).hexdigest()[:16]}.pbtxt")
+    storage.write_whole(schema_path, schema)
+    return Inputs(manifest_path, schema_path)
+
+
+def _read_schema(path: str | None) -> bytes:
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    try:
+        data = Path(path).read_bytes() if path else (resources.files("components") / "schema.pbtxt").read_bytes()
+        text_format.Parse(data.decode(), schema_pb2.Schema())
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        raise BadInputError(f"schema {path}: {error}") from None
+    return data
+
+
+def run_pipeline(
+    config: PipelineConfig,
+    from_node: str | None = None,
+    to_node: str | None = None,
+    on_clip: Callable[[int, int], None] | None = None,
+) -> str:
+    """Run the pipeline, or a part of it, and return the run's id.
+
+    Raises:
+        BadInputError: the input cannot be used, there is no such node, or another run works in the same root.
+        AutotagError: a component failed.
+    """
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+    from tfx.orchestration.pipeline import RunOptions
+
+    from pipeline.create import create_pipeline
+
+    os.makedirs(config.root, exist_ok=True)
+    with _locked(config.root):
+        pipeline = create_pipeline(config, prepare_inputs(config, on_clip))
+        known = [node.id for node in pipeline.components]
+        for node in filter(None, (from_node, to_node)):
+            if node not in known:
+                raise BadInputError(f"there is no node {node!r}; the nodes are {', '.join(known)}")
+        run_id = datetime.datetime.now().isoformat(timespec="milliseconds")
+        _save_config(config, run_id)
+        options = RunOptions(
+            from_nodes=[from_node] if from_node else None,
+            to_nodes=[to_node] if to_node else None,
+        )
+        LocalDagRunner().run(
+            pipeline,
+            run_options=options if from_node or to_node else None,
+        )
+        return run_id
+
+
+def _save_config(config: PipelineConfig, run_id: str) -> None:
+    folder = os.path.join(os.path.abspath(config.root), "configs")
+    os.makedirs(folder, exist_ok=True)
+    storage.write_whole(os.path.join(folder, f"{run_id}.yaml"), config.to_yaml())
+
+
+@contextlib.contextmanager
+def _locked(root: str) -> Iterator[None]:
+    with open(os.path.join(root, ".lock"), "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BadInputError(f"{root}: another run works there; wait for it or set another root") from None
+        yield
+
+
+def failed_node(error: BaseException) -> AutotagError | None:
+    """Return the project's own error behind a failed component, if there is one."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, AutotagError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None

@@ -1,0 +1,236 @@
+"""What ML Metadata knows of a pipeline's runs: nodes, scores, blessing, push. Reads, never writes; needs no TFX."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from preprocessing.errors import BadInputError
+
+EXECUTION_STATES = {1: "new", 2: "running", 3: "done", 4: "failed", 5: "cached", 6: "canceled"}
+
+
+@dataclass(frozen=True)
+class NodeRun:
+    """One node in one run.
+
+    Attributes:
+        state: ``done``, ``cached``, ``failed``, ``running`` or ``canceled``.
+        seconds: how long it took; 0 where it came from the cache.
+        outputs: output key -> artifact folder.
+        properties: output key -> the artifact's custom properties.
+    """
+
+    node: str
+    state: str
+    seconds: float
+    outputs: dict[str, str]
+    properties: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the pipeline.
+
+    Attributes:
+        run_id: as TFX names it.
+        started: when the run's first node began.
+        nodes: in the order in which they ran.
+    """
+
+    run_id: str
+    started: datetime.datetime
+    nodes: tuple[NodeRun, ...] = field(default=())
+
+    def node(self, name: str) -> NodeRun | None:
+        """Return a node's part, None where it did not run."""
+        return next((node for node in self.nodes if node.node == name), None)
+
+    def output(self, node: str, key: str) -> Path | None:
+        """Return the folder of a node's output, None where there is none."""
+        run = self.node(node)
+        return Path(run.outputs[key]) if run and key in run.outputs else None
+
+    @property
+    def state(self) -> str:
+        """``done``, ``failed`` or ``unfinished``."""
+        states = {node.state for node in self.nodes}
+        return "failed" if "failed" in states else "unfinished" if states & {"running", "new"} else "done"
+
+    @property
+    def scores(self) -> dict[str, Any] | None:
+        """What the combiner's node scored on the test split (components.ensemble), None before it ran."""
+        folder = self.output("EnsembleTrainer", "model_run")
+        return _read_json(folder / "scores.json") if folder else None
+
+    @property
+    def ensemble(self) -> str | None:
+        """Name of the exported combination, such as ``mel_1d+mel_2d``."""
+        node = self.node("EnsembleTrainer")
+        return node.properties.get("model", {}).get("ensemble") if node else None
+
+    @property
+    def roc_auc(self) -> float | None:
+        """Macro ROC-AUC of the exported combination on the test split."""
+        return self._score("roc_auc")
+
+    @property
+    def pr_auc(self) -> float | None:
+        """Macro average precision of the exported combination on the test split."""
+        return self._score("pr_auc")
+
+    def _score(self, key: str) -> float | None:
+        scores = self.scores
+        rows = scores["models"] if scores else []
+        return next((float(row[key]) for row in rows if row["name"] == self.ensemble), None)
+
+    @property
+    def blessed(self) -> bool | None:
+        """Whether the model passed the gate, None before it was measured."""
+        node = self.node("Evaluator")
+        value = node.properties.get("blessing", {}).get("blessed") if node else None
+        return None if value is None else bool(value)
+
+    @property
+    def gate_reasons(self) -> list[str]:
+        """Why the gate refused the model: a line with the figures for each threshold that it missed."""
+        folder = self.output("Evaluator", "evaluation")
+        return gate_failures(folder) if folder and self.blessed is False else []
+
+    @property
+    def pushed(self) -> str | None:
+        """Folder that the model was pushed to, None where it was not."""
+        node = self.node("Pusher")
+        properties = node.properties.get("pushed_model", {}) if node else {}
+        return str(properties["pushed_destination"]) if properties.get("pushed") else None
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return values
+    except FileNotFoundError:
+        return None
+
+
+def gate_failures(evaluation: Path) -> list[str]:
+    """Read TFMA's validation result of a refused model."""
+    import tensorflow_model_analysis as tfma
+
+    result = tfma.load_validation_result(str(evaluation))
+    lines = []
+    for slice_ in result.metric_validations_per_slice:
+        for failure in slice_.failures:
+            name, value = failure.metric_key.name, failure.metric_value.double_value.value
+            threshold = failure.metric_threshold
+            if failure.metric_key.is_diff:
+                allowed = threshold.change_threshold.absolute.value
+                lines.append(f"{name} changed by {value:+.4f} against the latest blessed model; allowed {allowed:+.4f}")
+            else:
+                lines.append(f"{name} is {value:.4f}; at least {threshold.value_threshold.lower_bound.value:.4f} is asked")
+    return lines
+
+
+def list_runs(metadata_file: str, pipeline: str) -> list[Run]:
+    """Return all runs of a pipeline, the oldest first.
+
+    Args:
+        metadata_file: SQLite file of ML Metadata.
+        pipeline: its name.
+
+    Raises:
+        BadInputError: there is no such file.
+    """
+    if not os.path.exists(metadata_file):
+        raise BadInputError(f"{metadata_file}: no run yet; `autotag run` makes one")
+    store = _open(metadata_file)
+    runs = [
+        context
+        for context in store.get_contexts_by_type("pipeline_run")
+        if any(parent.name == pipeline for parent in store.get_parent_contexts_by_context(context.id))
+        or _property(context, "pipeline") in (pipeline, None)
+    ]
+    return sorted((_load_run(store, context) for context in runs), key=lambda run: run.started)
+
+
+def latest_run(metadata_file: str, pipeline: str) -> Run | None:
+    """Return the newest run, None where there is none."""
+    try:
+        runs = list_runs(metadata_file, pipeline)
+    except BadInputError:
+        return None
+    return runs[-1] if runs else None
+
+
+def _open(metadata_file: str) -> Any:
+    from ml_metadata.metadata_store import metadata_store
+    from ml_metadata.proto import metadata_store_pb2
+
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.sqlite.filename_uri = metadata_file
+    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE
+    return metadata_store.MetadataStore(connection)
+
+
+def _property(message: Any, key: str) -> Any:
+    if key not in message.custom_properties:
+        return None
+    value = message.custom_properties[key]
+    return getattr(value, value.WhichOneof("value"))
+
+
+def _load_run(store: Any, context: Any) -> Run:
+    executions = sorted(store.get_executions_by_context(context.id), key=lambda execution: execution.create_time_since_epoch)
+    types = {type_.id: type_.name for type_ in store.get_execution_types()}
+    newest: dict[str, Any] = {}
+    for execution in executions:  # a node that was tried again counts by its last try
+        newest[_node_name(store, execution, types)] = execution
+    nodes = tuple(_load_node(store, name, execution) for name, execution in newest.items())
+    first = executions[0].create_time_since_epoch if executions else context.create_time_since_epoch
+    return Run(context.name, datetime.datetime.fromtimestamp(first / 1000), nodes)
+
+
+def _node_name(store: Any, execution: Any, types: dict[int, str]) -> str:
+    for context in store.get_contexts_by_execution(execution.id):
+        if context.type == "node":
+            return str(context.name).split(".", 1)[-1]
+    return types[execution.type_id].rsplit(".", 1)[-1]
+
+
+def _load_node(store: Any, name: str, execution: Any) -> NodeRun:
+    state = EXECUTION_STATES.get(execution.last_known_state, "unknown")
+    took = execution.last_update_time_since_epoch - execution.create_time_since_epoch
+    outputs, properties = {}, {}
+    for key, artifact in _outputs(store, execution):
+        outputs[key] = artifact.uri
+        properties[key] = {name: _property(artifact, name) for name in artifact.custom_properties}
+    return NodeRun(name, state, 0.0 if state == "cached" else took / 1000, outputs, properties)
+
+
+def _outputs(store: Any, execution: Any) -> Iterable[tuple[str, Any]]:
+    from ml_metadata.proto import metadata_store_pb2
+
+    events = store.get_events_by_execution_ids([execution.id])
+    output_types = (metadata_store_pb2.Event.OUTPUT, metadata_store_pb2.Event.DECLARED_OUTPUT)
+    keys = {event.artifact_id: event.path.steps[0].key for event in events if event.type in output_types}
+    for artifact in store.get_artifacts_by_id(list(keys)):
+        yield keys[artifact.id], artifact
+
+
+def describe_run(run: Run) -> str:
+    """Say in a few lines what came of a run."""
+    made = [node for node in run.nodes if node.state == "done" and node.seconds]
+    cached = sum(node.state == "cached" for node in run.nodes)
+    lines = [f"run {run.run_id}: {run.state}; {len(made)} nodes ran, {cached} taken from earlier runs"]
+    if run.roc_auc is not None:
+        lines.append(f"{run.ensemble}: test ROC-AUC {run.roc_auc:.4f}, PR-AUC {run.pr_auc:.4f}")
+    if run.blessed is False:
+        lines.append("refused by the gate, not pushed: " + "; ".join(run.gate_reasons))
+    elif run.pushed:
+        lines.append(f"blessed and pushed: {run.pushed}")
+    return "\n".join(lines)
