@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -86,9 +87,9 @@ def _print_summary(summary: Summary) -> None:
         click.echo(f"not unpacked, as no clips: {len(summary.unwanted):,} entries ({_shorten(summary.unwanted)})")
     for clip_id, path, wrong in summary.broken:
         click.echo(f"broken as published: clip {clip_id} ({wrong}) {path}")
-    annotations = summary.folder / ANNOTATIONS
     click.echo(f"written: {summary.folder} (folders 0-f, {ANNOTATIONS}); mp3.zip.00? there can be deleted")
-    click.echo(f"next: autotag preprocess {summary.folder} {annotations} OUT")
+    inputs = shlex.join([str(summary.folder), str(summary.folder / ANNOTATIONS)])
+    click.echo(f"next: autotag preprocess {inputs} OUT")
 
 
 def _shorten(paths: tuple[str, ...]) -> str:
