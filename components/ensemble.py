@@ -7,6 +7,7 @@ of two and three branches are trained and scored on the test split (the paper's 
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import logging
@@ -28,7 +29,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import path_utils
 
 from components.metrics import score_tags
-from components.reader import TransformFacts, read_labels, transform_facts
+from components.reader import TransformFacts, transform_facts
 from components.training import (
     TrainingSettings,
     branch_dataset,
@@ -77,30 +78,23 @@ def predict_all(
 ) -> tuple[Predictions, Mapping[str, Array]]:
     """Run every branch over every split once; returns predictions and labels by split."""
     predictions: dict[str, dict[str, Array]] = {split: {} for split in files}
+    labels: dict[str, Array] = {}
+    clip_ids: dict[str, tuple[bytes, ...]] = {}
     for name, network in networks.items():
         for split, paths in files.items():
             started = time.perf_counter()
             patterns = paths.transformed if BRANCHES[name].input == "log_mel" else paths.raw
-            dataset = branch_dataset(BRANCHES[name], patterns, transform_graph, PREDICT_BATCH, n_tags)
-            predictions[split][name] = predict(network, dataset)
-            clips = len(predictions[split][name])
-            log.warning("%s on %s: %d clips in %.0f s", name, split, clips, time.perf_counter() - started)
-    return predictions, _checked_labels(predictions, files, transform_graph, n_tags)
-
-
-def _checked_labels(
-    predictions: Predictions, files: Mapping[str, SplitFiles], transform_graph: str, n_tags: int
-) -> dict[str, Array]:
-    """Labels by split; raw and transformed examples must come in the same order for all branches to be side by side."""
-    labels = {}
-    for split, paths in files.items():
-        labels[split] = read_labels(paths.transformed, n_tags)
-        raw = branch_dataset(BRANCHES["waveform_1d"], paths.raw, transform_graph, 256, n_tags)
-        if "waveform_1d" in predictions[split]:
-            in_raw = np.concatenate([batch.numpy() for _, batch in raw(None)])
-            if not np.array_equal(in_raw, labels[split]):
-                raise ValueError(f"{split}: raw and transformed examples do not stand in the same order")
-    return labels
+            answers = predict(network, branch_dataset(BRANCHES[name], patterns, transform_graph, PREDICT_BATCH, n_tags))
+            # Raw and transformed examples come in different orders; by their ids they are the same clips.
+            if clip_ids.setdefault(split, answers.clip_ids) != answers.clip_ids:
+                raise ValueError(f"{split}: {name} was given other clips than the branches before it")
+            if not np.array_equal(labels.setdefault(split, answers.labels), answers.labels):
+                raise ValueError(f"{split}: {name} was given other labels than the branches before it")
+            predictions[split][name] = answers.predictions
+            log.warning(
+                "%s on %s: %d clips in %.0f s", name, split, len(answers.clip_ids), time.perf_counter() - started
+            )
+    return predictions, labels
 
 
 def train_combiner(
@@ -114,9 +108,10 @@ def train_combiner(
 
     def dataset(split: str) -> Callable[[int | None], tf.data.Dataset]:
         inputs, truth = side_by_side(predictions[split], chosen), labels[split]
+        rows = [b"%08d" % row for row in range(len(truth))]
 
         def make(seed: int | None) -> tf.data.Dataset:
-            clips = tf.data.Dataset.from_tensor_slices((inputs, truth))
+            clips = tf.data.Dataset.from_tensor_slices({"inputs": inputs, "labels": truth, "clip_id": rows})
             clips = clips if seed is None else clips.shuffle(len(inputs), seed=seed)
             return clips.batch(settings.batch_size)
 
@@ -214,8 +209,11 @@ def _split_files(input_dict: dict[str, list[types.Artifact]]) -> dict[str, Split
 def _keep_predictions(path: str, predictions: Predictions, labels: Mapping[str, Array]) -> None:
     arrays = {f"{split}/{name}": array for split, by_name in predictions.items() for name, array in by_name.items()}
     arrays |= {f"{split}/labels": array for split, array in labels.items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    tf.io.gfile.makedirs(os.path.dirname(path))
     with tf.io.gfile.GFile(path, "wb") as file:
-        np.savez_compressed(file, **arrays)
+        file.write(buffer.getvalue())
 
 
 def _score_all(

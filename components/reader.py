@@ -1,7 +1,7 @@
 """Training data: TFRecords to batches, parsing only what a branch needs.
 
 A branch on the log-mel reads Transform's output (normalised log-mel and labels, 0.15 MB a clip); a branch on the waveform
-reads the raw examples and applies the transform graph's statistics and vocabulary.
+reads the raw examples and applies what Transform learnt (vocabulary and statistics).
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from components.transform import LABELS, NORMALISED_LOG_MEL, STATISTICS, VOCABULARY, decode_waveform
+from components.transform import CLIP_ID, LABELS, NORMALISED_LOG_MEL, STATISTICS, VOCABULARY, decode_waveform
 from preprocessing.constants import N_FRAMES, N_MELS
 from preprocessing.features import HEALTH_FEATURES
 from serving.model_info import Normalisation
@@ -70,23 +69,29 @@ def _records(files: Sequence[str], shuffle_seed: int | None, buffer: int) -> tf.
 def log_mel_dataset(
     patterns: Sequence[str], n_tags: int, batch_size: int, shuffle_seed: int | None = None
 ) -> tf.data.Dataset:
-    """Batches of (float16 [batch, 128, 592] normalised, float32 [batch, n_tags]) from Transform's output.
+    """Batches from Transform's output.
 
     Args:
         patterns: of TFRecord files.
         n_tags: width of the labels.
         batch_size: clips in a batch; the last one may be smaller.
-        shuffle_seed: order of the clips; None for the files' order.
+        shuffle_seed: order of the clips; None for the files' order, which is not that of the raw examples.
+
+    Returns:
+        Dicts of ``inputs`` float16 [batch, 128, 592] normalised, ``labels`` float32 [batch, n_tags] and ``clip_id``
+        string [batch].
     """
     spec = {
         NORMALISED_LOG_MEL: tf.io.FixedLenFeature([], tf.string),
         LABELS: tf.io.FixedLenFeature([n_tags], tf.float32),
+        CLIP_ID: tf.io.FixedLenFeature([], tf.string),
     }
 
-    def parse(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
         features = tf.io.parse_single_example(record, spec)
         values = tf.io.parse_tensor(features[NORMALISED_LOG_MEL], tf.float16)
-        return tf.ensure_shape(values, [N_MELS, N_FRAMES]), features[LABELS]
+        inputs = tf.ensure_shape(values, [N_MELS, N_FRAMES])
+        return {"inputs": inputs, "labels": features[LABELS], "clip_id": features[CLIP_ID]}
 
     parsed = _records(_files(patterns), shuffle_seed, 1024).map(parse, tf.data.AUTOTUNE, deterministic=True)
     return parsed.batch(batch_size).prefetch(tf.data.AUTOTUNE)
@@ -95,24 +100,24 @@ def log_mel_dataset(
 def waveform_dataset(
     patterns: Sequence[str], facts: TransformFacts, batch_size: int, shuffle_seed: int | None = None
 ) -> tf.data.Dataset:
-    """Batches of (float32 [batch, 465600] normalised, float32 [batch, n_tags]) from the raw examples."""
-    spec = {"waveform": tf.io.FixedLenFeature([], tf.string), "tags": tf.io.VarLenFeature(tf.string)}
+    """Batches from the raw examples: as log_mel_dataset's, with ``inputs`` float32 [batch, 465600] normalised."""
+    spec = {
+        "waveform": tf.io.FixedLenFeature([], tf.string),
+        "tags": tf.io.VarLenFeature(tf.string),
+        CLIP_ID: tf.io.FixedLenFeature([], tf.string),
+    }
     table = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(list(facts.tags), tf.range(len(facts.tags), dtype=tf.int64)), -1
     )
     mean, deviation = facts.normalisation.waveform_mean, facts.normalisation.waveform_std
 
-    def parse(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def parse(records: tf.Tensor) -> dict[str, tf.Tensor]:
         features = tf.io.parse_example(records, spec)
         ids = table.lookup(tf.sparse.to_dense(features["tags"], default_value=""))
         labels = tf.reduce_max(tf.one_hot(ids, len(facts.tags)), axis=1)
-        return (decode_waveform(features["waveform"]) - mean) / deviation, labels
+        inputs = (decode_waveform(features["waveform"]) - mean) / deviation
+        # A batch in which no clip has a tag reduces over nothing.
+        return {"inputs": inputs, "labels": tf.maximum(labels, 0.0), "clip_id": features[CLIP_ID]}
 
     records = _records(_files(patterns), shuffle_seed, 256)
     return records.batch(batch_size).map(parse, tf.data.AUTOTUNE, deterministic=True).prefetch(4)
-
-
-def read_labels(patterns: Sequence[str], n_tags: int) -> npt.NDArray[np.float32]:
-    """Labels, float32 [clips, n_tags], of Transform's output in the files' order."""
-    batches = [labels.numpy() for _, labels in log_mel_dataset(patterns, n_tags, 256)]
-    return np.concatenate(batches)

@@ -7,7 +7,9 @@ goes on at its last one and ends with the same weights as one that was left alon
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 import logging
 import math
@@ -36,7 +38,8 @@ HISTORY_FILE = "history.json"
 
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 MakeDataset = Callable[[int | None], tf.data.Dataset]
-"""Makes a split's batches; takes the seed of the order, or None for the files' order."""
+"""Makes a split's batches, dicts of ``inputs``, ``labels`` and ``clip_id`` (components.reader); takes the seed of the
+order, or None for the files' order."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def fit(
 
     Args:
         build: makes the untrained network, inside the distribution's scope.
-        train: batches of (inputs, labels), a new order each epoch.
+        train: the training split's batches, in a new order each epoch.
         valid: the validation split's batches.
         settings: how.
         checkpoint_dir: where the state is kept after each epoch; a state found there is gone on from.
@@ -127,8 +130,6 @@ def fit(
     Raises:
         ValueError: the loss is not finite.
     """
-    truth = np.concatenate([labels.numpy() for _, labels in valid(None)])
-    tags = [str(column) for column in range(truth.shape[1])]
     steps = _count_batches(train)
     with distribution().scope():
         keras.utils.set_random_seed(settings.seed)
@@ -142,10 +143,13 @@ def fit(
             )
     writer = tf.summary.create_file_writer(log_dir) if log_dir else None
     while state.epoch < settings.epochs and state.epoch - state.best_epoch < settings.patience:
-        losses = model.fit(train(settings.seed * 10_007 + state.epoch), epochs=1, verbose=0).history["loss"]
+        batches = train(settings.seed * 10_007 + state.epoch).map(lambda batch: (batch["inputs"], batch["labels"]))
+        batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
+        losses = model.fit(batches, epochs=1, verbose=0).history["loss"]
         if not math.isfinite(losses[-1]):
             raise ValueError(f"{name}: the loss is {losses[-1]} in epoch {state.epoch + 1}; lower the learning rate")
-        scores = score_tags(truth, predict(model, valid), tags)
+        split = predict(model, valid)
+        scores = score_tags(split.labels, split.predictions, [str(tag) for tag in range(split.labels.shape[1])])
         state.epoch += 1
         figures = {
             "epoch": state.epoch,
@@ -169,10 +173,30 @@ def fit(
     return best, state
 
 
-def predict(model: keras.Model, dataset: MakeDataset) -> npt.NDArray[np.float32]:
-    """Probabilities, float32 [clips, tags], in the files' order."""
+@dataclass(frozen=True)
+class SplitPredictions:
+    """A network's answers for a split, in the order of the clips' ids.
+
+    Attributes:
+        clip_ids: sorted.
+        labels: float32 [clips, tags].
+        predictions: float32 [clips, tags].
+    """
+
+    clip_ids: tuple[bytes, ...]
+    labels: npt.NDArray[np.float32]
+    predictions: npt.NDArray[np.float32]
+
+
+def predict(model: keras.Model, dataset: MakeDataset) -> SplitPredictions:
+    """Run a network over a split."""
     step = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
-    return np.concatenate([step(inputs).numpy() for inputs, _ in dataset(None)])
+    parts = [
+        (batch["clip_id"].numpy(), batch["labels"].numpy(), step(batch["inputs"]).numpy()) for batch in dataset(None)
+    ]
+    ids, labels, predictions = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    order = np.argsort(ids)
+    return SplitPredictions(tuple(ids[order]), labels[order], predictions[order])
 
 
 def _line(figures: Mapping[str, float]) -> str:
@@ -271,7 +295,8 @@ def run_fn(fn_args: Any) -> None:
     )
     model = in_float32(model)
     save_network(model, os.path.dirname(fn_args.serving_model_dir))
-    model.export(fn_args.serving_model_dir, verbose=False)
+    with contextlib.redirect_stdout(io.StringIO()):  # Keras prints the signature whatever it is told
+        model.export(fn_args.serving_model_dir, verbose=False)
     write_history(fn_args.model_run_dir, {"name": branch.name, "precision": policy, **asdict(state)})
     shutil.rmtree(checkpoint_dir)
 

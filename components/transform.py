@@ -17,8 +17,8 @@ from preprocessing.constants import CLIP_SAMPLES, N_FRAMES, N_MELS, PCM_SCALE
 
 VOCABULARY = "tags"
 NORMALISED_LOG_MEL = "normalised_log_mel"
-NORMALISED_WAVEFORM = "normalised_waveform"
 LABELS = "labels"
+CLIP_ID = "clip_id"
 STATISTICS = ("log_mel_mean", "log_mel_std", "waveform_mean", "waveform_std")
 
 
@@ -31,9 +31,10 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
 
     Returns:
         ``normalised_log_mel`` string [batch], each a serialised float16 tensor [128, 592]; ``labels`` float32
-        [batch, n_tags]; the four statistics, float32 [batch], the same in every row.
+        [batch, n_tags]; ``clip_id`` string [batch], since Transform does not keep the order; the four statistics,
+        float32 [batch], the same in every row.
     """
-    outputs: dict[str, tf.Tensor] = {}
+    outputs: dict[str, tf.Tensor] = {CLIP_ID: tf.reshape(inputs["clip_id"], [-1])}
     for name in ("log_mel", "waveform"):
         mean, deviation = _statistics(inputs[f"{name}_mean"], inputs[f"{name}_mean_square"])
         rows = tf.shape(inputs["log_mel_mean"])[0]

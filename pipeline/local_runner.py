@@ -84,14 +84,10 @@ def run_pipeline(
                 raise BadInputError(f"there is no node {node!r}; the nodes are {', '.join(known)}")
         run_id = datetime.datetime.now().isoformat(timespec="milliseconds")
         _save_config(config, run_id)
-        options = RunOptions(
-            from_nodes=[from_node] if from_node else None,
-            to_nodes=[to_node] if to_node else None,
-        )
-        LocalDagRunner().run(
-            pipeline,
-            run_options=options if from_node or to_node else None,
-        )
+        part = None
+        if from_node or to_node:
+            part = RunOptions(from_nodes=[from_node] if from_node else None, to_nodes=[to_node] if to_node else None)
+        LocalDagRunner().run(pipeline, run_options=part)
         return run_id
 
 

@@ -132,7 +132,9 @@ def gate_failures(evaluation: Path) -> list[str]:
                 allowed = threshold.change_threshold.absolute.value
                 lines.append(f"{name} changed by {value:+.4f} against the latest blessed model; allowed {allowed:+.4f}")
             else:
-                lines.append(f"{name} is {value:.4f}; at least {threshold.value_threshold.lower_bound.value:.4f} is asked")
+                lines.append(
+                    f"{name} is {value:.4f}; at least {threshold.value_threshold.lower_bound.value:.4f} is asked"
+                )
     return lines
 
 
@@ -185,7 +187,9 @@ def _property(message: Any, key: str) -> Any:
 
 
 def _load_run(store: Any, context: Any) -> Run:
-    executions = sorted(store.get_executions_by_context(context.id), key=lambda execution: execution.create_time_since_epoch)
+    executions = sorted(
+        store.get_executions_by_context(context.id), key=lambda execution: execution.create_time_since_epoch
+    )
     types = {type_.id: type_.name for type_ in store.get_execution_types()}
     newest: dict[str, Any] = {}
     for execution in executions:  # a node that was tried again counts by its last try
