@@ -141,7 +141,7 @@ def _computations(
     for model in model_names or [""]:
         for output in output_names or [""]:
             keys = {
-                value: tfma.metrics.MetricKey(name=value, model_name=model, output_name=output, example_weighted=False)
+                value: tfma.metrics.MetricKey(name=value, model_name=model, output_name=output, example_weighted=None)
                 for value in names
             }
             combiner = _CollectScores(n_tags, keys, model, output_name=output, eval_config=eval_config)

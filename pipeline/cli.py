@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 from typing import Final
 
@@ -66,6 +67,7 @@ def group(verbose: bool) -> None:
 
 def main() -> None:
     """Run the command line and turn errors into one clear line and an exit code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read by TensorFlow when a command imports it
     try:
         group(standalone_mode=False)
     except BadInputError as error:

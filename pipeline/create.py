@@ -221,7 +221,9 @@ def evaluation_config(config: PipelineConfig) -> tfma.EvalConfig:
                     tfma.MetricConfig(
                         class_name="MacroTagScores",
                         module="components.metrics",
-                        config=json.dumps({"n_tags": config.data.n_tags}),
+                        config=json.dumps(
+                            {"n_tags": config.data.n_tags, "name": f"tag_scores_{source_hash('components.metrics')}"}
+                        ),
                     )
                 ],
                 thresholds={ROC_AUC: threshold},

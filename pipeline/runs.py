@@ -128,7 +128,9 @@ def gate_failures(evaluation: Path) -> list[str]:
         for failure in slice_.failures:
             name, value = failure.metric_key.name, failure.metric_value.double_value.value
             threshold = failure.metric_threshold
-            if failure.metric_key.is_diff:
+            if failure.message.strip():
+                lines.append(f"{name}: {failure.message.strip()}")
+            elif failure.metric_key.is_diff:
                 allowed = threshold.change_threshold.absolute.value
                 lines.append(f"{name} changed by {value:+.4f} against the latest blessed model; allowed {allowed:+.4f}")
             else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 
 import click
 from rich.console import Console
@@ -35,7 +34,6 @@ def command(
     if show_config:
         click.echo(settings.to_yaml(), nl=False)
         return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     console = Console(stderr=True)
     _show_progress(console)
     with console.status("starting TFX (about half a minute)"):
