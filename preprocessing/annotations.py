@@ -66,6 +66,9 @@ def parse_annotations(data: bytes, name: str) -> list[AnnotatedClip]:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise BadInputError(f"{name} line {line}: not UTF-8 text (byte {error.object[error.start]:#04x})") from None
+    first = text.partition("\n")[0]
+    if "\t" not in first and ("," in first or ";" in first):
+        raise BadInputError(f"{name} line 1: the columns are not separated by tabs; MagnaTagATune's table is")
     return _parse_rows(_rows(text, name), name)
 
 
@@ -108,8 +111,6 @@ def _parse_rows(rows: Iterator[tuple[int, list[str]]], name: str) -> list[Annota
 
 
 def _check_header(header: Sequence[str], name: str) -> None:
-    if len(header) == 1 and ("," in header[0] or ";" in header[0]):
-        raise BadInputError(f"{name} line 1: the columns are not separated by tabs; MagnaTagATune's table is")
     for column in (ID_COLUMN, PATH_COLUMN):
         if column not in header:
             raise BadInputError(f"{name} line 1: the column {column!r} is missing; found {len(header)} columns")

@@ -1,0 +1,166 @@
+"""Decoding of audio: every format, rate and channel count to mono 16 kHz; what cannot be used is a ClipError."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from audio_samples import MTAT, encoded, needs_mtat, tone
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from preprocessing.audio import fit_clip, from_pcm, load_audio, load_clip, to_pcm
+from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
+from preprocessing.errors import ClipError
+
+KINDS = [
+    (kind, channels)
+    for kind in ("MP3", "WAV", "FLAC", "OGG")
+    for channels in (1, 2, 6)
+    if (kind, channels) != ("MP3", 6)
+]
+SECOND = encoded(tone(1.0))
+
+
+def loudest_hz(samples):
+    return np.argmax(np.abs(np.fft.rfft(samples * np.hanning(len(samples))))) * SAMPLE_RATE / len(samples)
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize(("kind", "channels"), KINDS)
+def test_any_format_rate_and_channel_count_gives_the_same_mono_tone(kind, channels, rate):
+    samples = load_audio(encoded(tone(2.0, rate, channels), rate, kind))
+
+    assert samples.dtype == np.float32
+    assert samples.ndim == 1
+    assert len(samples) == pytest.approx(2 * SAMPLE_RATE, abs=2_400)  # MP3 pads by frames
+    middle = samples[SAMPLE_RATE // 2 : SAMPLE_RATE * 3 // 2]
+    assert loudest_hz(middle) == pytest.approx(440, abs=2)
+    encoder_drops_the_bass_channel = (kind, channels) == ("OGG", 6)
+    level = np.sqrt(np.mean(middle**2))
+    assert level == pytest.approx(0.3 / np.sqrt(2), rel=0.2 if encoder_drops_the_bass_channel else 0.03)
+
+
+def test_16_khz_mono_wav_keeps_its_samples_exactly():
+    pcm = np.random.default_rng(0).integers(-32_768, 32_768, 5_000, dtype=np.int16)
+    assert np.array_equal(to_pcm(load_audio(encoded(pcm, subtype="PCM_16"))), pcm)
+
+
+def test_channels_are_averaged():
+    opposite = tone(0.5) * np.array([[1.0, -1.0]], dtype=np.float32)
+    assert np.abs(load_audio(encoded(opposite, subtype="FLOAT"))).max() < 1e-6
+
+
+def test_what_16_khz_cannot_hold_is_filtered_out_not_folded_back():
+    assert np.abs(load_audio(encoded(tone(1.0, 48_000, hz=20_000), 48_000))[1_000:-1_000]).max() < 1e-3
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+def test_clip_of_a_long_file_is_its_beginning_and_the_files_length_is_kept(rate):
+    data = encoded(tone(40.0, rate, hz=1_000), rate)
+    samples, seconds = load_clip(data)
+
+    assert len(samples) == CLIP_SAMPLES
+    assert seconds == pytest.approx(40.0, abs=1e-3)
+    assert np.allclose(samples, load_audio(data)[:CLIP_SAMPLES], atol=1e-5)
+
+
+def test_clip_of_a_short_file_is_all_of_it():
+    samples, seconds = load_clip(SECOND)
+    assert (len(samples), seconds) == (SAMPLE_RATE, 1.0)
+
+
+def test_cut_mp3_is_a_shorter_clip_with_its_length_recorded():
+    whole = encoded(tone(20.0), kind="MP3")
+    samples, seconds = load_clip(whole[: len(whole) // 2])
+
+    assert 8.0 < seconds < 12.0
+    assert len(samples) == pytest.approx(seconds * SAMPLE_RATE, abs=1)
+
+
+@needs_mtat
+def test_real_clip_has_the_published_length_and_may_be_cut_anywhere():
+    data = next((MTAT / "audio").glob("*.mp3")).read_bytes()
+    samples, seconds = load_clip(data)
+    assert len(samples) == CLIP_SAMPLES
+    assert seconds == pytest.approx(29.1, abs=0.2)
+    assert load_clip(data[: len(data) // 2])[1] == pytest.approx(seconds / 2, abs=0.5)
+
+
+def huge_flac() -> bytes:
+    """A FLAC file whose header claims 2**36 - 1 samples: 256 GiB as float32."""
+    data = bytearray(encoded(tone(1.0), kind="FLAC"))
+    data[21] |= 0x0F
+    data[22:26] = b"\xff\xff\xff\xff"
+    return bytes(data)
+
+
+NOT_A_NUMBER = tone(0.5)
+NOT_A_NUMBER[100] = np.nan
+INFINITE = tone(0.5)
+INFINITE[100] = np.inf
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        pytest.param(b"", "empty", id="no bytes"),
+        pytest.param(encoded(tone(0.0)), "empty", id="header and no audio"),
+        pytest.param(encoded(tone(1 / 44_100, 44_100), 44_100), "empty", id="less than one sample at 16 kHz"),
+        pytest.param(b"this is no audio\n" * 500, "undecodable", id="text named mp3"),
+        pytest.param(b"<html><body>404 Not Found</body></html>", "undecodable", id="web page named mp3"),
+        pytest.param(encoded(tone(1.0), kind="MP3")[:200], "undecodable", id="cut within the MP3 header"),
+        pytest.param(SECOND[:20], "undecodable", id="cut within the WAV header"),
+        pytest.param(encoded(tone(1.0), kind="FLAC")[:5_000], "undecodable", id="cut FLAC"),
+        pytest.param(encoded(NOT_A_NUMBER, subtype="FLOAT"), "not_finite", id="NaN"),
+        pytest.param(encoded(INFINITE, subtype="FLOAT"), "not_finite", id="infinity"),
+        pytest.param(bytes(50_000), "undecodable", id="zeros"),
+    ],
+)
+@pytest.mark.parametrize("load", [load_audio, load_clip])
+def test_audio_that_cannot_be_used_is_rejected_with_its_kind_and_the_same_words_each_time(load, data, kind):
+    reasons = []
+    for _ in range(2):
+        with pytest.raises(ClipError) as caught:
+            load(data, "f/a clip.mp3")
+        reasons.append(str(caught.value))
+        assert caught.value.kind == kind
+    assert reasons[0] == reasons[1]
+    assert "0x" not in reasons[0]
+
+
+def test_header_that_lies_about_the_length_takes_no_memory():
+    with pytest.raises(ClipError):
+        load_audio(huge_flac())
+    with pytest.raises(ClipError):
+        load_clip(huge_flac())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=300), st.integers(0, 20_000), st.sampled_from(["MP3", "WAV", "FLAC", "OGG"]))
+def test_damaged_files_give_samples_or_a_clip_error(junk, at, kind):
+    data = bytearray(DAMAGED[kind])
+    data[at : at + len(junk)] = junk
+    try:
+        samples, seconds = load_clip(bytes(data))
+    except ClipError:
+        return
+    assert np.isfinite(samples).all()
+    assert seconds > 0
+
+
+DAMAGED = {kind: encoded(tone(1.0), kind=kind) for kind in ("MP3", "WAV", "FLAC", "OGG")}
+
+
+def test_clip_shorter_than_29_seconds_is_padded_with_silence_and_a_longer_one_is_cut():
+    ones = np.ones(CLIP_SAMPLES + 5, dtype=np.float32)
+    assert np.array_equal(fit_clip(ones), ones[:CLIP_SAMPLES])
+    short = fit_clip(ones[:100])
+    assert short.shape == (CLIP_SAMPLES,)
+    assert short[:100].all()
+    assert not short[100:].any()
+
+
+def test_pcm_goes_there_and_back_and_clips_what_is_too_loud():
+    pcm = np.arange(-32_768, 32_768, dtype="<i2")
+    assert np.array_equal(to_pcm(from_pcm(pcm)), pcm)
+    assert to_pcm(np.array([-2.0, 2.0], dtype=np.float32)).tolist() == [-32_768, 32_767]
