@@ -34,6 +34,7 @@ from components.training import (
     TrainingSettings,
     branch_dataset,
     fit,
+    inference,
     load_network,
     predict,
     write_history,
@@ -81,10 +82,11 @@ def predict_all(
     labels: dict[str, Array] = {}
     clip_ids: dict[str, tuple[bytes, ...]] = {}
     for name, network in networks.items():
+        step = inference(network)
         for split, paths in files.items():
             started = time.perf_counter()
             patterns = paths.transformed if BRANCHES[name].input == "log_mel" else paths.raw
-            answers = predict(network, branch_dataset(BRANCHES[name], patterns, transform_graph, PREDICT_BATCH, n_tags))
+            answers = predict(step, branch_dataset(BRANCHES[name], patterns, transform_graph, PREDICT_BATCH, n_tags))
             # Raw and transformed examples come in different orders; by their ids they are the same clips.
             if clip_ids.setdefault(split, answers.clip_ids) != answers.clip_ids:
                 raise ValueError(f"{split}: {name} was given other clips than the branches before it")
@@ -132,7 +134,7 @@ def train_combiner(
 
 def seconds_for_1000_clips(network: keras.Model, input_shape: tuple[int, ...]) -> float:
     """Measure a network alone, in float32, input in memory, batches of 16: the paper's Table 5 column."""
-    step = tf.function(lambda inputs: network(inputs, training=False))
+    step = inference(network)
     batch = tf.random.stateless_normal((PREDICT_BATCH, *input_shape), seed=(1, 2))
     step(batch)
     rounds = TIMED_CLIPS // PREDICT_BATCH

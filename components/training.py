@@ -141,14 +141,16 @@ def fit(
                 loss=keras.losses.BinaryCrossentropy(),
                 jit_compile=bool(tf.config.list_physical_devices("GPU")),
             )
+    step = inference(model)
     writer = tf.summary.create_file_writer(log_dir) if log_dir else None
     while state.epoch < settings.epochs and state.epoch - state.best_epoch < settings.patience:
+        _seed_dropout(model, settings.seed, state.epoch)
         batches = train(settings.seed * 10_007 + state.epoch).map(lambda batch: (batch["inputs"], batch["labels"]))
         batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
         losses = model.fit(batches, epochs=1, verbose=0).history["loss"]
         if not math.isfinite(losses[-1]):
             raise ValueError(f"{name}: the loss is {losses[-1]} in epoch {state.epoch + 1}; lower the learning rate")
-        split = predict(model, valid)
+        split = predict(step, valid)
         scores = score_tags(split.labels, split.predictions, [str(tag) for tag in range(split.labels.shape[1])])
         state.epoch += 1
         figures = {
@@ -188,15 +190,30 @@ class SplitPredictions:
     predictions: npt.NDArray[np.float32]
 
 
-def predict(model: keras.Model, dataset: MakeDataset) -> SplitPredictions:
-    """Run a network over a split."""
-    step = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
+def inference(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return the network as a compiled function that is traced once, for any batch size."""
+    inputs = model.inputs[0]
+    signature = tf.TensorSpec([None, *inputs.shape[1:]], tf.float32)
+    answer = tf.function(lambda batch: model(batch, training=False), input_signature=[signature])
+    return lambda batch: answer(tf.cast(batch, tf.float32))
+
+
+def predict(step: Callable[[tf.Tensor], tf.Tensor], dataset: MakeDataset) -> SplitPredictions:
+    """Run a network, given as its ``inference`` function, over a split."""
     parts = [
         (batch["clip_id"].numpy(), batch["labels"].numpy(), step(batch["inputs"]).numpy()) for batch in dataset(None)
     ]
     ids, labels, predictions = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     order = np.argsort(ids)
     return SplitPredictions(tuple(ids[order]), labels[order], predictions[order])
+
+
+def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
+    """Give each epoch its own random numbers: Keras does not keep the generators' state in a saved model."""
+    for number, layer in enumerate(model.layers):
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None:
+            generator.state.assign(np.array([seed * 1009 + number, epoch], dtype="uint32"))
 
 
 def _line(figures: Mapping[str, float]) -> str:

@@ -1,0 +1,128 @@
+"""The training loop, on a small network: learning, stopping, and going on after a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.training import MakeDataset, TrainingSettings, choose_precision, fit, inference, predict
+
+RANDOM = np.random.default_rng(0)
+INPUTS = RANDOM.normal(size=(96, 6)).astype("f4")
+LABELS = (INPUTS[:, :3] + 0.5 * RANDOM.normal(size=(96, 3)) > 0.5).astype("f4")
+
+
+def dataset(first: int, last: int) -> MakeDataset:
+    ids = [b"%03d" % row for row in range(first, last)]
+
+    def make(seed: int | None) -> tf.data.Dataset:
+        rows = {"inputs": INPUTS[first:last], "labels": LABELS[first:last], "clip_id": ids}
+        clips = tf.data.Dataset.from_tensor_slices(rows)
+        return (clips if seed is None else clips.shuffle(100, seed=seed)).batch(16)
+
+    return make
+
+
+def small_network() -> keras.Model:
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(16, activation="relu"),
+            keras.layers.Dropout(0.2, seed=5),
+            keras.layers.Dense(3, activation="sigmoid"),
+        ]
+    )
+
+
+SETTINGS = TrainingSettings(epochs=6, batch_size=16, learning_rate=0.05, patience=6)
+
+
+def test_training_raises_the_validation_roc_auc(tmp_path: Path) -> None:
+    model, state = fit(small_network, dataset(0, 64), dataset(64, 96), SETTINGS, str(tmp_path), str(tmp_path / "logs"))
+    assert state.epoch == 6
+    assert state.best_roc_auc > 0.8
+    assert state.history[state.best_epoch - 1]["valid_roc_auc"] == state.best_roc_auc
+    assert predict(inference(model), dataset(64, 96)).predictions.shape == (32, 3)
+    assert list((tmp_path / "logs").glob("events*")), "TensorBoard's log is there"
+
+
+def test_best_epochs_weights_are_returned_not_the_last_ones(tmp_path: Path) -> None:
+    from components.metrics import score_tags
+
+    model, state = fit(small_network, dataset(0, 64), dataset(64, 96), SETTINGS, str(tmp_path))
+    answers = predict(inference(model), dataset(64, 96))
+    assert score_tags(answers.labels, answers.predictions, list("abc")).roc_auc == pytest.approx(state.best_roc_auc)
+
+
+def test_training_stops_when_nothing_gets_better(tmp_path: Path) -> None:
+    settings = TrainingSettings(epochs=50, learning_rate=1e-12, patience=3, schedule="constant")
+    _, state = fit(small_network, dataset(0, 64), dataset(64, 96), settings, str(tmp_path))
+    assert state.epoch < 50
+    assert state.epoch - state.best_epoch == 3
+
+
+def test_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
+    first, _ = fit(small_network, dataset(0, 64), dataset(64, 96), SETTINGS, str(tmp_path / "a"))
+    second, _ = fit(small_network, dataset(0, 64), dataset(64, 96), SETTINGS, str(tmp_path / "b"))
+    for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_killed_training_goes_on_at_its_last_epoch_and_ends_the_same(tmp_path: Path) -> None:
+    """A process of its own is killed with -9 after its third epoch; the next call ends with an undisturbed one's weights."""
+    program = f"""
+        import logging, os, signal, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import components.training as training
+        from test_training import SETTINGS, dataset, small_network
+        saved = training._save
+        def save_and_die(folder, model, state, better):
+            saved(folder, model, state, better)
+            if state.epoch == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+        training._save = save_and_die
+        training.fit(small_network, dataset(0, 64), dataset(64, 96), SETTINGS, {str(tmp_path / "killed")!r})
+    """
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert json.loads((tmp_path / "killed" / "state.json").read_text())["epoch"] == 3
+
+    resumed, state = fit(small_network, dataset(0, 64), dataset(64, 96), SETTINGS, str(tmp_path / "killed"))
+    undisturbed, whole = fit(small_network, dataset(0, 64), dataset(64, 96), SETTINGS, str(tmp_path / "whole"))
+    assert state.epoch == 6
+    assert [row["loss"] for row in state.history] == pytest.approx([row["loss"] for row in whole.history], rel=1e-5)
+    for one, other in zip(resumed.get_weights(), undisturbed.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_loss_that_is_not_finite_stops_with_a_reason(tmp_path: Path) -> None:
+    def broken() -> keras.Model:
+        model = small_network()
+        model.layers[-1].bias.assign(np.full(3, np.nan))
+        return model
+
+    with pytest.raises(ValueError, match="lower the learning rate"):
+        fit(broken, dataset(0, 64), dataset(64, 96), SETTINGS, str(tmp_path), name="broken")
+
+
+def test_predictions_come_in_the_order_of_the_clips_ids(tmp_path: Path) -> None:
+    model = small_network()
+    plain = predict(inference(model), dataset(0, 32))
+    shuffled = predict(inference(model), lambda _: dataset(0, 32)(7))
+    assert plain.clip_ids == shuffled.clip_ids
+    np.testing.assert_allclose(plain.predictions, shuffled.predictions, rtol=1e-5)
+    np.testing.assert_array_equal(plain.labels, shuffled.labels)
+
+
+def test_precision_that_is_asked_for_is_taken() -> None:
+    assert choose_precision("mixed_float16", "mel_1d") == "mixed_float16"
+    assert choose_precision("auto", "combiner") in ("float32", "mixed_bfloat16", "mixed_float16")
+    assert os.cpu_count()

@@ -1,0 +1,58 @@
+"""Configuration: defaults, files, overrides and clear errors."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.config import PipelineConfig, load_config
+from preprocessing.errors import BadInputError
+
+CONFIGS = Path(__file__).parents[2] / "pipeline" / "configs"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_configurations_are_valid_and_survive_a_round_trip(path: Path) -> None:
+    config = load_config(str(path))
+    assert PipelineConfig.model_validate(yaml.safe_load(config.to_yaml())) == config
+
+
+def test_override_takes_precedence_over_the_file() -> None:
+    config = load_config(str(CONFIGS / "mtat.yaml"), ["branches.mel_2d.epochs=3", "data.split=clean", "root=/x"])
+    assert config.branches["mel_2d"].epochs == 3
+    assert config.branches["mel_2d"].batch_size == 32
+    assert config.data.split == "clean"
+    assert config.pushed == "/x/pushed"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data.splitt=paper", "splitt"),
+        ("data.split=paperr", "data.split"),
+        ("branches.mel_3d.epochs=3", "unknown branch 'mel_3d'"),
+        ("branches.mel_1d.epochs=0", "branches.mel_1d.epochs"),
+        ("branches.mel_1d.epochs=many", "branches.mel_1d.epochs"),
+        ("ensemble=[mel_9d]", "ensemble"),
+        ("ensemble=[]", "ensemble"),
+        ("ensemble=[mel_2d, mel_1d]", "order"),
+        ("gate.min_roc_auc=1.5", "gate.min_roc_auc"),
+        ("name.first=x", "is a value"),
+        ("epochs", "KEY=VALUE"),
+        ("data.seed=[", "--set"),
+    ],
+)
+def test_wrong_setting_is_named(override: str, words: str) -> None:
+    with pytest.raises(BadInputError, match=r".*") as error:
+        load_config(str(CONFIGS / "demo.yaml"), [override])
+    assert words in str(error.value)
+
+
+def test_missing_broken_and_odd_files_are_bad_input(tmp_path: Path) -> None:
+    for name, text in (("broken.yaml", "a: [1"), ("list.yaml", "- 1"), ("binary.yaml", None)):
+        path = tmp_path / name
+        path.write_bytes(b"\xff\xfe\x00") if text is None else path.write_text(text)
+        with pytest.raises(BadInputError, match=name):
+            load_config(str(path))
+    with pytest.raises(BadInputError, match=r"nowhere\.yaml"):
+        load_config(str(tmp_path / "nowhere.yaml"))
