@@ -156,22 +156,27 @@ class _OptionParser(_BeamArgumentParser):  # type: ignore[misc]
         raise BadInputError(f"Beam option: {message}")
 
 
-_WORKER_ERROR = re.compile(r"preprocessing\.errors\.AutotagError: (.*?)(?: \[while running .*)?$", re.MULTILINE)
+_WORKER_ERROR = re.compile(r"AutotagError: (.*?)(?: \[while running .*)?$", re.MULTILINE)
+"""Our own error in what Beam raises: the error with a few words more, or a RuntimeError with a traceback's text."""
 
 
 def _run_beam(plan: Plan, audio_dir: str, out_dir: str, options: PipelineOptions) -> None:
     try:
         with beam.Pipeline(options=options) as pipeline:
             add_shards(pipeline, plan.to_do, audio_dir, out_dir)
-    except Exception as error:  # workers' errors arrive as RuntimeError, with the traceback in its text
+    except Exception as error:
         if "KeyboardInterrupt" in str(error):
             raise KeyboardInterrupt from None
-        said = _WORKER_ERROR.search(str(error))
-        if not said:
+        said = worker_error(error)
+        if said is None:
             raise
-        raise AutotagError(
-            f"{said[1]}; the shards that are whole stay, and the next call goes on from there"
-        ) from error
+        raise AutotagError(f"{said}; the shards that are whole stay, and the next call goes on from there") from error
+
+
+def worker_error(error: Exception) -> str | None:
+    """Return our own message in an error of Beam's, None where the error is none of ours."""
+    said = _WORKER_ERROR.search(f"{type(error).__name__}: {error}")
+    return said[1] if said else None
 
 
 def add_shards(pipeline: beam.Pipeline, shards: Sequence[Shard], audio_dir: str, out_dir: str) -> beam.PCollection:

@@ -78,7 +78,7 @@ def command(
 
     parse_options([f"--runner={RUNNERS[runner]}", *ctx.args])  # an unknown option is said before any work
     settings = PreprocessSettings(split, parse_ratio(ratio), seed, n_tags, synonyms, shard_clips)
-    console = Console(stderr=True)
+    console = Console(stderr=True, highlight=False)
     with _progress(console) as progress:
         task = progress.add_task("checksums", total=None, visible=False)
         manifest = build_manifest(
@@ -135,7 +135,7 @@ def _libraries_silenced() -> Iterator[Console]:
     ):
         os.dup2(nowhere.fileno(), 2)
         try:
-            yield Console(file=terminal)
+            yield Console(file=terminal, highlight=False)
         finally:
             os.dup2(terminal.fileno(), 2)
 
@@ -161,7 +161,7 @@ def print_summary(summary: dict[str, Any], out: str) -> None:
         table.add_column(column, justify="left" if column == "split" else "right")
     for split, counts in summary["splits"].items():
         table.add_row(split, str(counts["clips"]), str(counts["examples"]))
-    console = Console()
+    console = Console(highlight=False)
     console.print(table)
     reasons = ", ".join(f"{reason} {count}" for reason, count in summary["rejected_by_reason"].items())
     rejected = f" ({reasons}), see {out}/rejected.jsonl" if reasons else ""

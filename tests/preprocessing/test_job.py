@@ -1,0 +1,337 @@
+"""The Beam job on Beam's own direct runner: whole, resumable, the same bytes however it is run."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+from audio_samples import MTAT, TAGS, clip_paths, encoded, needs_mtat, tone, write_corpus
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from preprocessing.errors import AutotagError, BadInputError
+from preprocessing.examples import Example, read_records
+from preprocessing.job import parse_options, plan_job, run_job, worker_error
+from preprocessing.manifest import PreprocessSettings, build_manifest
+
+FOLDER = PreprocessSettings(split="folder", n_tags=3, shard_clips=4)
+IN_MEMORY = ("--runner=DirectRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1")
+TWO_PROCESSES = ("--runner=DirectRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2")
+GOOD = encoded(tone(0.2))
+NAN = np.full((800, 1), np.nan, dtype=np.float32)
+KINDS = {
+    "good": GOOD,
+    "mp3": encoded(tone(0.5, 44_100, 2), 44_100, "MP3"),
+    "silent": encoded(0 * tone(0.2)),
+    "empty": b"",
+    "text": b"no audio at all\n" * 50,
+    "nan": encoded(NAN, subtype="FLOAT"),
+    "header": GOOD[:44],
+    "missing": None,
+}
+BAD = {"empty", "text", "nan", "header", "missing"}
+FIXED = ["0/a-b-1-t-0-29.mp3", "c/a-b-2-t-0-29.mp3", "d/a-b-3-t-0-29.mp3"]
+
+
+def preprocess(folder: Path, choice: PreprocessSettings = FOLDER, options=IN_MEMORY, on_progress=None, out="out"):
+    manifest = build_manifest(str(folder), str(folder / "annotations_final.csv"), choice)
+    return run_job(manifest, str(folder), str(folder / out), choice, options, on_progress)
+
+
+def hashes(out: Path) -> dict[str, str]:
+    """Path -> hash of all that a job leaves, its lock aside."""
+    return {
+        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def examples(out: Path):
+    for path in sorted(out.glob("*.tfrecord")):
+        with open(path, "rb") as file:
+            for record in read_records(file):
+                yield path.name, Example.FromString(record).features.feature
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    write_corpus(tmp_path, dict.fromkeys(clip_paths(32), GOOD))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """A corpus of good and bad clips, preprocessed."""
+    folder = tmp_path_factory.mktemp("wörk with spaces")
+    paths = [
+        *clip_paths(29),
+        "0/an artist-größer & weiter-01-мир-0-29.mp3",
+        "c/x-y-1-z-0-29.wav",
+        "d/x-y-1-z-0-29.flac",
+    ]
+    files = dict.fromkeys(paths, GOOD)
+    files |= dict(zip(paths, KINDS.values(), strict=False))
+    files[paths[-1]] = encoded(tone(0.2, 48_000, 6), 48_000, "FLAC")
+    write_corpus(folder, files)
+    (folder / "0" / "unlisted.ogg").write_bytes(GOOD)
+    seen = []
+    summary = preprocess(folder, on_progress=seen.append)
+    return folder, summary, seen
+
+
+def test_clips_in_are_examples_and_rejected(mixed):
+    folder, summary, _ = mixed
+    assert (summary["clips"], summary["examples"], summary["rejected"]) == (32, 27, 5)
+    ids = [features["clip_id"].bytes_list.value[0].decode() for _, features in examples(folder / "out")]
+    rejected = [json.loads(line) for line in (folder / "out/rejected.jsonl").read_text().splitlines()]
+    assert sorted([*ids, *(clip["clip_id"] for clip in rejected)], key=int) == [str(k) for k in range(1, 33)]
+    assert {clip["clip_id"]: clip["reason"].split(":")[0] for clip in rejected} == {
+        "4": "empty",
+        "5": "undecodable",
+        "6": "not_finite",
+        "7": "empty",
+        "8": "missing",
+    }
+    assert set(rejected[0]) == {"clip_id", "path", "reason"}
+
+
+def test_examples_lie_in_their_splits_file(mixed):
+    folder, _, _ = mixed
+    for name, features in examples(folder / "out"):
+        path = [*clip_paths(29), "0", "c", "d"][int(features["clip_id"].bytes_list.value[0]) - 1]
+        assert name.split("-")[0] == ("valid" if path[0] == "c" else "test" if path[0] in "def" else "train")
+
+
+def test_silent_clip_is_an_example_which_the_validator_judges(mixed):
+    folder, _, _ = mixed
+    by_id = {features["clip_id"].bytes_list.value[0]: features for _, features in examples(folder / "out")}
+    assert by_id[b"3"]["silence_share"].float_list.value[0] == 1.0
+    assert by_id[b"1"]["silence_share"].float_list.value[0] == 0.0
+
+
+def test_summary_says_what_was_done(mixed):
+    folder, summary, _ = mixed
+    assert json.loads((folder / "out/summary.json").read_text()) == json.loads(json.dumps(summary))
+    assert summary["rejected_by_reason"] == {"empty": 2, "missing": 1, "not_finite": 1, "undecodable": 1}
+    assert summary["unlisted_audio"] == {"files": 1, "first": ["0/unlisted.ogg"]}
+    assert sum(split["clips"] for split in summary["splits"].values()) == 32
+    assert sum(split["examples"] for split in summary["splits"].values()) == 27
+    assert sum(sum(counts.values()) for counts in summary["tags"].values()) == 27
+    assert summary["settings"]["split"] == "folder"
+    assert summary["versions"]["apache-beam"]
+    assert (folder / "out/tags.txt").read_text().splitlines() == list(summary["tags"])
+    assert set(summary["tags"]) == set(TAGS)
+
+
+def test_progress_ends_with_all_clips(mixed):
+    _, _, seen = mixed
+    assert seen[-1] == 32
+    assert seen == sorted(seen)
+
+
+def test_path_with_spaces_and_other_letters_is_read(mixed):
+    folder, _, _ = mixed
+    tracks = [features["track"].bytes_list.value[0].decode() for _, features in examples(folder / "out")]
+    assert "an artist-größer & weiter-01-мир" in tracks
+
+
+def test_nothing_is_left_under_temporary_names(mixed):
+    assert not [name for name in hashes(mixed[0] / "out") if ".tmp-" in name]
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=8), st.integers(1, 5))
+def test_any_mixture_of_clips_adds_up(kinds, shard_clips):
+    files = dict.fromkeys(FIXED, GOOD) | {
+        f"{k:x}/a-b-c{k}-t-{k}-{k + 29}.mp3": KINDS[kind] for k, kind in enumerate(kinds)
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_corpus(folder, files)
+        summary = preprocess(folder, PreprocessSettings(split="folder", n_tags=3, shard_clips=shard_clips))
+        bad = sum(kind in BAD for kind in kinds)
+        assert (summary["clips"], summary["examples"], summary["rejected"]) == (len(files), len(files) - bad, bad)
+        assert sum(1 for _ in examples(folder / "out")) == len(files) - bad
+        assert len((folder / "out/rejected.jsonl").read_text().splitlines()) == bad
+
+
+def test_two_processes_write_the_bytes_that_one_writes(corpus):
+    preprocess(corpus, out="one")
+    preprocess(corpus, options=TWO_PROCESSES, out="two")
+    assert hashes(corpus / "one") == hashes(corpus / "two")
+
+
+def test_second_call_writes_no_shard(corpus):
+    preprocess(corpus)
+    before = {path: path.stat().st_mtime_ns for path in (corpus / "out").glob("*.tfrecord")}
+    preprocess(corpus)
+    assert {path: path.stat().st_mtime_ns for path in (corpus / "out").glob("*.tfrecord")} == before
+
+
+def test_after_one_clip_is_replaced_one_shard_is_written(corpus):
+    preprocess(corpus)
+    before = hashes(corpus / "out")
+    (corpus / clip_paths(32)[3]).write_bytes(encoded(tone(0.3)))
+    preprocess(corpus)
+    after = hashes(corpus / "out")
+    changed = [name for name in before if before[name] != after[name]]
+    assert [name for name in changed if name.endswith(".tfrecord")] == [
+        name for name in changed if name not in ("summary.json",) and not name.startswith(".shards/")
+    ]
+    assert sum(name.endswith(".tfrecord") for name in changed) == 1
+
+
+def test_shards_of_earlier_settings_are_taken_away(corpus):
+    preprocess(corpus)
+    other = PreprocessSettings(split="folder", n_tags=3, shard_clips=16)
+    preprocess(corpus, other)
+    names = {path.name for path in (corpus / "out").glob("*.tfrecord")}
+    assert names == {
+        shard.name for shard in build_manifest(str(corpus), str(corpus / "annotations_final.csv"), other).shards()
+    }
+
+
+def test_clips_dropped_by_the_rule_are_among_the_rejected(corpus):
+    summary = preprocess(corpus, PreprocessSettings(split="clean", n_tags=1))
+    assert summary["clips"] == 32 == summary["examples"] + summary["rejected"]
+    assert summary["rejected_by_reason"] == {"no_tag": summary["rejected"]}
+    assert sum(split["clips"] for split in summary["splits"].values()) == summary["examples"]
+
+
+def test_leftovers_of_a_killed_job_are_swept(corpus):
+    (corpus / "out/.shards").mkdir(parents=True)
+    left = [corpus / "out/.train-00000-of-00006.tfrecord.tmp-host-1-2", corpus / "out/.shards/.x.json.tmp-host-1-2"]
+    for path in left:
+        path.write_bytes(b"half")
+    preprocess(corpus)
+    assert not any(path.exists() for path in left)
+
+
+KILLED = """
+import sys
+from preprocessing.job import run_job
+from preprocessing.manifest import PreprocessSettings, build_manifest
+folder = sys.argv[1]
+choice = PreprocessSettings(split="folder", n_tags=3, shard_clips=4)
+manifest = build_manifest(folder, folder + "/annotations_final.csv", choice)
+run_job(manifest, folder, folder + "/out", choice)
+"""
+
+
+def test_job_killed_in_the_middle_is_finished_by_the_next_with_the_same_bytes(tmp_path):
+    write_corpus(tmp_path, dict.fromkeys(clip_paths(96), GOOD))
+    preprocess(tmp_path, out="undisturbed")
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)])
+    shards_of_all = len(list((tmp_path / "undisturbed").glob("*.tfrecord")))
+    deadline = time.monotonic() + 60
+    while len(list((tmp_path / "out").glob("*.tfrecord"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    there = len(list((tmp_path / "out").glob("*.tfrecord")))
+    assert 0 < there < shards_of_all
+
+    manifest = build_manifest(str(tmp_path), str(tmp_path / "annotations_final.csv"), FOLDER)
+    assert 0 < plan_job(manifest, str(tmp_path / "out")).clips_to_do < 96
+    preprocess(tmp_path)
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "undisturbed")
+
+
+def test_second_job_in_the_same_folder_is_kept_out(corpus):
+    (corpus / "out").mkdir()
+    with open(corpus / "out/.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(BadInputError, match="another autotag is writing there"):
+            preprocess(corpus)
+    preprocess(corpus)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (AutotagError("o/x: No space left on device [while running 'WriteShard']"), "o/x: No space left on device"),
+        (
+            RuntimeError(
+                "Traceback (most recent call last):\n  File ...\nOSError: [Errno 28] No space left on device\n\n"
+                "preprocessing.errors.AutotagError: o/x: No space left on device [while running 'WriteShard-ptransform']\n"
+            ),
+            "o/x: No space left on device",
+        ),
+        (RuntimeError("Traceback ...\nValueError: something else"), None),
+    ],
+    ids=["in this process", "from a worker process", "none of ours"],
+)
+def test_our_message_is_found_in_beams_errors(error, message):
+    assert worker_error(error) == message
+
+
+def test_disk_that_fills_up_is_said_in_one_line_and_the_next_call_goes_on(corpus):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3_500_000, hard))  # shards of up to three clips can be written
+    try:
+        with pytest.raises(AutotagError) as caught:
+            preprocess(corpus)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(
+        "File too large; the shards that are whole stay, and the next call goes on from there"
+    )
+    assert all(path.stat().st_size < 3_500_000 for path in (corpus / "out").glob("*.tfrecord"))
+    assert not (corpus / "out/summary.json").exists()
+    assert preprocess(corpus)["examples"] == 32
+    assert not [name for name in hashes(corpus / "out") if ".tmp-" in name]
+
+
+def test_disk_that_is_too_small_is_said_before_any_work(corpus, monkeypatch):
+    status = os.statvfs(corpus)
+    small = os.statvfs_result((*status[:4], 10, *status[5:]))
+    monkeypatch.setattr(os, "statvfs", lambda path: small)
+    with pytest.raises(AutotagError, match=r"32 clips need 0\.0 GB and 0\.0 GB are free"):
+        preprocess(corpus)
+
+
+def test_output_folder_that_cannot_be_made_is_bad_input(corpus):
+    (corpus / "out").write_text("a file")
+    with pytest.raises(BadInputError, match="output folder .*out: "):
+        preprocess(corpus)
+
+
+def test_beam_options_are_passed_and_unknown_ones_refused():
+    options = parse_options(["--runner=DirectRunner", "--direct_num_workers=3", "--job_name", "x"])
+    assert options.view_as(DirectOptions).direct_num_workers == 3
+    with pytest.raises(BadInputError, match="no such option of autotag preprocess or of Beam: --shardclips=3"):
+        parse_options(["--runner=DirectRunner", "--shardclips=3"])
+    with pytest.raises(BadInputError, match="Beam option: argument --direct_num_workers"):
+        parse_options(["--direct_num_workers=x"])
+    assert isinstance(parse_options(["--runner=FlinkRunner", "--of_its_job_server=1"]), PipelineOptions)
+
+
+@needs_mtat
+def test_the_real_clip_becomes_an_example(tmp_path):
+    data = next((MTAT / "audio").glob("*.mp3"))
+    files = dict.fromkeys([f"e/{data.name}", *FIXED], data.read_bytes())
+    write_corpus(tmp_path, files)
+    assert preprocess(tmp_path)["examples"] == 4
+    features = next(features for name, features in examples(tmp_path / "out") if name.startswith("test"))
+    assert features["seconds"].float_list.value[0] == pytest.approx(29.1, abs=0.2)
+    assert features["silence_share"].float_list.value[0] < 0.1
+
+
+def test_records_are_plain_tfrecords(mixed):
+    path = next((mixed[0] / "out").glob("train-*.tfrecord"))
+    assert all(Example.FromString(record) for record in read_records(io.BytesIO(path.read_bytes())))

@@ -1,0 +1,186 @@
+"""``autotag preprocess`` as one types it: what is shown, exit codes, no traceback for bad input."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+from audio_samples import annotation_rows, clip_paths, encoded, table, tone, write_corpus
+from click.testing import CliRunner
+
+from pipeline import cli
+from pipeline.commands.preprocess import command, direct_options
+
+GOOD = encoded(tone(0.2))
+SMALL = ("--split", "folder", "--tags", "3", "--shard-clips", "4")
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    write_corpus(tmp_path, dict.fromkeys(clip_paths(32), GOOD))
+    return tmp_path
+
+
+@pytest.fixture
+def autotag(monkeypatch, capfd):
+    """Call the command line in this process: exit code, standard output, standard error."""
+
+    def call(*arguments: object):
+        monkeypatch.setattr(sys, "argv", ["autotag", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stopped:
+            code = stopped.code
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call
+
+
+def preprocess(autotag, corpus, *options, annotations=None):
+    return autotag("preprocess", corpus, annotations or corpus / "annotations_final.csv", corpus / "out", *options)
+
+
+def test_counts_and_where_the_output_went_are_printed(autotag, corpus):
+    (corpus / clip_paths(32)[0]).write_bytes(b"")
+    (corpus / "0/more.mp3").write_bytes(GOOD)
+    code, out, err = preprocess(autotag, corpus, *SMALL)
+    assert code == 0
+    assert "rejected: 1 (empty 1), see" in out
+    assert "audio files that no annotation names: 1" in out
+    assert f"written: {corpus / 'out'}" in out
+    assert "32 clips (train 24, valid 2, test 6) in" in err
+    assert "32/32" in err
+    assert "Traceback" not in err
+    assert {path.name.split("-")[0] for path in (corpus / "out").glob("*.tfrecord")} == {"train", "valid", "test"}
+    assert json.loads((corpus / "out/summary.json").read_text())["examples"] == 31
+
+
+def test_dry_run_writes_nothing(autotag, corpus):
+    (corpus / clip_paths(32)[0]).unlink()
+    code, _, err = preprocess(autotag, corpus, *SMALL, "--dry-run")
+    assert code == 0
+    assert "dry run: nothing written; 1 clips are not on disk, 0 audio files are not in the annotations" in err
+    assert not (corpus / "out").exists()
+
+
+def test_damaged_mp3_leaves_the_terminal_clean(autotag, corpus):
+    whole = bytearray(encoded(tone(10.0), kind="MP3"))
+    whole[len(whole) // 2 : len(whole) // 2 + 4_000] = bytes(4_000)
+    (corpus / clip_paths(32)[0]).write_bytes(whole)
+    code, _, err = preprocess(autotag, corpus, *SMALL)
+    assert code == 0
+    assert "mpg123" not in err
+    assert "Header" not in err
+
+
+def test_beam_options_are_passed_through(autotag, corpus):
+    code, _, _ = preprocess(
+        autotag, corpus, *SMALL, "--direct_running_mode=in_memory", "--direct_num_workers", "1", "--job_name=x"
+    )
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--shard-clip=4"], "no such option of autotag preprocess or of Beam: --shard-clip=4"),
+        (["stray"], "no such option of autotag preprocess or of Beam: stray"),
+        (["--split", "random"], "'random' is not one of 'track', 'paper', 'folder', 'clean'"),
+        (["--ratio", "1:2"], "split ratio '1:2': expected train:valid:test"),
+        (["--tags", "4"], "4 tags are asked for and only 3 are used by any clip"),
+        (["--tags", "many"], "'many' is not a valid integer"),
+        (["--shard-clips", "0", "--tags", "3"], "shard clips 0: expected 1 or more"),
+        (["--tags", "3", "--synonyms", "no.yaml"], "synonyms no.yaml: No such file or directory"),
+    ],
+)
+def test_wrong_usage_is_one_message_and_exit_code_2(autotag, corpus, options, message):
+    code, out, err = preprocess(autotag, corpus, *options)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err + out
+    assert not (corpus / "out").exists()
+
+
+ROWS = annotation_rows({path: ["guitar"] for path in clip_paths(3)})
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        pytest.param(b"", "line 1: the file is empty", id="empty"),
+        pytest.param(table(ROWS).replace("\t", ",").encode(), "line 1: the columns are not separated", id="delimiter"),
+        pytest.param(table([row[1:] for row in ROWS]).encode(), "line 1: the column 'clip_id' is missing", id="column"),
+        pytest.param(table([*ROWS, ROWS[1]]).encode(), "line 5: clip 1 stands on line 2 already", id="duplicate"),
+        pytest.param(table([*ROWS, ROWS[1][:3]]).encode(), "line 5: 3 cells where the header has 5", id="short row"),
+        pytest.param(table([*ROWS, ["9", "x", *ROWS[1][2:]]]).encode(), "line 5: 'x' for the tag", id="bad cell"),
+        pytest.param(table([*ROWS, ["ü", *ROWS[1][1:]]]).encode("latin-1"), "line 5: not UTF-8", id="not UTF-8"),
+        pytest.param(
+            table(annotation_rows(dict.fromkeys(clip_paths(3), ()))).encode(), "no clip has any tag", id="no tag"
+        ),
+    ],
+)
+def test_bad_table_stops_at_once_with_the_line(autotag, corpus, data, message):
+    bad = corpus / "bad.csv"
+    bad.write_bytes(data)
+    code, out, err = preprocess(autotag, corpus, "--tags", "1", annotations=bad)
+    assert code == 2
+    assert f"autotag: {bad}" in err
+    assert message in err
+    assert "Traceback" not in err + out
+    assert not (corpus / "out").exists()
+
+
+def test_folders_that_are_not_there(autotag, corpus):
+    code, _, err = autotag("preprocess", corpus / "no", corpus / "annotations_final.csv", corpus / "out", *SMALL)
+    assert (code, err.strip()) == (2, f"autotag: audio folder {corpus / 'no'}: there is no such folder")
+    code, _, err = preprocess(autotag, corpus, *SMALL, annotations=corpus / "no.csv")
+    assert (code, err.strip()) == (2, f"autotag: annotations {corpus / 'no.csv'}: No such file or directory")
+
+
+def on_a_terminal(*arguments: object) -> str:
+    """Run the command line with a terminal as its standard error, and return what it shows there."""
+    ours, theirs = pty.openpty()
+    call = [sys.executable, "-c", "from pipeline.cli import main; main()", *map(str, arguments)]
+    with subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # which is how the end of a terminal is read
+            while piece := os.read(ours, 65_536):
+                shown += piece
+        os.close(ours)
+    assert process.returncode == 0
+    return shown.decode()
+
+
+def test_a_terminal_shows_progress_and_a_second_call_has_nothing_to_do(corpus):
+    call = ("preprocess", corpus, corpus / "annotations_final.csv", corpus / "out", *SMALL)
+    first, second = on_a_terminal(*call), on_a_terminal(*call)
+    assert "32/32" in first
+    assert "/s" in first
+    assert "WARNING" not in first
+    assert "0 clips to do" in second
+    assert "0/0" not in second
+
+
+def test_help_has_an_example():
+    text = CliRunner().invoke(command, ["--help"]).output
+    assert "Example:" in text
+    for option in ("--split", "--tags", "--synonyms", "--shard-clips", "--seed", "--dry-run", "--runner"):
+        assert option in text
+
+
+@pytest.mark.parametrize(
+    ("workers", "clips", "mode"),
+    [(None, 10, "in_memory"), (1, 10_000, "in_memory"), (2, 10, "multi_processing"), (4, 10_000, "multi_processing")],
+)
+def test_processes_are_started_where_asked_for_or_where_they_pay(workers, clips, mode):
+    options = direct_options(workers, clips)
+    assert options[0] == f"--direct_running_mode={mode}"
+    assert options[1] == f"--direct_num_workers={workers or 1}"
