@@ -1,0 +1,118 @@
+"""Checks inside the served graph, before any other operator sees a request.
+
+TF Serving checks no shapes, and a tensor of another rank or length than a convolution was built for ends its process.
+So each check is a control dependency of the value that goes on, and a refused request is answered INVALID_ARGUMENT
+(HTTP 400).
+
+What the graph optimiser can infer is not checked: a declared rank makes a check of the rank constant, and so does any
+later operator that needs that rank (tf.ensure_shape and convolutions hand their shapes back to their inputs). Inputs
+are therefore declared with unknown rank, and the checked value goes on through a reshape, which hands nothing back.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import tensorflow as tf
+
+from preprocessing.constants import CLIP_SAMPLES, CLIP_SECONDS, N_FRAMES, N_MELS, PCM_SCALE, SAMPLE_RATE
+from serving.model_info import InputKind
+
+WAVEFORM_SPEC: Final = tf.TensorSpec(None, tf.float32, name="waveform")
+EXAMPLES_SPEC: Final = tf.TensorSpec(None, tf.string, name="examples")
+
+WAVEFORM_BYTES: Final = 2 * CLIP_SAMPLES
+LOG_MEL_BYTES: Final = 2 * N_MELS * N_FRAMES
+
+
+def check_waveform(waveform: Any) -> Any:
+    """Float32 of any shape -> the same, certainly [batch, 465600], finite and in [-1, 1]."""
+    waveform = _require(
+        waveform,
+        tf.equal(tf.rank(waveform), 2),
+        f"waveform: expected [clips, {CLIP_SAMPLES}], one row a clip, got shape {{}}",
+        tf.shape(waveform),
+    )
+    waveform = _require_clips(waveform, "waveform")
+    samples = tf.shape(waveform)[1]
+    waveform = _require(
+        waveform,
+        tf.equal(samples, CLIP_SAMPLES),
+        f"waveform: expected {CLIP_SAMPLES} samples a clip ({CLIP_SECONDS} s at {SAMPLE_RATE // 1000} kHz), got {{}}; "
+        "pad a shorter clip with zeros, cut a longer one",
+        samples,
+    )
+    waveform = _require_finite(tf.reshape(waveform, [-1, CLIP_SAMPLES]), "waveform")
+    peak = tf.reduce_max(tf.abs(waveform))
+    return _require(
+        waveform,
+        tf.less_equal(peak, 1.0),
+        "waveform: expected values from -1 to 1, got one of size {}; divide int16 samples by 32768, clip overshoot",
+        peak,
+    )
+
+
+def check_examples(examples: Any) -> Any:
+    """Strings of any shape -> the same, certainly [batch]."""
+    examples = _require(
+        examples,
+        tf.equal(tf.rank(examples), 1),
+        "examples: expected a list of serialised tf.Examples, one a clip, got shape {}",
+        tf.shape(examples),
+    )
+    return tf.reshape(_require_clips(examples, "examples"), [-1])
+
+
+def parse_inputs(examples: Any, kinds: set[InputKind]) -> dict[InputKind, Any]:
+    """Read what the branches need, and nothing else, from serialised tf.Examples [batch].
+
+    Returns:
+        ``waveform`` float32 [batch, 465600] in [-1, 1), ``log_mel`` float32 [batch, 128, 592] in dB.
+    """
+    decode: dict[InputKind, Any] = {"waveform": _decode_waveform, "log_mel": _decode_log_mel}
+    spec = {kind: tf.io.FixedLenFeature([], tf.string) for kind in sorted(kinds)}
+    return {kind: decode[kind](value) for kind, value in tf.io.parse_example(examples, spec).items()}
+
+
+def multi_hot_labels(examples: Any, tag_names: Any) -> Any:
+    """Serialised tf.Examples [batch], tag names string [n_tags] -> float32 [batch, n_tags]; other tags are ignored."""
+    tags = tf.io.parse_example(examples, {"tags": tf.io.RaggedFeature(tf.string)})["tags"].to_tensor("")
+    return tf.cast(tf.reduce_any(tf.equal(tags[:, :, tf.newaxis], tag_names), axis=1), tf.float32)
+
+
+def _decode_waveform(value: Any) -> Any:
+    value = _require_length(value, WAVEFORM_BYTES, "waveform", f"{CLIP_SAMPLES} little-endian int16")
+    pcm = tf.reshape(tf.io.decode_raw(value, tf.int16), [-1, CLIP_SAMPLES])
+    return tf.cast(pcm, tf.float32) / PCM_SCALE
+
+
+def _decode_log_mel(value: Any) -> Any:
+    value = _require_length(value, LOG_MEL_BYTES, "log_mel", f"{N_MELS} x {N_FRAMES} little-endian float16")
+    decibels = tf.reshape(tf.io.decode_raw(value, tf.float16), [-1, N_MELS, N_FRAMES])
+    return _require_finite(tf.cast(decibels, tf.float32), "examples: feature log_mel")
+
+
+def _require_length(value: Any, length: int, feature: str, content: str) -> Any:
+    lengths = tf.strings.length(value)
+    wrong = tf.boolean_mask(lengths, tf.not_equal(lengths, length))
+    message = f"examples: feature {feature} must be {length} bytes ({content}), got {{}}"
+    return _require(value, tf.equal(tf.size(wrong), 0), message, wrong)
+
+
+def _require_clips(value: Any, name: str) -> Any:
+    clips = tf.shape(value)[0]
+    return _require(value, tf.greater(clips, 0), f"{name}: expected at least one clip, got {{}}", clips)
+
+
+def _require_finite(value: Any, name: str) -> Any:
+    unusable = tf.reduce_sum(tf.cast(tf.logical_not(tf.math.is_finite(value)), tf.int32))
+    return _require(
+        value, tf.equal(unusable, 0), f"{name}: expected finite values, got {{}} NaN or infinite ones", unusable
+    )
+
+
+def _require(value: Any, condition: Any, message: str, shown: Any) -> Any:
+    """``value``, which nothing can read before ``condition`` held; ``message`` has one {} for ``shown``."""
+    assertion = tf.debugging.Assert(condition, [tf.strings.format(message, shown)])
+    with tf.control_dependencies([assertion]):
+        return tf.identity(value)

@@ -1,0 +1,46 @@
+"""Fixtures that several folders share. What is heavy is imported when a test first asks for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from exported_model import Exported
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture(scope="session")
+def pushed_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that a Pusher writes numbered versions to."""
+    return tmp_path_factory.mktemp("pushed")
+
+
+@pytest.fixture(scope="session")
+def exported(pushed_dir: Path) -> Exported:
+    """The three branches, untrained, with a combiner, as version 10 in ``pushed_dir``."""
+    from exported_model import export
+
+    return export(pushed_dir / "10", ("mel_1d", "mel_2d", "waveform_1d"))
+
+
+@pytest.fixture(scope="session")
+def loaded(exported: Exported) -> Any:
+    import tensorflow as tf
+
+    return tf.saved_model.load(str(exported.path))
+
+
+@pytest.fixture(scope="session")
+def clips() -> Any:
+    """Two clips as stored, float32 [2, 465600]: a full one and one padded with silence."""
+    import numpy as np
+    from exported_model import tone
+
+    from preprocessing.audio import fit_clip, from_pcm, to_pcm
+
+    return from_pcm(to_pcm(np.stack([fit_clip(tone(30)), fit_clip(tone(11, 880))])))

@@ -1,0 +1,74 @@
+"""Untrained networks of the real architecture, exported, and audio to send them: for tests alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile as sf
+
+from models.branches import BRANCHES
+from models.combiner import build_combiner
+from preprocessing.audio import fit_clip, from_pcm, to_pcm
+from preprocessing.constants import SAMPLE_RATE
+from preprocessing.examples import encode_example
+from preprocessing.features import log_mel
+from serving.export import export_ensemble
+from serving.model_info import Normalisation
+
+TAGS = ("guitar", "no vocals", "piano", "drums", "fast", "männer")
+NORMALISATION = Normalisation(log_mel_mean=-25.0, log_mel_std=20.0, waveform_mean=0.001, waveform_std=0.2)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An exported model and the networks that went into it."""
+
+    path: Path
+    branches: dict[str, Any]
+    combiner: Any
+
+
+def tell_clips_apart(network: Any) -> None:
+    """Scale the last kernel: an untrained network says about 0.5 to everything, and a comparison would see nothing."""
+    kernel = network.trainable_variables[-2]
+    kernel.assign(kernel.value * (300 if network.name == "waveform_1d" else 30))
+
+
+def export(path: Path, names: tuple[str, ...], tags: tuple[str, ...] = TAGS) -> Exported:
+    branches = {name: BRANCHES[name].build(len(tags), seed=index) for index, name in enumerate(names)}
+    combiner = build_combiner(len(names), len(tags))
+    for network in (*branches.values(), combiner):
+        tell_clips_apart(network)
+    inputs = {name: BRANCHES[name].input for name in names}
+    export_ensemble(path, branches, combiner, inputs, tags, NORMALISATION)
+    return Exported(path, branches, combiner)
+
+
+def tone(seconds: float, frequency: float = 440.0, rate: int = SAMPLE_RATE) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """A tone with tremolo and noise, float32 [seconds * rate]."""
+    time = np.arange(round(seconds * rate)) / rate
+    noise = np.random.default_rng(round(frequency)).normal(size=len(time))
+    return (0.4 * np.sin(2 * np.pi * frequency * time) * (1 + np.sin(3 * time)) / 2 + 0.02 * noise).astype(np.float32)
+
+
+def write_audio(
+    path: Path, seconds: float, frequency: float = 440.0, rate: int = SAMPLE_RATE, channels: int = 1
+) -> Path:
+    samples = tone(seconds, frequency, rate)
+    sf.write(path, np.repeat(samples[:, None], channels, axis=1), rate)
+    return path
+
+
+def stored_example(samples: np.ndarray[Any, np.dtype[np.float32]], tags: tuple[str, ...] = (), **changes: Any) -> bytes:
+    """An example as preprocessing stores it; ``changes`` replace features, None leaves one out."""
+    pcm = to_pcm(fit_clip(samples))
+    features = {
+        "clip_id": b"1",
+        "waveform": pcm.tobytes(),
+        "log_mel": log_mel(from_pcm(pcm)).astype("<f2").tobytes(),
+        "tags": [tag.encode() for tag in tags],
+    }
+    return encode_example({name: value for name, value in {**features, **changes}.items() if value is not None})
