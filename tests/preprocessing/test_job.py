@@ -266,8 +266,8 @@ def test_second_job_in_the_same_folder_is_kept_out(corpus):
         (AutotagError("o/x: No space left on device [while running 'WriteShard']"), "o/x: No space left on device"),
         (
             RuntimeError(
-                "Traceback (most recent call last):\n  File ...\nOSError: [Errno 28] No space left on device\n\n"
-                "preprocessing.errors.AutotagError: o/x: No space left on device [while running 'WriteShard-ptransform']\n"
+                "Traceback (most recent call last):\n  File ...\nOSError: [Errno 28] No space left\n\n"
+                "preprocessing.errors.AutotagError: o/x: No space left on device [while running 'WriteShard']\n"
             ),
             "o/x: No space left on device",
         ),
