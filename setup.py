@@ -71,7 +71,7 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["preprocessing*", "models*", "components*", "pipeline*", "serving*"]),
     package_data={
-        "preprocessing": ["*.txt", "*.yaml", "py.typed"],
+        "preprocessing": ["*.txt", "*.yaml", "synthesis/*.txt", "py.typed"],
         "components": ["*.pbtxt", "py.typed"],
         "pipeline": ["configs/*.yaml", "templates/*", "py.typed"],
         "models": ["py.typed"],

@@ -18,8 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 def command(out: Path, clips: int, seed: int, jobs: int | None) -> None:
     """Write CLIPS synthetic clips with annotations to OUT, laid out as MagnaTagATune is.
 
-    The clips are music in the small, made to try the pipeline where MagnaTagATune itself is not at hand. A killed call is
-    finished by the next one.
+    The clips are music in the small, made to try the pipeline where MagnaTagATune itself is not at hand. A killed call
+    is finished by the next one.
 
     \b
     Example:
@@ -36,7 +36,7 @@ def command(out: Path, clips: int, seed: int, jobs: int | None) -> None:
     frequent = ", ".join(f"{tag} {count}" for tag, count in list(summary.tag_counts.items())[:5])
     console = Console(soft_wrap=True, highlight=False)
     console.print(
-        f"{summary.clips} clips ({summary.written} written now) of {summary.tracks} tracks by {summary.artists} artists; "
+        f"{summary.clips} clips ({summary.written} new) of {summary.tracks} tracks by {summary.artists} artists, "
         f"{len(summary.tag_counts)} tags ({frequent} ...), {summary.untagged} clips without any"
     )
     console.print(f"written: {summary.out} ({summary.annotations.name}, {summary.clip_info.name}, folders 0 to f)")

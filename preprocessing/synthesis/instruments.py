@@ -1,0 +1,439 @@
+"""Timbres: one function a family of instruments, each from a pitch and a length to a note's samples.
+
+Plucked strings are Karplus and Strong's (1983) with Jaffe and Smith's (1983) tuning and pick position; everything that
+sustains reads a band-limited wave table, one period long, whose harmonics are shaped by the instrument's body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.signal import butter, lfilter, sosfilt
+
+from preprocessing.constants import SAMPLE_RATE
+
+Signal = npt.NDArray[np.float32]
+Shape = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+"""From frequencies in Hz to amplitudes: what a body or a mouth does to a string's or glottis' harmonics."""
+
+TABLE_LENGTH: Final = 2048
+HIGHEST_PARTIAL: Final = 7_400.0
+"""Hz; at 32 kbit/s an MP3 keeps little above."""
+
+
+@dataclass(frozen=True)
+class Player:
+    """How one track's player and instrument differ from another's.
+
+    Attributes:
+        brightness: dB an octave added to the instrument's own spectrum.
+        vibrato: factor on the vibrato's depth.
+        attack: factor on the attack's length.
+        noise: white noise, float32, several seconds; the only randomness in a note.
+    """
+
+    brightness: float
+    vibrato: float
+    attack: float
+    noise: Signal = field(repr=False)
+
+    def noise_for(self, midi: float, samples: int) -> Signal:
+        """Return a stretch of noise that is always the same for one pitch and length."""
+        start = int(midi * 7919) % max(1, len(self.noise) - samples)
+        return self.noise[start : start + samples]
+
+
+Instrument = Callable[[float, float, int, Player], Signal]
+"""(MIDI pitch, seconds, shade, player) -> float32 samples; the shade picks a vowel or another variant."""
+
+
+def new_player(rng: np.random.Generator) -> Player:
+    """Draw a player."""
+    return Player(
+        brightness=float(rng.uniform(-1.5, 1.5)),
+        vibrato=float(rng.uniform(0.6, 1.4)),
+        attack=float(rng.uniform(0.7, 1.4)),
+        noise=rng.standard_normal(12 * SAMPLE_RATE, dtype=np.float32),
+    )
+
+
+def frequency(midi: float) -> float:
+    """Hz of a MIDI pitch; 69 is 440 Hz."""
+    return float(440.0 * 2.0 ** ((midi - 69.0) / 12.0))
+
+
+def as_signal(samples: npt.ArrayLike) -> Signal:
+    """Samples as float32."""
+    return np.asarray(samples, dtype=np.float32)
+
+
+def wave_table(f0: float, shape: Shape, tilt: float = 0.0, stretch: Shape | None = None) -> Signal:
+    """One period with harmonics of ``shape`` up to the highest partial, at an RMS of 1.
+
+    Args:
+        f0: fundamental in Hz.
+        shape: amplitude at a frequency.
+        tilt: dB an octave above the fundamental, on top of the shape.
+        stretch: amplitude by the number of the harmonic, on top of the shape.
+    """
+    number = np.arange(1, max(2, min(64, int(HIGHEST_PARTIAL / f0) + 1)), dtype=np.float64)
+    amplitude = shape(number * f0) * 10.0 ** (tilt * np.log2(number) / 20.0)
+    if stretch is not None:
+        amplitude = amplitude * stretch(number)
+    spectrum = np.zeros(TABLE_LENGTH // 2 + 1, dtype=np.complex128)
+    spectrum[1 : len(number) + 1] = amplitude * np.exp(1j * 2.4 * number**2)
+    table = np.fft.irfft(spectrum, TABLE_LENGTH)
+    return (table / (np.sqrt(np.mean(table**2)) + 1e-12)).astype(np.float32)
+
+
+def read_table(table: Signal, cycles: npt.NDArray[np.float64]) -> Signal:
+    """Read a wave table at phases given in cycles."""
+    return table[(cycles * TABLE_LENGTH).astype(np.int64) & (TABLE_LENGTH - 1)]
+
+
+def seconds_axis(seconds: float) -> npt.NDArray[np.float64]:
+    """Times of the samples, from 0."""
+    return np.arange(max(1, int(seconds * SAMPLE_RATE)), dtype=np.float64) / SAMPLE_RATE
+
+
+def envelope(t: npt.NDArray[np.float64], attack: float, release: float) -> Signal:
+    """Rise over ``attack`` seconds, hold, fall over ``release`` seconds at the end."""
+    rise = np.minimum(t / max(attack, 1e-3), 1.0)
+    fall = np.clip((t[-1] - t) / max(release, 1e-3), 0.0, 1.0)
+    return (rise * fall).astype(np.float32)
+
+
+def vibrato_cycles(
+    t: npt.NDArray[np.float64], f0: float, rate: float, depth: float, delay: float
+) -> npt.NDArray[np.float64]:
+    """Phase in cycles of a tone whose pitch swings by ``depth`` (relative) after ``delay`` seconds."""
+    swing = depth * np.clip((t - delay) / 0.3, 0.0, 1.0) * np.sin(2.0 * np.pi * rate * t)
+    return np.asarray(np.cumsum(f0 * (1.0 + swing)) / SAMPLE_RATE)
+
+
+def resonances(*peaks: tuple[float, float, float], floor: float = 0.02, slope: float = 0.0) -> Shape:
+    """A body: resonances of (Hz, bandwidth in Hz, amplitude) over a floor.
+
+    The whole falls by ``slope`` dB an octave from 100 Hz.
+    """
+
+    def shape(hz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        body = np.full_like(hz, floor)
+        for centre, width, amplitude in peaks:
+            body += amplitude / (1.0 + ((hz - centre) / (width / 2.0)) ** 2)
+        return body * 10.0 ** (-slope * np.log2(np.maximum(hz, 50.0) / 100.0) / 20.0)
+
+    return shape
+
+
+def plain(slope: float) -> Shape:
+    """A spectrum that falls by ``slope`` dB an octave."""
+    return lambda hz: 10.0 ** (-slope * np.log2(hz / 100.0) / 20.0)
+
+
+def _band(signal: Signal, low: float, high: float) -> Signal:
+    nyquist = SAMPLE_RATE / 2
+    sos = butter(1, [low / nyquist, min(high, 0.97 * nyquist) / nyquist], btype="band", output="sos")
+    return np.asarray(sosfilt(sos, signal), dtype=np.float32)
+
+
+def _high(signal: Signal, hz: float) -> Signal:
+    b, a = butter(1, hz / (SAMPLE_RATE / 2), btype="high")
+    return np.asarray(lfilter(b, a, signal), dtype=np.float32)
+
+
+def karplus_strong(
+    f0: float, seconds: float, player: Player, *, ring: float, damping: float, softness: float, pick: float
+) -> Signal:
+    """A plucked string.
+
+    Args:
+        f0: Hz.
+        seconds: length of the note with its ringing.
+        player: whose noise plucks the string.
+        ring: seconds to -60 dB of the fundamental.
+        damping: 0 keeps the high partials, 0.5 damps them most.
+        softness: 0 plucks with a quill, towards 1 with a fingertip.
+        pick: where the string is plucked, as a share of its length.
+    """
+    samples = max(64, int(seconds * SAMPLE_RATE))
+    period = SAMPLE_RATE / f0
+    whole = max(2, int(period - damping - 0.1))
+    fraction = period - damping - whole
+    excitation = np.zeros(samples, dtype=np.float32)
+    burst = min(samples, whole + 1)
+    excitation[:burst] = player.noise_for(round(12 * np.log2(f0)), burst)
+    excitation = np.asarray(lfilter([1.0 - softness], [1.0, -softness], excitation), dtype=np.float32)
+    back = max(1, int(period * pick))
+    excitation[back:] -= 0.9 * excitation[:-back]
+    loss = 10.0 ** (-3.0 / (f0 * ring))
+    loop = loss * np.convolve([1.0 - damping, damping], [1.0 - fraction, fraction])
+    feedback = np.concatenate([[1.0], np.zeros(whole - 1), -loop])
+    string = np.asarray(lfilter([1.0], feedback, excitation), dtype=np.float32)
+    string *= envelope(np.arange(samples) / SAMPLE_RATE, 0.001, 0.03)
+    return string / (np.max(np.abs(string)) + 1e-9)
+
+
+GUITAR_BODY: Final = ((100.0, 240.0), (200.0, 420.0))
+
+
+def acoustic_guitar(midi: float, seconds: float, shade: int, player: Player) -> Signal:
+    """Steel or nylon strings on a wooden body."""
+    f0 = frequency(midi)
+    softness = 0.55 - 0.1 * player.brightness
+    string = karplus_strong(f0, seconds + 0.25, player, ring=2.2, damping=0.42, softness=softness, pick=0.18)
+    return string + 0.8 * _band(string, *GUITAR_BODY[shade % 2])
+
+
+def steel_guitar(midi: float, seconds: float, shade: int, player: Player) -> Signal:
+    """A twanging string, bright and bent up into its pitch, as in country music."""
+    t = seconds_axis(seconds + 0.2)
+    bend = frequency(midi) * (1.0 - 0.09 * np.exp(-t / 0.07)) * (1.0 + 0.008 * np.sin(2 * np.pi * 5.5 * t))
+    cycles = np.cumsum(bend) / SAMPLE_RATE
+    f0 = frequency(midi)
+    body = resonances((700, 600, 1.0), (1900, 1200, 1.4), floor=0.3, slope=5.0)
+    tone = read_table(wave_table(f0, body, player.brightness, lambda k: np.abs(np.sin(np.pi * k * 0.12))), cycles)
+    return tone * envelope(t, 0.004, 0.1) * np.exp(-t * 1.6).astype(np.float32)
+
+
+def banjo(midi: float, seconds: float, shade: int, player: Player) -> Signal:
+    """Short and bright, on a drum skin."""
+    string = karplus_strong(
+        frequency(midi), min(seconds + 0.1, 0.6), player, ring=0.5, damping=0.2, softness=0.1, pick=0.1
+    )
+    return string + 1.2 * _band(string, 600.0, 1400.0)
+
+
+def electric_guitar(midi: float, seconds: float, shade: int, player: Player) -> Signal:
+    """A long even string; the amplifier's distortion comes with the mix. Shade 1 is palm-muted."""
+    ring, softness = (0.35, 0.6) if shade == 1 else (6.0, 0.3)
+    return karplus_strong(
+        frequency(midi), seconds + 0.05, player, ring=ring, damping=0.25, softness=softness, pick=0.13
+    )
+
+
+def harp(midi: float, seconds: float, shade: int, player: Player) -> Signal:
+    """Soft and long; plucked near the middle by fingertips."""
+    string = karplus_strong(
+        frequency(midi), max(seconds, 1.2) + 0.6, player, ring=3.0, damping=0.5, softness=0.8, pick=0.45
+    )
+    return string + 0.5 * _band(string, 150.0, 500.0)
+
+
+def harpsichord(midi: float, seconds: float, shade: int, player: Player) -> Signal:
+    """Quill-plucked brass strings, an eight foot and a four foot register, damped when the key is let go."""
+    f0 = frequency(midi)
+    eight = karplus_strong(f0, seconds + 0.06, player, ring=2.5, damping=0.12, softness=0.05, pick=0.07)
+    four = karplus_strong(2 * f0, seconds + 0.06, player, ring=1.8, damping=0.1, softness=0.05, pick=0.09)
+    length = min(len(eight), len(four))
+    return _high(eight[:length] + 0.6 * four[:length], 350.0)
+
+
+def sitar(midi: float, seconds: float, shade: int, player: Player) -> Signal:
+    """A string that buzzes against its flat bridge while it rings; shade 1 is the drone of the tanpura."""
+    ring = 5.0 if shade == 1 else 3.0
+    string = karplus_strong(frequency(midi), seconds + 0.5, player, ring=ring, damping=0.3, softness=0.3, pick=0.1)
+    level = np.asarray(lfilter([0.002], [1.0, -0.998], np.abs(string)), dtype=np.float32) + 1e-3
+    buzz = _high(np.tanh(2.5 * string / level).astype(np.float32), 1500.0) * level
+    return string + (1.5 if shade == 1 else 2.2) * _band(buzz, 1500.0, 4500.0) + 0.4 * buzz
+
+
+def _hammer(number: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Amplitude of the partials of a string struck at an eighth of its length."""
+    return np.asarray(np.abs(np.sin(np.pi * number / 8.0)) + 0.05)
+
+
+def piano(midi: float, seconds: float, shade: int, player: Player) -> Signal:
+    """Two strings a note, slightly out of tune; high partials die first; a hammer's knock."""
+    f0 = frequency(midi)
+    t = seconds_axis(seconds + 0.35)
+    slope = 7.0 - player.brightness
+    low = wave_table(f0, plain(slope), 0.0, lambda k: _hammer(k) * (k <= 3))
+    high = wave_table(f0, plain(slope), 0.0, lambda k: _hammer(k) * (k > 3) + 1e-4)
+    decay = 0.9 + 1.5 * max(0.0, (midi - 40.0) / 40.0)
+    tone = np.zeros(len(t), dtype=np.float32)
+    for detune in (-0.0004, 0.0005):
+        cycles = t * f0 * (1.0 + detune)
+        tone += read_table(low, cycles) * np.exp(-t * decay).astype(np.float32)
+        tone += 0.45 * read_table(high, cycles * 1.0008) * np.exp(-t * decay * 3.5).astype(np.float32)
+    knock = int(0.03 * SAMPLE_RATE)
+    tone[:knock] += (
+        0.5 * _band(player.noise_for(midi, knock), 150.0, 900.0) * np.linspace(1, 0, knock, dtype=np.float32)
+    )
+    return tone * envelope(t, 0.003, 0.3)
+
+
+VIOLIN_BODY: Final = resonances(
+    (280, 120, 0.7), (460, 160, 1.0), (900, 400, 0.6), (2600, 1500, 1.1), floor=0.15, slope=5.5
+)
+CELLO_BODY: Final = resonances(
+    (110, 60, 0.8), (210, 120, 1.0), (450, 250, 0.7), (1300, 900, 0.45), floor=0.08, slope=6.5
+)
+SECTION_BODY: Final = resonances((300, 300, 0.9), (800, 700, 0.6), (2200, 1800, 0.5), floor=0.15, slope=6.0)
+
+
+def _bowed(midi: float, seconds: float, player: Player, body: Shape, voices: int, depth: float) -> Signal:
+    f0 = frequency(midi)
+    t = seconds_axis(seconds + 0.12)
+    table = wave_table(f0, body, player.brightness)
+    tone = np.zeros(len(t), dtype=np.float32)
+    for voice in range(voices):
+        detune = 1.0 + 0.0022 * (voice - (voices - 1) / 2)
+        rate = 5.4 + 0.45 * voice
+        tone += read_table(table, vibrato_cycles(t, f0 * detune, rate, depth * player.vibrato, 0.08) + 0.37 * voice)
+    bow = _high(player.noise_for(midi, len(t)), 2000.0)
+    pulse = 0.09 if voices == 1 else 0.05 * voices
+    return (tone + pulse * bow) * envelope(t, (0.07 if voices == 1 else 0.16) * player.attack, 0.12)
+
+
+def violin(midi: float, seconds: float, shade: int, player: Player) -> Signal:
+    """One bowed string with a wide vibrato."""
+    return _bowed(midi, seconds, player, VIOLIN_BODY, 1, 0.0085)
+
+
+def fiddle(midi: float, seconds: float, shade: int, player: Player) -> Signal:
+    """A violin played without vibrato, with the open string below."""
+    tone = _bowed(midi, seconds, player, VIOLIN_BODY, 1, 0.001)
+    return tone + 0.4 * _bowed(midi - 7, seconds, player, VIOLIN_BODY, 1, 0.001)
+
+
+def cello(midi: float, seconds: float, shade: int, player: Player) -> Signal:
+    """A bowed string an octave and a half lower, on a larger body."""
+    return _bowed(midi, seconds, player, CELLO_BODY, 1, 0.007)
+
+
+def string_section(midi: float, seconds: float, shade: int, player: Player) -> Signal:
+    """Several bowed strings that never quite agree."""
+    return _bowed(midi, seconds, player, SECTION_BODY, 4, 0.006)
+
+
+def flute(midi: float, seconds: float, shade: int, player: Player) -> Signal:
+    """Few harmonics, breath, and a vibrato of loudness; shade 1 is breathier and slides into its pitch."""
+    f0 = frequency(midi)
+    t = seconds_axis(seconds + 0.08)
+    amplitudes = np.array([1.0, 0.42, 0.22, 0.07, 0.03])
+    table = wave_table(
+        f0, plain(0.0), player.brightness, lambda k: np.where(k <= 5, amplitudes[np.minimum(k, 5).astype(int) - 1], 0.0)
+    )
+    slide = 0.06 * shade * np.exp(-t / 0.06)
+    cycles = vibrato_cycles(t, f0, 4.8, 0.003 * player.vibrato, 0.15) - np.cumsum(f0 * slide) / SAMPLE_RATE
+    tremolo = (1.0 + 0.22 * player.vibrato * np.sin(2 * np.pi * 4.8 * t)).astype(np.float32)
+    breath = _band(player.noise_for(midi, len(t)), min(f0 * 1.5, 3000.0), 5500.0)
+    chiff = (1.0 + 2.5 * np.exp(-t / 0.04)).astype(np.float32)
+    return (read_table(table, cycles) * tremolo + (0.16 + 0.12 * shade) * breath * chiff) * envelope(t, 0.05, 0.07)
+
+
+def organ(midi: float, seconds: float, shade: int, player: Player) -> Signal:
+    """Pipes at eight, four and two and two thirds feet."""
+    f0 = frequency(midi)
+    t = seconds_axis(seconds + 0.1)
+    drawbars = np.array([1.0, 0.6, 0.35, 0.3, 0.05, 0.15, 0.02, 0.12])
+    stops = lambda k: np.where(k <= 8, drawbars[np.minimum(k, 8).astype(int) - 1], 0.0)  # noqa: E731
+    return read_table(wave_table(f0, plain(0.0), player.brightness, stops), t * f0) * envelope(t, 0.05, 0.1)
+
+
+def synth_pad(midi: float, seconds: float, shade: int, player: Player) -> Signal:
+    """Detuned saws behind a filter that opens and closes slowly."""
+    f0 = frequency(midi)
+    t = seconds_axis(seconds + 0.8)
+    dark = wave_table(f0, plain(14.0), player.brightness)
+    bright = wave_table(f0, plain(6.0), player.brightness)
+    sweep = (0.5 - 0.5 * np.cos(2 * np.pi * t / 7.0 + 0.3 * midi)).astype(np.float32)
+    tone = np.zeros(len(t), dtype=np.float32)
+    for detune in (-0.0045, 0.0, 0.005):
+        cycles = t * f0 * (1.0 + detune)
+        tone += read_table(dark, cycles) + 0.7 * sweep * read_table(bright, cycles + 0.3)
+    return tone * envelope(t, min(0.9, seconds / 2) * player.attack, 0.8)
+
+
+def synth_lead(midi: float, seconds: float, shade: int, player: Player) -> Signal:
+    """Two saws or squares, bright, in tune with nothing but themselves."""
+    f0 = frequency(midi)
+    t = seconds_axis(seconds + 0.06)
+    square = (lambda k: (k % 2) + 0.02) if player.brightness < 0 else None
+    table = wave_table(f0, plain(5.0), player.brightness, square)
+    tone = read_table(table, t * f0) + read_table(table, t * f0 * 1.006 + 0.4)
+    return tone * envelope(t, 0.006, 0.05)
+
+
+def synth_stab(midi: float, seconds: float, shade: int, player: Player) -> Signal:
+    """A short saw through a filter that snaps shut: arpeggios and acid lines."""
+    f0 = frequency(midi)
+    t = seconds_axis(min(seconds, 0.4) + 0.04)
+    bright, dark = wave_table(f0, plain(3.5), player.brightness), wave_table(f0, plain(13.0))
+    snap = np.exp(-t / 0.07).astype(np.float32)
+    cycles = t * f0
+    return (snap * read_table(bright, cycles) + 0.6 * read_table(dark, cycles)) * envelope(t, 0.003, 0.04)
+
+
+def synth_bass(midi: float, seconds: float, shade: int, player: Player) -> Signal:
+    """A low saw, closed quickly."""
+    f0 = frequency(midi)
+    t = seconds_axis(seconds)
+    bright, dark = wave_table(f0, plain(7.0), player.brightness), wave_table(f0, plain(16.0))
+    tone = read_table(dark, t * f0) + 0.6 * np.exp(-t / 0.1).astype(np.float32) * read_table(bright, t * f0)
+    return tone * envelope(t, 0.004, 0.03)
+
+
+def bass_guitar(midi: float, seconds: float, shade: int, player: Player) -> Signal:
+    """A thick string, plucked softly."""
+    return karplus_strong(frequency(midi), min(seconds, 1.0), player, ring=1.5, damping=0.48, softness=0.85, pick=0.25)
+
+
+def bell(midi: float, seconds: float, shade: int, player: Player) -> Signal:
+    """Frequency modulation at an irrational ratio (Chowning, 1973)."""
+    f0 = frequency(midi)
+    t = seconds_axis(max(0.8, seconds) + 0.5)
+    ratio = (1.4142, 2.7183, 3.5)[shade % 3]
+    index = 4.0 * np.exp(-t / 0.5)
+    tone = np.sin(2 * np.pi * f0 * t + index * np.sin(2 * np.pi * f0 * ratio * t)) * np.exp(-t / 0.6)
+    return (tone * envelope(t, 0.003, 0.1)).astype(np.float32)
+
+
+def siren(midi: float, seconds: float, shade: int, player: Player) -> Signal:
+    """A tone that glides far up or down and is ring-modulated on its way."""
+    t = seconds_axis(seconds)
+    span = (-2.0, 1.5, 2.5, -1.0)[shade % 4]
+    cycles = np.cumsum(frequency(midi) * 2.0 ** (span * t / t[-1] + 0.1 * np.sin(2 * np.pi * 7 * t))) / SAMPLE_RATE
+    ring = np.sin(2 * np.pi * (37.0 + 90.0 * (shade % 5)) * t)
+    return (np.sin(2 * np.pi * cycles) * ring * envelope(t, 0.05, 0.1)).astype(np.float32)
+
+
+def bubbles(midi: float, seconds: float, shade: int, player: Player) -> Signal:
+    """A patter of random blips: a sample-and-hold of noise drives the pitch."""
+    t = seconds_axis(seconds)
+    rate = 9.0 + 4.0 * (shade % 4)
+    steps = player.noise_for(midi, len(t))[(np.floor(t * rate)).astype(np.int64)]
+    cycles = np.cumsum(frequency(midi) * 2.0 ** np.clip(steps.astype(np.float64), -2, 2)) / SAMPLE_RATE
+    gate = np.exp(-((t * rate) % 1.0) * 4.0)
+    return (np.sin(2 * np.pi * cycles) * gate * envelope(t, 0.01, 0.05)).astype(np.float32)
+
+
+INSTRUMENTS: Final[Mapping[str, Instrument]] = {
+    "acoustic_guitar": acoustic_guitar,
+    "banjo": banjo,
+    "bass_guitar": bass_guitar,
+    "bell": bell,
+    "bubbles": bubbles,
+    "cello": cello,
+    "electric_guitar": electric_guitar,
+    "fiddle": fiddle,
+    "flute": flute,
+    "harp": harp,
+    "harpsichord": harpsichord,
+    "organ": organ,
+    "piano": piano,
+    "siren": siren,
+    "sitar": sitar,
+    "steel_guitar": steel_guitar,
+    "string_section": string_section,
+    "synth_bass": synth_bass,
+    "synth_lead": synth_lead,
+    "synth_pad": synth_pad,
+    "synth_stab": synth_stab,
+    "violin": violin,
+}
