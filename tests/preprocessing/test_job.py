@@ -335,3 +335,15 @@ def test_the_real_clip_becomes_an_example(tmp_path):
 def test_records_are_plain_tfrecords(mixed):
     path = next((mixed[0] / "out").glob("train-*.tfrecord"))
     assert all(Example.FromString(record) for record in read_records(io.BytesIO(path.read_bytes())))
+
+
+def test_a_worker_needs_no_tensorflow():
+    code = """
+import sys
+import preprocessing.job
+from preprocessing.examples import clip_example
+clip_example(sys.stdin.buffer.read(), "1", "t", [])
+print(*sorted({"tensorflow", "keras", "tfx"} & {name.partition(".")[0] for name in sys.modules}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], input=GOOD, capture_output=True, check=True)
+    assert done.stdout.split() == []
