@@ -6,12 +6,10 @@ depthwise separable; its table and the stated 8.14 MB fit plain convolutions of 
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 from keras import layers
 
-from models.convolution import BiasReLU, glorot, seed_stream
+from models.convolution import glorot, seed_stream
 from preprocessing.constants import N_FRAMES, N_MELS, N_TAGS
 
 
@@ -23,26 +21,34 @@ def build_mel_2d(n_tags: int = N_TAGS, *, dtype: str | None = None, seed: int = 
     """
     next_seed = seed_stream(seed)
 
-    def conv(x: Any, filters: int, kernel: tuple[int, int], name: str, **options: Any) -> Any:
-        initializer = glorot(next_seed)
-        return layers.Conv2D(filters, kernel, kernel_initializer=initializer, dtype=dtype, name=name, **options)(x)
+    def conv(filters: int, kernel: tuple[int, int], name: str, padding: str = "same") -> layers.Layer:
+        return layers.Conv2D(
+            filters,
+            kernel,
+            padding=padding,
+            activation="relu",
+            kernel_initializer=glorot(next_seed),
+            dtype=dtype,
+            name=name,
+        )
 
-    def conv_pool(x: Any, filters: int, kernel: tuple[int, int], size: int, name: str, padding: str = "same") -> Any:
-        """``conv_<name>b`` and ``pool_<name>``, with bias and ReLU after both (models.convolution)."""
-        x = conv(x, filters, kernel, f"conv_{name}b", padding=padding, use_bias=False)
-        x = layers.MaxPooling2D(size, dtype=dtype, name=f"pool_{name}")(x)
-        return BiasReLU(dtype=dtype, name=f"bias_relu_{name}")(x)
+    def pool(size: int, name: str) -> layers.Layer:
+        return layers.MaxPooling2D(size, dtype=dtype, name=name)
 
     log_mel = keras.Input((N_MELS, N_FRAMES), name="log_mel")
     x = layers.Reshape((N_MELS, N_FRAMES, 1), dtype=dtype, name="channel")(log_mel)
-    x = conv(x, 128, (3, 1), "conv_1a", padding="same", activation="relu")
-    x = conv_pool(x, 128, (1, 3), 4, "1")  # 128 x 592, then 32 x 148
-    x = conv(x, 256, (3, 1), "conv_2a", padding="same", activation="relu")
-    x = conv_pool(x, 256, (1, 3), 4, "2")  # 8 x 37
-    x = conv(x, 256, (3, 1), "conv_3a", padding="same", activation="relu")
-    x = conv_pool(x, 256, (1, 3), 2, "3")  # 4 x 18
-    x = conv(x, 512, (3, 1), "conv_4a", activation="relu")  # 2 x 18
-    x = conv_pool(x, 512, (1, 3), 2, "4", padding="valid")  # 2 x 16, then 1 x 8
+    x = conv(128, (3, 1), "conv_1a")(x)
+    x = conv(128, (1, 3), "conv_1b")(x)
+    x = pool(4, "pool_1")(x)  # 32 x 148
+    x = conv(256, (3, 1), "conv_2a")(x)
+    x = conv(256, (1, 3), "conv_2b")(x)
+    x = pool(4, "pool_2")(x)  # 8 x 37
+    x = conv(256, (3, 1), "conv_3a")(x)
+    x = conv(256, (1, 3), "conv_3b")(x)
+    x = pool(2, "pool_3")(x)  # 4 x 18
+    x = conv(512, (3, 1), "conv_4a", "valid")(x)  # 2 x 18
+    x = conv(512, (1, 3), "conv_4b", "valid")(x)  # 2 x 16
+    x = pool(2, "pool_4")(x)  # 1 x 8
     x = layers.Conv2D(
         n_tags, (1, 8), activation="sigmoid", kernel_initializer=glorot(next_seed), dtype="float32", name="conv_5"
     )(x)

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from models.convolution import BiasReLU, glorot, seed_stream
+from models.convolution import glorot, seed_stream
 from preprocessing.constants import CLIP_SAMPLES, N_TAGS
 
 
@@ -100,27 +100,26 @@ def build_waveform_1d(n_tags: int = N_TAGS, *, dtype: str | None = None, seed: i
     """
     next_seed = seed_stream(seed)
 
-    def conv(x: Any, filters: int, name: str, **options: Any) -> Any:
-        initializer = glorot(next_seed)
-        return layers.Conv1D(filters, 3, kernel_initializer=initializer, dtype=dtype, name=name, **options)(x)
-
-    def conv_pool(x: Any, filters: int, pool: layers.Layer, name: str) -> Any:
-        """``conv_<name>a`` and ``conv_<name>b``, then the pool; b's bias and ReLU after it (models.convolution)."""
-        x = conv(x, filters, f"conv_{name}a", activation="relu")
-        x = pool(conv(x, filters, f"conv_{name}b", use_bias=False))
-        return BiasReLU(dtype=dtype, name=f"bias_relu_{name}")(x)
-
-    def regularise(x: Any, name: str) -> Any:
-        x = layers.BatchNormalization(dtype=dtype, name=f"batch_norm_{name}")(x)
-        return layers.Dropout(0.2, seed=next_seed(), dtype=dtype, name=f"dropout_{name}")(x)
+    def conv(filters: int, name: str) -> layers.Layer:
+        return layers.Conv1D(
+            filters, 3, activation="relu", kernel_initializer=glorot(next_seed), dtype=dtype, name=name
+        )
 
     waveform = keras.Input((CLIP_SAMPLES,), name="waveform")
     x = WaveformConvPool(64, 5, 16, kernel_initializer=glorot(next_seed), dtype="float32", name="conv_pool_1")(waveform)
-    x = conv_pool(x, 128, layers.MaxPooling1D(4, dtype=dtype, name="pool_2"), "2")  # 29097, 29095, 7273
-    x = regularise(x, "2")
-    x = conv_pool(x, 128, layers.MaxPooling1D(4, dtype=dtype, name="pool_3"), "3")  # 7271, 7269, 1817
-    x = regularise(x, "3")
-    x = conv_pool(x, 256, layers.GlobalMaxPooling1D(dtype=dtype, name="pool_4"), "4")  # 1815, 1813, 1
+    x = conv(128, "conv_2a")(x)  # 29097
+    x = conv(128, "conv_2b")(x)  # 29095
+    x = layers.MaxPooling1D(4, dtype=dtype, name="pool_2")(x)  # 7273
+    x = layers.BatchNormalization(dtype=dtype, name="batch_norm_2")(x)
+    x = layers.Dropout(0.2, seed=next_seed(), dtype=dtype, name="dropout_2")(x)
+    x = conv(128, "conv_3a")(x)  # 7271
+    x = conv(128, "conv_3b")(x)  # 7269
+    x = layers.MaxPooling1D(4, dtype=dtype, name="pool_3")(x)  # 1817
+    x = layers.BatchNormalization(dtype=dtype, name="batch_norm_3")(x)
+    x = layers.Dropout(0.2, seed=next_seed(), dtype=dtype, name="dropout_3")(x)
+    x = conv(256, "conv_4a")(x)  # 1815
+    x = conv(256, "conv_4b")(x)  # 1813
+    x = layers.GlobalMaxPooling1D(dtype=dtype, name="pool_4")(x)
     x = layers.Dense(1024, activation="relu", kernel_initializer=glorot(next_seed), dtype=dtype, name="dense_5")(x)
     tags = layers.Dense(
         n_tags, activation="sigmoid", kernel_initializer=glorot(next_seed), dtype="float32", name="tags"

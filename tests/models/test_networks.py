@@ -11,12 +11,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from keras import layers
 
 import models
 from models.branches import BRANCHES, INPUT_SHAPES
 from models.combiner import build_combiner
-from models.convolution import BiasReLU
 
 
 @dataclass(frozen=True)
@@ -196,16 +194,6 @@ def test_branch_is_found_by_its_name_and_says_what_it_reads(name: str) -> None:
     assert (branch.name, network.name) == (name, name)
     assert network.input.name == branch.input
     assert network.input.shape[1:] == INPUT_SHAPES[branch.input]
-
-
-def test_bias_and_relu_after_a_max_pool_equal_those_before_it() -> None:
-    clips = np.random.default_rng(2).standard_normal((2, 24, 24, 8)).astype(np.float32)
-    usual = keras.Sequential([layers.Conv2D(16, (1, 3), activation="relu"), layers.MaxPooling2D(4)])
-    late = keras.Sequential([layers.Conv2D(16, (1, 3), use_bias=False), layers.MaxPooling2D(4), BiasReLU()])
-    usual(clips), late(clips)
-    usual.set_weights([usual.get_weights()[0], np.linspace(-1, 1, 16)])
-    late.set_weights(usual.get_weights())
-    np.testing.assert_allclose(np.array(late(clips)), np.array(usual(clips)), atol=1e-5)
 
 
 def test_models_import_neither_tensorflow_nor_tfx() -> None:
