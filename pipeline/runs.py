@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.config import BRANCH_NAMES
+from pipeline.evaluation import GateFigures, gate_failures, gate_figures
 from preprocessing.errors import BadInputError
 
 EXECUTION_STATES = {1: "new", 2: "running", 3: "done", 4: "failed", 5: "cached", 6: "canceled"}
@@ -76,18 +80,19 @@ class Run:
 
     @property
     def roc_auc(self) -> float | None:
-        """Macro ROC-AUC of the exported combination on the test split."""
+        """Macro ROC-AUC of the exported combination on the test split, None where it was not measured."""
         return self._score("roc_auc")
 
     @property
     def pr_auc(self) -> float | None:
-        """Macro average precision of the exported combination on the test split."""
+        """Macro average precision of the exported combination on the test split, None where it was not measured."""
         return self._score("pr_auc")
 
     def _score(self, key: str) -> float | None:
         scores = self.scores
         rows = scores["models"] if scores else []
-        return next((float(row[key]) for row in rows if row["name"] == self.ensemble), None)
+        value = next((float(row[key]) for row in rows if row["name"] == self.ensemble), math.nan)
+        return value if math.isfinite(value) else None
 
     @property
     def blessed(self) -> bool | None:
@@ -95,6 +100,12 @@ class Run:
         node = self.node("Evaluator")
         value = node.properties.get("blessing", {}).get("blessed") if node else None
         return None if value is None else bool(value)
+
+    @property
+    def gate(self) -> GateFigures:
+        """What the gate measured and asked."""
+        folder = self.output("Evaluator", "evaluation")
+        return gate_figures(folder) if folder else GateFigures()
 
     @property
     def gate_reasons(self) -> list[str]:
@@ -109,6 +120,22 @@ class Run:
         properties = node.properties.get("pushed_model", {}) if node else {}
         return str(properties["pushed_destination"]) if properties.get("pushed") else None
 
+    @property
+    def pushed_version(self) -> str | None:
+        """Name of the pushed version, None where the model was not pushed."""
+        return os.path.basename(self.pushed) if self.pushed else None
+
+    @property
+    def short_id(self) -> str:
+        """The run's id to the second, which find_run understands."""
+        return re.sub(r"(?<=T\d\d:\d\d:\d\d)\.\d+$", "", self.run_id)
+
+
+def model_numbers(combination: str) -> str:
+    """Name a combination as the paper's Table 5 does: ``mel_1d+waveform_1d`` is ``1+3``."""
+    numbers = {name: str(number) for number, name in enumerate(BRANCH_NAMES, start=1)}
+    return "+".join(numbers.get(name, name) for name in combination.split("+"))
+
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
@@ -116,28 +143,6 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         return values
     except FileNotFoundError:
         return None
-
-
-def gate_failures(evaluation: Path) -> list[str]:
-    """Read TFMA's validation result of a refused model."""
-    import tensorflow_model_analysis as tfma
-
-    result = tfma.load_validation_result(str(evaluation))
-    lines = []
-    for slice_ in result.metric_validations_per_slice:
-        for failure in slice_.failures:
-            name, value = failure.metric_key.name, failure.metric_value.double_value.value
-            threshold = failure.metric_threshold
-            if failure.message.strip():
-                lines.append(f"{name}: {failure.message.strip()}")
-            elif failure.metric_key.is_diff:
-                allowed = threshold.change_threshold.absolute.value
-                lines.append(f"{name} changed by {value:+.4f} against the latest blessed model; allowed {allowed:+.4f}")
-            else:
-                lines.append(
-                    f"{name} is {value:.4f}; at least {threshold.value_threshold.lower_bound.value:.4f} is asked"
-                )
-    return lines
 
 
 def list_runs(metadata_file: str, pipeline: str) -> list[Run]:
@@ -157,7 +162,6 @@ def list_runs(metadata_file: str, pipeline: str) -> list[Run]:
         context
         for context in store.get_contexts_by_type("pipeline_run")
         if any(parent.name == pipeline for parent in store.get_parent_contexts_by_context(context.id))
-        or _property(context, "pipeline") in (pipeline, None)
     ]
     return sorted((_load_run(store, context) for context in runs), key=lambda run: run.started)
 
@@ -169,6 +173,26 @@ def latest_run(metadata_file: str, pipeline: str) -> Run | None:
     except BadInputError:
         return None
     return runs[-1] if runs else None
+
+
+def find_run(runs: Sequence[Run], run_id: str | None) -> Run:
+    """Return the run with an id, or the one whose id begins so; the newest where no id is given.
+
+    Raises:
+        BadInputError: there is none, or more than one.
+    """
+    if not runs:
+        raise BadInputError("no run yet; `autotag run` makes one")
+    if run_id is None:
+        return runs[-1]
+    exact = [run for run in runs if run.run_id == run_id]
+    found = exact or [run for run in runs if run.run_id.startswith(run_id)]
+    if not found:
+        raise BadInputError(f"there is no run {run_id!r}; the newest is {runs[-1].run_id}, `autotag runs` lists all")
+    if len(found) > 1:
+        ids = ", ".join(run.run_id for run in found[-5:])
+        raise BadInputError(f"{len(found)} runs begin with {run_id!r}, such as {ids}; give more of the id")
+    return found[0]
 
 
 def _open(metadata_file: str) -> Any:

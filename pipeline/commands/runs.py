@@ -3,72 +3,100 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from pipeline.runs import Run
 
 
 @click.command()
 @click.argument("config", required=False, type=click.Path())
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, such as root=DIR.")
 @click.option("--nodes", is_flag=True, help="Show the newest run's nodes.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with whole ids, folders and the gate's reasons.")
 def command(config: str | None, overrides: tuple[str, ...], nodes: bool, as_json: bool) -> None:
-    """List the runs of the pipeline that CONFIG describes, from ML Metadata.
+    """List the runs of the pipeline that CONFIG describes, from ML Metadata, the newest last.
 
     \b
     Example:
         autotag runs pipeline/configs/demo.yaml --nodes
     """
     from pipeline.config import load_config
-    from pipeline.runs import Run, list_runs
+    from pipeline.runs import list_runs
 
     settings = load_config(config, overrides)
     runs = list_runs(settings.metadata_file, settings.name)
     if as_json:
         click.echo(json.dumps([_as_dict(run) for run in runs], indent=1))
         return
-    table = Table(title=f"{settings.name} ({settings.root})")
-    for column in ("run", "state", "ran", "cached", "model", "ROC-AUC", "PR-AUC", "blessed", "pushed"):
-        table.add_column(column, overflow="fold")
-    for run in runs:
-        table.add_row(*_row(run))
-    console = Console()
-    console.print(table)
+    console = Console(highlight=False)
+    console.print(_runs_table(escape(f"{settings.name} ({settings.root})"), runs))
     if nodes and runs:
-        newest: Run = runs[-1]
-        table = Table(title=f"nodes of {newest.run_id}")
-        for column in ("node", "state", "seconds"):
-            table.add_column(column, justify="right" if column == "seconds" else "left")
-        for node in newest.nodes:
-            table.add_row(node.node, node.state, f"{node.seconds:.1f}" if node.seconds else "")
-        console.print(table)
+        console.print()
+        console.print(_nodes_table(runs[-1]))
 
 
-def _as_dict(run: object) -> dict[str, object]:
-    from pipeline.runs import Run
-
-    assert isinstance(run, Run)
-    keys = ("run_id", "state", "ensemble", "roc_auc", "pr_auc", "blessed", "gate_reasons", "pushed")
+def _as_dict(run: Run) -> dict[str, Any]:
+    keys = ("run_id", "state", "ensemble", "roc_auc", "pr_auc", "blessed", "gate_reasons", "pushed", "pushed_version")
     return {key: getattr(run, key) for key in keys} | {"nodes": {node.node: node.state for node in run.nodes}}
 
 
-def _row(run: object) -> list[str]:
-    values = _as_dict(run)
-    nodes = values["nodes"]
-    assert isinstance(nodes, dict)
-    ran = sum(state == "done" for state in nodes.values())
-    cached = sum(state == "cached" for state in nodes.values())
-    scores = [f"{values[key]:.4f}" if values[key] is not None else "" for key in ("roc_auc", "pr_auc")]
-    blessed = {True: "yes", False: "no", None: ""}[values["blessed"]]  # type: ignore[index]
+def _runs_table(title: str, runs: list[Run]) -> Table:
+    """One line a run, at most 80 columns wide."""
+    from pipeline.config import BRANCH_NAMES
+
+    legend = ", ".join(f"{number} {name}" for number, name in enumerate(BRANCH_NAMES, start=1))
+    table = _table(title, f"model: {legend}; ran, cached: nodes; pushed: version, or what the gate said")
+    for column in ("run", "state"):
+        table.add_column(column, no_wrap=True)
+    for column in ("ran", "cached"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("model", no_wrap=True)
+    for column in ("ROC-AUC", "PR-AUC"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("pushed", no_wrap=True)
+    for run in runs:
+        table.add_row(*_row(run))
+    return table
+
+
+def _row(run: Run) -> list[str]:
+    from pipeline.runs import model_numbers
+
+    states = [node.state for node in run.nodes]
     return [
-        str(values["run_id"]),
-        str(values["state"]),
-        str(ran),
-        str(cached),
-        str(values["ensemble"] or ""),
-        *scores,
-        blessed,
-        str(values["pushed"] or ""),
+        escape(run.short_id),
+        f"[red]{run.state}[/red]" if run.state == "failed" else run.state,
+        str(states.count("done")),
+        str(states.count("cached")),
+        model_numbers(run.ensemble) if run.ensemble else "",
+        *("" if score is None else f"{score:.4f}" for score in (run.roc_auc, run.pr_auc)),
+        run.pushed_version or {True: "blessed", False: "refused", None: ""}[run.blessed],
     ]
+
+
+def _nodes_table(run: Run) -> Table:
+    table = _table(f"nodes of {escape(run.run_id)}", None)
+    table.add_column("node")
+    table.add_column("state")
+    table.add_column("seconds", justify="right")
+    for node in run.nodes:
+        table.add_row(node.node, node.state, f"{node.seconds:.1f}" if node.seconds else "")
+    return table
+
+
+def _table(title: str, caption: str | None) -> Table:
+    return Table(
+        title=title,
+        title_justify="left",
+        caption=caption,
+        caption_justify="left",
+        box=None,
+        padding=(0, 2, 0, 0),
+        pad_edge=False,
+    )

@@ -1,0 +1,382 @@
+"""A run's results as one HTML page that needs no network: scores beside the paper's, tags, curves, data, nodes.
+
+The table has the form of Bengani, Vadivel and Jothi, 'Efficient Music Auto-Tagging with Convolutional Neural Networks'
+(2019), Table 5. Of a run that stopped half-way the page says what is missing and why.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+import yaml
+from markupsafe import Markup
+
+from pipeline.config import BRANCH_NAMES
+from pipeline.plots import combiner_curves, network_curves
+from pipeline.runs import Run, model_numbers
+from preprocessing.constants import SPLITS
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+NOT_MEASURED: Final = "not measured"
+REJECTS_SHOWN: Final = 20
+CONFIG_BEFORE_RUN: Final = timedelta(minutes=5)
+"""A configuration is saved just before its run begins; an older one is another run's."""
+
+ANOMALIES_FILE: Final = "SchemaDiff.pb"
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """A row of the paper's Table 5: macro ROC-AUC, seconds for 1,000 clips on a V100, MB where it is stated."""
+
+    roc_auc: float
+    seconds: float
+    megabytes: float | None = None
+
+
+PAPER_TABLE: Final = {
+    "1": PaperRow(0.857, 0.48, 13.59),
+    "2": PaperRow(0.891, 1.76, 8.14),
+    "3": PaperRow(0.783, 9.03, 3.09),
+    "1+2": PaperRow(0.894, 2.07),
+    "1+3": PaperRow(0.883, 9.24),
+    "2+3": PaperRow(0.905, 9.78),
+    "1+2+3": PaperRow(0.910, 10.61),
+}
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One row of the table: a combination's figures, None where they were not measured, beside the paper's."""
+
+    numbers: str
+    name: str
+    paper: PaperRow
+    exported: bool
+    roc_auc: float | None = None
+    pr_auc: float | None = None
+    seconds: float | None = None
+    megabytes: float | None = None
+
+
+@dataclass(frozen=True)
+class TagRow:
+    """How well one tag is told apart by the exported model; positives in the test split where that is known."""
+
+    tag: str
+    roc_auc: float | None
+    pr_auc: float | None
+    test_positives: int | None
+
+
+@dataclass(frozen=True)
+class TagScale:
+    """Where the bars of ROC-AUC begin and end; they start from 0.5, which is chance."""
+
+    lowest: float
+
+    def place(self, value: float) -> float:
+        """Per cent of the scale's width."""
+        return 100 * (value - self.lowest) / (1 - self.lowest)
+
+    def bar(self, value: float) -> tuple[float, float]:
+        """Left edge and width, in per cent."""
+        left, right = sorted((self.place(0.5), self.place(value)))
+        return left, right - left
+
+
+@dataclass(frozen=True)
+class Data:
+    """What went into the run.
+
+    Attributes:
+        summary: summary.json of the examples (preprocessing.job.summarise).
+        rejects: the first lines of rejected.jsonl.
+        anomalies: what ExampleValidator found, one line each; None where it did not run.
+    """
+
+    summary: dict[str, Any] | None = None
+    rejects: tuple[dict[str, str], ...] = ()
+    anomalies: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page shows."""
+
+    run: Run
+    models: tuple[ModelRow, ...]
+    tags: tuple[TagRow, ...]
+    data: Data
+    branch_histories: tuple[dict[str, Any], ...]
+    combiner_histories: tuple[dict[str, Any], ...]
+    configuration: str | None
+    missing: dict[str, str] = field(default_factory=dict)
+    """Node -> why it has nothing to show."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The configuration's values, empty where it is not known."""
+        return yaml.safe_load(self.configuration) or {} if self.configuration else {}
+
+    @property
+    def exported(self) -> ModelRow:
+        """The exported model's row; all combined where none was exported."""
+        return next((row for row in self.models if row.exported), self.models[-1])
+
+    @property
+    def scored_tags(self) -> list[TagRow]:
+        """Tags with both classes in the test split, the best first."""
+        scored = [row for row in self.tags if row.roc_auc is not None]
+        return sorted(scored, key=lambda row: -(row.roc_auc or 0))
+
+    @property
+    def unscored_tags(self) -> list[TagRow]:
+        """Tags of which the test split has one class only."""
+        return [row for row in self.tags if row.roc_auc is None]
+
+    @property
+    def tag_scale(self) -> TagScale:
+        """The scale on which all scored tags find room."""
+        lowest = min([0.5, *(row.roc_auc for row in self.tags if row.roc_auc is not None)])
+        return TagScale(math.floor(lowest * 10) / 10)
+
+
+def collect(run: Run, root: Path) -> Report:
+    """Read what a run left.
+
+    Args:
+        run: of ML Metadata.
+        root: the pipeline's root, where its configurations lie.
+    """
+    data = _read_data(run)
+    shown = _existing(run, "EnsembleTrainer", "model_run")
+    histories = [(name, _read(run, f"Trainer_{name}", "model_run", "history.json")) for name in BRANCH_NAMES]
+    combiners = _read(run, "EnsembleTrainer", "model_run", "history.json") or {}
+    found = {
+        "ClipExampleGen": data.summary,
+        "ExampleValidator": data.anomalies,
+        "EnsembleTrainer": run.scores if shown else None,
+        **{f"Trainer_{name}": history for name, history in histories},
+        "Evaluator": run.blessed,
+        "Pusher": run.node("Pusher"),
+    }
+    return Report(
+        run=run,
+        models=tuple(_model_rows(run)),
+        tags=tuple(_tag_rows(run, data.summary)),
+        data=data,
+        branch_histories=tuple(history for _, history in histories if history),
+        combiner_histories=tuple(combiners.get("combiners", ())),
+        configuration=find_configuration(root, run.run_id),
+        missing={node: why_missing(run, node) for node, value in found.items() if value is None},
+    )
+
+
+def _existing(run: Run, node: str, key: str) -> Path | None:
+    folder = run.output(node, key)
+    return folder if folder and folder.is_dir() else None
+
+
+def _read(run: Run, node: str, key: str, name: str) -> dict[str, Any] | None:
+    folder = _existing(run, node, key)
+    if folder is None or not (folder / name).exists():
+        return None
+    values: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+    return values
+
+
+def _read_data(run: Run) -> Data:
+    folder = _existing(run, "ClipExampleGen", "examples")
+    rejects: list[dict[str, str]] = []
+    if folder and (folder / "rejected.jsonl").exists():
+        with (folder / "rejected.jsonl").open(encoding="utf-8") as file:
+            rejects = [json.loads(line) for line in itertools.islice(file, REJECTS_SHOWN)]
+    return Data(_read(run, "ClipExampleGen", "examples", "summary.json"), tuple(rejects), _read_anomalies(run))
+
+
+def _read_anomalies(run: Run) -> tuple[str, ...] | None:
+    from tensorflow_metadata.proto.v0 import anomalies_pb2
+
+    folder = _existing(run, "ExampleValidator", "anomalies")
+    if folder is None:
+        return None
+    lines = []
+    for split in SPLITS:
+        path = folder / f"Split-{split}" / ANOMALIES_FILE
+        message = anomalies_pb2.Anomalies.FromString(path.read_bytes() if path.exists() else b"")
+        for feature, info in sorted(message.anomaly_info.items()):
+            reasons = "; ".join(reason.description for reason in info.reason) or info.description
+            lines.append(f"{split}, {feature}: {reasons}")
+    return tuple(lines)
+
+
+def why_missing(run: Run, node: str) -> str:
+    """Say why a node has nothing to show."""
+    found = run.node(node)
+    if found is None:
+        return f"{node} did not run"
+    endings = {"failed": "failed", "running": "has not finished", "canceled": "was stopped"}
+    if found.state in endings:
+        return f"{node} {endings[found.state]}"
+    return f"what {node} wrote is no longer there"
+
+
+def _measured(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _model_rows(run: Run) -> list[ModelRow]:
+    scores = {model_numbers(row["name"]): row for row in (run.scores or {}).get("models", ())}
+    rows = []
+    for numbers, paper in PAPER_TABLE.items():
+        name = "+".join(BRANCH_NAMES[int(number) - 1] for number in numbers.split("+"))
+        measured = scores.get(numbers, {})
+        rows.append(
+            ModelRow(
+                numbers,
+                name,
+                paper,
+                exported=name == run.ensemble,
+                roc_auc=_measured(measured.get("roc_auc")),
+                pr_auc=_measured(measured.get("pr_auc")),
+                seconds=_measured(measured.get("seconds_for_1000_clips")),
+                megabytes=_measured(measured.get("megabytes")),
+            )
+        )
+    return rows
+
+
+def _tag_rows(run: Run, summary: dict[str, Any] | None) -> list[TagRow]:
+    """The exported model's tags, in the vocabulary's order."""
+    models = (run.scores or {}).get("models", ())
+    per_tag: dict[str, list[float]] = next((row["per_tag"] for row in models if row["name"] == run.ensemble), {})
+    counts = summary["tags"] if summary else {}
+    return [
+        TagRow(tag, _measured(roc_auc), _measured(pr_auc), counts.get(tag, {}).get("test"))
+        for tag, (roc_auc, pr_auc) in per_tag.items()
+    ]
+
+
+def find_configuration(root: Path, run_id: str) -> str | None:
+    """Return the YAML that a run was made from, None where it was not kept.
+
+    It is saved under the time at which the run was asked for, a little before TFX gives the run its own id.
+    """
+    folder = root / "configs"
+    exact = folder / f"{run_id}.yaml"
+    if exact.is_file():
+        return exact.read_text(encoding="utf-8")
+    began = _time(run_id)
+    times = {path: _time(path.stem) for path in folder.glob("*.yaml")}
+    before = {path: time for path, time in times.items() if time and began and time <= began}
+    newest = max(before, key=lambda path: before[path], default=None)
+    if newest is None or began is None or began - before[newest] > CONFIG_BEFORE_RUN:
+        return None
+    return newest.read_text(encoding="utf-8")
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def verdict(run: Run) -> tuple[str, str]:
+    """Say in a word (``pushed``, ``refused``, ``failed``, ``open``) and in a sentence what became of the model."""
+    figures = str(run.gate)
+    if run.pushed:
+        return "pushed", _sentences(f"Pushed as version {run.pushed_version}", figures)
+    if run.blessed is False:
+        return "refused", _sentences(f"Refused by the gate, not pushed: {'; '.join(run.gate_reasons) or figures}")
+    failed = ", ".join(node.node for node in run.nodes if node.state == "failed")
+    if failed:
+        return "failed", _sentences(f"Not pushed: {failed} failed", figures)
+    if run.blessed:
+        return "open", _sentences(f"Passed the gate, not pushed: {why_missing(run, 'Pusher')}", figures)
+    return "open", _sentences(f"Not pushed: {why_missing(run, 'Evaluator')}")
+
+
+def _sentences(*parts: str) -> str:
+    return " ".join(f"{part.rstrip('.')}." for part in parts if part)
+
+
+def figure(value: float | None, digits: int = 4, missing: str = NOT_MEASURED) -> str | Markup:
+    """Format a figure; what was not measured is said."""
+    if value is None:
+        return Markup('<span class="missing">{}</span>').format(missing)
+    return f"{value:,.{digits}f}"
+
+
+def duration(seconds: float) -> str:
+    """Format seconds as a person would say them: ``4.2 s``, ``12 min 5 s``, ``3 h 20 min``."""
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def curves(report: Report) -> tuple[Markup | None, Markup | None]:
+    """Draw the branches' and the combiners' training; None where there is nothing to draw."""
+    branches, combiners = report.branch_histories, report.combiner_histories
+    return (
+        Markup(network_curves(branches, _branch_titles(branches))) if branches else None,
+        Markup(combiner_curves(combiners, [model_numbers(history["name"]) for history in combiners]))
+        if combiners
+        else None,
+    )
+
+
+def _branch_titles(histories: Sequence[dict[str, Any]]) -> list[str]:
+    return [f"Model {model_numbers(history['name'])}, {history['name']}" for history in histories]
+
+
+def render(report: Report) -> str:
+    """Return the page."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "figure": figure,
+        "duration": duration,
+        "model_numbers": model_numbers,
+        "measured": _measured,
+    }
+    tags = report.data.summary["tags"] if report.data.summary else {}
+    state, sentence = verdict(report.run)
+    branch_svg, combiner_svg = curves(report)
+    return environment.get_template("report.html").render(
+        report=report,
+        run=report.run,
+        scores=report.run.scores or {},
+        summary=report.data.summary,
+        exported=report.exported,
+        most_clips=max((sum(counts.values()) for counts in tags.values()), default=0),
+        splits=SPLITS,
+        verdict_state=state,
+        verdict=sentence,
+        branch_svg=branch_svg,
+        combiner_svg=combiner_svg,
+        rejects_shown=REJECTS_SHOWN,
+        seconds=sum(node.seconds for node in report.run.nodes),
+    )
+
+
+def write_report(run: Run, root: Path, path: Path) -> None:
+    """Write a run's page to a file, its folder made where it is not there."""
+    page = render(collect(run, root))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")

@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from made_up_run import TAGS, MadeUpPipeline, history, scores, write_json
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+
+from pipeline.cli import group
+from pipeline.plots import combiner_curves, network_curves
+from pipeline.report import (
+    NOT_MEASURED,
+    PAPER_TABLE,
+    TagScale,
+    collect,
+    duration,
+    figure,
+    find_configuration,
+    render,
+    verdict,
+)
+from pipeline.runs import NodeRun, Run, list_runs
+
+SECTIONS = ["models", "tags", "training", "data", "nodes", "configuration"]
+VOID = {"meta", "link", "br", "img", "hr"}
+STOPPED = {"Trainer_mel_2d": "failed"} | dict.fromkeys(
+    ("Trainer_waveform_1d", "EnsembleTrainer", "Evaluator", "Pusher"), "missing"
+)
+
+
+class Page(HTMLParser):
+    """Elements, attributes, text by section, and tables as rows of cells."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.sections: dict[str, str] = {}
+        self.rows: list[list[str]] = []
+        self._section = "header"
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag == "section":
+            self._section = dict(attrs)["id"] or ""
+        if tag == "footer":
+            self._section = tag
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" in self.open:
+            return
+        self.sections[self._section] = self.sections.get(self._section, "") + data
+        if {"td", "th"} & set(self.open):
+            self.rows[-1][-1] += data
+
+    def row(self, first: str) -> list[str]:
+        return next(row for row in self.rows if row and row[0].startswith(first))
+
+
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory: pytest.TempPathFactory) -> MadeUpPipeline:
+    made_up = MadeUpPipeline(tmp_path_factory.mktemp("root"))
+    made_up.add_run("2026-11-20T05:00:00.000001", states=STOPPED)
+    made_up.add_run("2026-11-20T06:00:00.000001", blessed=False, rejected=31)
+    made_up.add_run("2026-11-20T07:00:00.000001", states={"ClipExampleGen": "cached"})
+    return made_up
+
+
+@pytest.fixture(scope="module")
+def pages(made_up: MadeUpPipeline) -> list[str]:
+    """Pages of a run that failed half-way, of one that the gate refused and of one that was pushed."""
+    runs = list_runs(made_up.config.metadata_file, made_up.name)
+    return [render(collect(run, made_up.root)) for run in runs]
+
+
+def test_every_page_has_all_sections_and_closes_what_it_opens(pages: list[str]) -> None:
+    for html in pages:
+        page = Page(html)
+        assert list(page.sections) == ["header", *SECTIONS, "footer"]
+        assert page.open == []
+
+
+def test_a_page_fetches_nothing(pages: list[str]) -> None:
+    for html in pages:
+        page = Page(html)
+        addresses = [
+            (tag, name, value) for tag, name, value in page.attributes if name in ("src", "href", "xlink:href")
+        ]
+        assert all(value.startswith("#") for _, _, value in addresses), addresses
+        assert not {"script", "link", "iframe", "img"} & {tag for tag, _, _ in page.attributes}
+        assert not re.search(r"url\((?!#)|@import", html)
+        assert "default-src 'none'" in html
+
+
+def test_ids_are_unique_so_that_one_chart_does_not_use_anothers_marks(pages: list[str]) -> None:
+    ids = [value for _, name, value in Page(pages[2]).attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+
+
+def test_links_within_the_page_lead_somewhere(pages: list[str]) -> None:
+    attributes = Page(pages[2]).attributes
+    ids = {value for _, name, value in attributes if name == "id"}
+    assert {value[1:] for _, name, value in attributes if name in ("href", "xlink:href")} <= ids
+
+
+def test_models_stand_beside_the_papers(pages: list[str]) -> None:
+    page = Page(pages[2])
+    assert page.row("Model 2")[1:] == ["0.8223", "0.891", "0.3200", "2.50", "1.76", "3.25", "8.14"]
+    assert page.row("Model 1+2+3") == [
+        "Model 1+2+3pushed", "0.8623", "0.910", "0.3600", "6.50", "10.61", "9.75", "not given",
+    ]  # fmt: skip
+    assert [row[0].removesuffix("pushed") for row in page.rows if row and row[0].startswith("Model ")][:7] == [
+        f"Model {numbers}" for numbers in PAPER_TABLE
+    ]
+    assert "8.2 MiB" in page.sections["models"]
+    assert "784 KB" in page.sections["models"]
+
+
+def test_what_was_not_measured_is_said(pages: list[str]) -> None:
+    assert Page(pages[2]).row("Model 1+3")[1:5] == [NOT_MEASURED, "0.883", NOT_MEASURED, NOT_MEASURED]
+    stopped = Page(pages[0])
+    assert all(stopped.row(f"Model {numbers}")[1] == NOT_MEASURED for numbers in PAPER_TABLE)
+    assert "exported" not in stopped.sections["models"]
+
+
+def test_a_run_that_failed_half_way_says_what_is_missing_and_shows_the_rest(pages: list[str]) -> None:
+    sections = Page(pages[0]).sections
+    assert "Not pushed: Trainer_mel_2d failed." in sections["header"]
+    assert "EnsembleTrainer did not run" in sections["tags"]
+    assert "Trainer_mel_2d failed" in sections["training"]
+    assert "Trainer_waveform_1d did not run" in sections["training"]
+    assert "Model 1, mel_1d" in sections["training"]
+    assert "guitar" in sections["data"]
+
+
+@pytest.mark.parametrize("key", ["summary.json", "scores.json", "history.json"])
+def test_files_that_are_gone_are_said_to_be_gone(tmp_path: Path, key: str) -> None:
+    made_up = MadeUpPipeline(tmp_path)
+    made_up.add_run("one")
+    for path in tmp_path.rglob(key):
+        path.unlink()
+    (run,) = list_runs(made_up.config.metadata_file, made_up.name)
+    assert "is no longer there" in render(collect(run, tmp_path))
+
+
+def test_the_head_says_pushed_or_refused_with_the_figures(pages: list[str]) -> None:
+    refused, pushed = Page(pages[1]).sections["header"], Page(pages[2]).sections["header"]
+    assert "Refused by the gate, not pushed: ROC-AUC is 0.7321; at least 0.8000 is asked." in refused
+    assert "Pushed as version 1795239564. ROC-AUC 0.9061 (at least 0.8000 is asked); +0.0061" in pushed
+    assert "100" in pushed
+    assert "(70 / 8 / 22)" in re.sub(r"\s+", " ", pushed)
+
+
+def test_tags_are_sorted_and_those_of_one_class_listed_as_not_scored(pages: list[str]) -> None:
+    page = Page(pages[2])
+    rows = [row[0] for row in page.rows if len(row) == 5 and row[0] in TAGS]
+    assert rows == ["guitar", TAGS[1]]
+    assert page.row("guitar")[2:] == ["0.980", "0.700", "20"]
+    assert "flute (on no test clip)." in re.sub(r"\s+", " ", page.sections["tags"])
+
+
+def test_odd_names_are_text_and_not_markup(pages: list[str]) -> None:
+    assert "<b>techno" not in pages[2]
+    assert TAGS[1] in Page(pages[2]).sections["tags"]
+    assert "0/<clip 3>.mp3" in Page(pages[1]).sections["data"]
+
+
+def test_rejects_are_counted_and_the_first_shown(pages: list[str]) -> None:
+    page = Page(pages[1])
+    assert "undecodable: 31" in page.sections["data"]
+    assert sum(row[-1] == "undecodable: empty" for row in page.rows if row) == 20
+    assert "The first 20 of 31" in page.sections["data"]
+    assert "all 100 clips gave an example" in Page(pages[2]).sections["data"]
+
+
+def test_tag_frequencies_are_shown_for_each_split(pages: list[str]) -> None:
+    rows = [row for row in Page(pages[2]).rows if len(row) == 8 and row[0] == "guitar"]
+    assert rows == [["guitar", "", "70", "100.0", "6", "75.0", "20", "90.9"]]
+
+
+def test_anomalies_of_the_delivery_are_listed(tmp_path: Path) -> None:
+    made_up = MadeUpPipeline(tmp_path)
+    made_up.add_run("one", states=STOPPED)
+    anomalies = anomalies_pb2.Anomalies()
+    anomalies.anomaly_info["silent"].reason.add(description="more than 2.0% of the clips are silent")
+    folder = tmp_path / "artifacts" / "ExampleValidator" / "one" / "anomalies" / "Split-test"
+    folder.mkdir()
+    (folder / "SchemaDiff.pb").write_bytes(anomalies.SerializeToString())
+    (run,) = list_runs(made_up.config.metadata_file, made_up.name)
+    assert "test, silent: more than 2.0% of the clips are silent" in render(collect(run, tmp_path))
+
+
+def test_nodes_and_configuration_are_shown(pages: list[str], made_up: MadeUpPipeline) -> None:
+    page = Page(pages[2])
+    assert page.row("ClipExampleGen") == ["ClipExampleGen", "cached, from an earlier run", ""]
+    assert page.row("Pusher")[1] == "done"
+    assert yaml.safe_load(page.sections["configuration"].split("included")[1]) == made_up.config.model_dump(mode="json")
+
+
+def test_scores_without_a_scored_tag_are_not_measured(tmp_path: Path) -> None:
+    values = scores(TAGS)
+    for row in values["models"]:
+        row |= {"roc_auc": math.nan, "pr_auc": math.nan, "per_tag": {tag: [math.nan, math.nan] for tag in TAGS}}
+    made_up = MadeUpPipeline(tmp_path)
+    made_up.add_run("one")
+    write_json(tmp_path / "artifacts" / "EnsembleTrainer" / "one" / "model_run" / "scores.json", values)
+    (run,) = list_runs(made_up.config.metadata_file, made_up.name)
+    page = Page(render(collect(run, tmp_path)))
+    assert page.row("Model 1+2+3")[1] == NOT_MEASURED
+    assert "nan" not in page.sections["models"]
+    assert run.roc_auc is None
+
+
+def test_configuration_is_the_one_saved_just_before_the_run(tmp_path: Path) -> None:
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    for stem in ("2026-11-21T05:38:13.761", "2026-11-21T05:38:25.534", "2026-11-21T05:39:00.000"):
+        (folder / f"{stem}.yaml").write_text(stem)
+    assert find_configuration(tmp_path, "2026-11-21T05:38:25.541958") == "2026-11-21T05:38:25.534"
+    assert find_configuration(tmp_path, "2026-11-21T05:38:13.761") == "2026-11-21T05:38:13.761"
+    assert find_configuration(tmp_path, "2026-11-21T09:00:00.000000") is None
+    assert find_configuration(tmp_path, "2026-11-20T09:00:00.000000") is None
+    assert find_configuration(tmp_path, "autotag-on-a-cluster-1") is None
+
+
+def _run(*nodes: NodeRun) -> Run:
+    return Run("one", datetime.datetime(2026, 11, 20), nodes)
+
+
+def test_a_model_that_is_blessed_and_not_yet_pushed_is_said_to_be() -> None:
+    evaluator = NodeRun("Evaluator", "done", 1.0, {}, {"blessing": {"blessed": 1}})
+    assert verdict(_run(evaluator)) == ("open", "Passed the gate, not pushed: Pusher did not run.")
+    assert verdict(_run()) == ("open", "Not pushed: Evaluator did not run.")
+    running = NodeRun("Evaluator", "running", 0.0, {}, {})
+    assert verdict(_run(running)) == ("open", "Not pushed: Evaluator has not finished.")
+
+
+def test_a_run_of_which_nothing_is_left_still_gives_a_page(tmp_path: Path) -> None:
+    page = Page(render(collect(_run(), tmp_path)))
+    assert "ClipExampleGen did not run" in page.sections["data"]
+    assert "no configuration was kept" in page.sections["configuration"]
+
+
+def test_curves_take_their_colours_from_the_page_and_keep_text_as_text() -> None:
+    svg = network_curves([history("mel_1d", 5)], ["Model 1, mel_1d"])
+    assert svg.startswith("<svg ")
+    assert "Model 1, mel_1d</text>" in svg
+    assert "var(--series-1)" in svg
+    assert not re.search(r"#0[0-9]0[0-9]0[0-9]", svg)
+    assert svg == network_curves([history("mel_1d", 5)], ["Model 1, mel_1d"])
+
+
+def test_curves_with_one_epoch_or_without_a_roc_auc_are_drawn() -> None:
+    bare = history("mel_1d", 1)
+    bare["history"][0]["valid_roc_auc"] = math.nan
+    assert "<svg" in network_curves([bare], ["Model 1"])
+    assert "<svg" in combiner_curves([bare, history("mel_2d", 3)], ["1+2", "1+3"])
+
+
+@pytest.mark.parametrize(("value", "bar"), [(0.75, (50.0, 25.0)), (0.25, (25.0, 25.0)), (0.5, (50.0, 0.0))])
+def test_bars_begin_at_chance(value: float, bar: tuple[float, float]) -> None:
+    scale = TagScale(0.0)
+    left, width = scale.bar(value)
+    assert (left, width) == (min(bar[0], 100 * value), bar[1])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(4.23, "4.2 s"), (59.97, "1 min 0 s"), (725.0, "12 min 5 s"), (12_000.0, "3 h 20 min")]
+)
+def test_durations_are_said_as_a_person_would(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_figures_are_rounded_and_none_is_named() -> None:
+    assert figure(0.86543) == "0.8654"
+    assert figure(12345.6, 0) == "12,346"
+    assert NOT_MEASURED in figure(None)
+
+
+def test_the_command_writes_the_newest_run_under_the_root_and_says_where(made_up: MadeUpPipeline) -> None:
+    settings = ["--set", f"name={made_up.name}", "--set", f"root={made_up.root}"]
+    result = CliRunner().invoke(group, ["report", *settings])
+    path = made_up.root / "reports" / "2026-11-20T07:00:00.000001.html"
+    assert result.exit_code == 0, result.output
+    assert result.output == f"2026-11-20T07:00:00.000001 (done): {path}\n"
+    assert "run 2026-11-20T07:00:00" in path.read_text(encoding="utf-8")
+
+
+def test_the_command_takes_a_run_and_a_file(made_up: MadeUpPipeline, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(made_up.config.to_yaml())
+    out = tmp_path / "new folder" / "page.html"
+    result = CliRunner().invoke(group, ["report", "2026-11-20T05", "--config", str(config), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "Trainer_mel_2d failed" in out.read_text(encoding="utf-8")
+
+
+def test_a_place_that_cannot_be_written_is_said(made_up: MadeUpPipeline, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    settings = ["--set", f"name={made_up.name}", "--set", f"root={made_up.root}"]
+    result = CliRunner().invoke(group, ["report", *settings, "--out", str(tmp_path / "file" / "page.html")])
+    assert result.exit_code != 0
+    assert "file" in str(result.exception)
