@@ -2,6 +2,7 @@
 VENV   := .venv
 LOCK   := requirements/py310-tfx116.txt
 UV_LOCK := requirements/uv.txt
+DEMO_CLIPS := 280
 BIN    := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
@@ -16,6 +17,13 @@ help:
 $(VENV)/.installed: $(LOCK) $(UV_LOCK) setup.py pyproject.toml requirements/make_venv.sh .python-version
 	requirements/make_venv.sh $(VENV) $(LOCK) $(UV_LOCK)
 	@touch $@
+
+# A second call takes what is there: clips, examples, networks.
+demo: $(VENV)/.installed
+	$(BIN)/autotag make-corpus demo-data --clips $(DEMO_CLIPS) --seed 7
+	$(BIN)/autotag run pipeline/configs/demo.yaml
+	$(BIN)/autotag report --config pipeline/configs/demo.yaml
+	$(BIN)/autotag tag --model demo-run/pushed --top 8 "$$(ls demo-data/d/*.mp3 | head -n 1)"
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -1,8 +1,9 @@
 """EnsembleTrainer: the branches' predictions, computed once; a combiner for every combination; the export.
 
 TFX's Trainer takes one base model; this component takes one model a branch. The combiner (Bengani et al. 2019, Table 4)
-learns from the branches' probabilities, which are computed once for each split and kept with the run. All combinations
-of two and three branches are trained and scored on the test split (the paper's Table 5); the configured one is exported.
+learns from the branches' probabilities, which are computed once for each split and kept with the run. All
+combinations of two and three branches are trained and scored on the test split (the paper's Table 5); the configured
+one is exported.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class SplitFiles:
 
 
 def predict_all(
-    networks: Mapping[str, keras.Model], files: Mapping[str, SplitFiles], transform_graph: str, n_tags: int
+    networks: Mapping[str, keras.Model], files: Mapping[str, SplitFiles], transform_graph: str
 ) -> tuple[Predictions, Mapping[str, Array]]:
     """Run every branch over every split once; returns predictions and labels by split."""
     predictions: dict[str, dict[str, Array]] = {split: {} for split in files}
@@ -86,7 +87,7 @@ def predict_all(
         for split, paths in files.items():
             started = time.perf_counter()
             patterns = paths.transformed if BRANCHES[name].input == "log_mel" else paths.raw
-            answers = predict(step, branch_dataset(BRANCHES[name], patterns, transform_graph, PREDICT_BATCH, n_tags))
+            answers = predict(step, branch_dataset(BRANCHES[name], patterns, transform_graph, PREDICT_BATCH))
             # Raw and transformed examples come in different orders; by their ids they are the same clips.
             if clip_ids.setdefault(split, answers.clip_ids) != answers.clip_ids:
                 raise ValueError(f"{split}: {name} was given other clips than the branches before it")
@@ -170,7 +171,7 @@ class EnsembleTrainerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
         }
         run_dir = artifact_utils.get_single_uri(output_dict["model_run"])
         model_uri = artifact_utils.get_single_uri(output_dict["model"])
-        predictions, labels = predict_all(networks, _split_files(input_dict), graph, len(facts.tags))
+        predictions, labels = predict_all(networks, _split_files(input_dict), graph)
         _keep_predictions(os.path.join(run_dir, PREDICTIONS_FILE), predictions, labels)
 
         combiners, histories = {}, []

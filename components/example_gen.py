@@ -1,8 +1,8 @@
 """ClipExampleGen: a manifest of clips to Examples, by the same Beam steps as ``autotag preprocess``.
 
 TFX's stock ExampleGen sends whole examples through a shuffle, which with one megabyte a clip fills the memory. Here a
-shard's list of clips is the element, shards are written in place, and those that an earlier, killed or cached, execution
-wrote are linked and not made again.
+shard's list of clips is the element, shards are written in place, and those that an earlier execution wrote, killed or
+not, are linked and not made again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """ROC-AUC and average precision, macro and per tag, exactly scikit-learn's; and as a TFMA metric.
 
-TFMA's own AUC counts on 10,000 uniform thresholds: wrong for small scores, and a tag of one class counts as 0. Here a tag
-whose labels are all of one class is left out of the mean, and counted.
+TFMA's own AUC counts on 10,000 uniform thresholds: wrong for small scores, and a tag of one class counts as 0. Here a
+tag whose labels are all of one class is left out of the mean, and counted.
 """
 
 from __future__ import annotations

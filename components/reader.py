@@ -1,7 +1,7 @@
 """Training data: TFRecords to batches, parsing only what a branch needs.
 
-A branch on the log-mel reads Transform's output (normalised log-mel and labels, 0.15 MB a clip); a branch on the waveform
-reads the raw examples and applies what Transform learnt (vocabulary and statistics).
+A branch on the log-mel reads Transform's output (normalised log-mel and labels, 0.15 MB a clip); a branch on the
+waveform reads the raw examples and applies what Transform learnt (vocabulary and statistics).
 """
 
 from __future__ import annotations
@@ -44,6 +44,47 @@ def transform_facts(transform_graph: str) -> TransformFacts:
     if len(tags) < n_tags:
         raise ValueError(f"the training split has {len(tags)} tags and {n_tags} are asked for: set data.n_tags lower")
     return TransformFacts(tags, Normalisation(**{name: float(statistics[name][0]) for name in STATISTICS}))
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is changed at random in a training clip, anew each epoch; nothing unless asked for.
+
+    Attributes:
+        time_shift: turn the clip round by a random time, what leaves at the end coming in at the beginning.
+        gain_db: deviation of a random gain, in dB.
+    """
+
+    time_shift: bool = False
+    gain_db: float = 0.0
+
+    def apply(self, inputs: tf.Tensor, normalisation: Normalisation, seed: tf.Tensor) -> tf.Tensor:
+        """Augment normalised inputs, log-mel [batch, 128, 592] or waveform [batch, 465600]; time is the last axis."""
+        rows, length = tf.shape(inputs)[0], inputs.shape[-1]
+        if self.time_shift:
+            shift = tf.random.stateless_uniform([rows, 1], seed, maxval=length, dtype=tf.int32)
+            at = (tf.range(length)[tf.newaxis] + shift) % length
+            inputs = tf.gather(inputs, at, axis=len(inputs.shape) - 1, batch_dims=1)
+        if self.gain_db:
+            gain = self.gain_db * tf.random.stateless_normal([rows], seed + 1)
+            if len(inputs.shape) == 3:  # decibels, of which the deviation is 1 now
+                return inputs + tf.cast(gain / normalisation.log_mel_std, inputs.dtype)[:, tf.newaxis, tf.newaxis]
+            return inputs * tf.cast(10 ** (gain / 20), inputs.dtype)[:, tf.newaxis]
+        return inputs
+
+
+def augmented(
+    batches: tf.data.Dataset, augmentation: Augmentation, normalisation: Normalisation, seed: int
+) -> tf.data.Dataset:
+    """Apply an augmentation to batches; the same seed gives the same clips."""
+
+    def change(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        seeds = tf.stack([tf.constant(seed, tf.int64), step])
+        return {**batch, "inputs": augmentation.apply(batch["inputs"], normalisation, seeds)}
+
+    if augmentation == Augmentation():
+        return batches
+    return batches.enumerate().map(change, tf.data.AUTOTUNE, deterministic=True).prefetch(2)
 
 
 def _files(patterns: Sequence[str]) -> list[str]:

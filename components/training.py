@@ -26,7 +26,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from components.metrics import score_tags
-from components.reader import log_mel_dataset, transform_facts, waveform_dataset
+from components.reader import Augmentation, augmented, log_mel_dataset, transform_facts, waveform_dataset
 from models.branches import BRANCHES, Branch
 from serving.export import in_float32
 
@@ -54,6 +54,8 @@ class TrainingSettings:
         patience: stop after this many epochs without a better validation ROC-AUC.
         seed: of weights, order and dropout.
         precision: Keras' dtype policy, or ``auto`` for what suits device and branch.
+        time_shift: augmentation of a branch's training clips, see components.reader.Augmentation.
+        gain_db: likewise.
     """
 
     epochs: int = 30
@@ -63,6 +65,8 @@ class TrainingSettings:
     patience: int = 5
     seed: int = 0
     precision: Precision = "auto"
+    time_shift: bool = False
+    gain_db: float = 0.0
 
 
 @dataclass
@@ -130,12 +134,13 @@ def fit(
     Raises:
         ValueError: the loss is not finite.
     """
-    steps = _count_batches(train)
+    steps, frequencies = _survey(train)
     with distribution().scope():
         keras.utils.set_random_seed(settings.seed)
         model, state = _restore(checkpoint_dir)
         if model is None:
             model = build()
+            _start_from_frequencies(model, frequencies)
             model.compile(
                 optimizer=keras.optimizers.Adam(_learning_rate(settings, steps)),
                 loss=keras.losses.BinaryCrossentropy(),
@@ -220,8 +225,20 @@ def _line(figures: Mapping[str, float]) -> str:
     return ", ".join(f"{key} {value:.4f}" for key, value in figures.items() if key != "epoch")
 
 
-def _count_batches(dataset: MakeDataset) -> int:
-    return int(dataset(None).reduce(np.int64(0), lambda count, _: count + 1))
+def _survey(dataset: MakeDataset) -> tuple[int, npt.NDArray[np.float64]]:
+    """Number of batches, and how frequent each tag is."""
+    steps, clips, positives = 0, 0, np.float64(0.0)
+    for batch in dataset(None):
+        labels = batch["labels"].numpy()
+        steps, clips, positives = steps + 1, clips + len(labels), positives + labels.sum(axis=0, dtype=np.float64)
+    return steps, np.asarray(positives / clips)
+
+
+def _start_from_frequencies(model: keras.Model, frequencies: npt.NDArray[np.float64]) -> None:
+    """Set the output's bias so that the untrained network answers about the tags' frequencies: steps are saved."""
+    output = [layer for layer in model.layers if layer.weights][-1]
+    share = np.clip(frequencies, 0.001, 0.999)
+    output.bias.assign(np.log(share / (1 - share)).reshape(output.bias.shape))
 
 
 def _learning_rate(settings: TrainingSettings, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
@@ -274,13 +291,26 @@ def checkpoint_key(*parts: Any) -> str:
 
 
 def branch_dataset(
-    branch: Branch, patterns: list[str], transform_graph: str, batch_size: int, n_tags: int
+    branch: Branch,
+    patterns: list[str],
+    transform_graph: str,
+    batch_size: int,
+    augmentation: Augmentation = Augmentation(),  # noqa: B008 frozen
 ) -> MakeDataset:
-    """Return what makes a split's batches for a branch: from Transform's output or from the raw examples."""
-    if branch.input == "log_mel":
-        return lambda seed: log_mel_dataset(patterns, n_tags, batch_size, seed)
+    """Return what makes a split's batches for a branch: from Transform's output or from the raw examples.
+
+    Augmented only where a seed of the order is given, which is in training.
+    """
     facts = transform_facts(transform_graph)
-    return lambda seed: waveform_dataset(patterns, facts, batch_size, seed)
+
+    def make(seed: int | None) -> tf.data.Dataset:
+        if branch.input == "log_mel":
+            batches = log_mel_dataset(patterns, len(facts.tags), batch_size, seed)
+        else:
+            batches = waveform_dataset(patterns, facts, batch_size, seed)
+        return batches if seed is None else augmented(batches, augmentation, facts.normalisation, seed)
+
+    return make
 
 
 def run_fn(fn_args: Any) -> None:
@@ -296,7 +326,9 @@ def run_fn(fn_args: Any) -> None:
     policy = choose_precision(settings.precision, branch.name)
     log.warning("%s: training in %s on %s", branch.name, policy, _devices())
     train, valid = (
-        branch_dataset(branch, list(files), graph, settings.batch_size, n_tags)
+        branch_dataset(
+            branch, list(files), graph, settings.batch_size, Augmentation(settings.time_shift, settings.gain_db)
+        )
         for files in (fn_args.train_files, fn_args.eval_files)
     )
     key = checkpoint_key(branch.name, asdict(settings), policy, config["code"], fn_args.train_files, graph)

@@ -1,9 +1,9 @@
 """Transform's preprocessing_fn: what depends on the whole training split.
 
 Learns the tag vocabulary (the most frequent tags of the training split) and the mean and deviation of log-mel and
-waveform, and writes the normalised log-mel and the multi-hot labels. Mean and deviation are those over all values of the
-training split (Bengani et al. 2019, 'Acquiring Mel Spectrogram'): they follow exactly from each clip's own mean and mean
-square, which stand in its example, so the analysis reads a few scalars a clip and neither audio nor spectrogram.
+waveform, and writes the normalised log-mel and the multi-hot labels. Mean and deviation are those over all values of
+the training split (Bengani et al. 2019, 'Acquiring Mel Spectrogram'): they follow exactly from each clip's own mean and
+mean square, which stand in its example, so the analysis reads a few scalars a clip and neither audio nor spectrogram.
 """
 
 from __future__ import annotations

@@ -69,7 +69,8 @@ def main() -> None:
     """Run the command line and turn errors into one clear line and an exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read by TensorFlow when a command imports it
     try:
-        group(standalone_mode=False)
+        code = group(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)  # click returns what a command exits with
     except BadInputError as error:
         click.echo(f"autotag: {error}", err=True)
         sys.exit(2)
@@ -78,8 +79,6 @@ def main() -> None:
         sys.exit(1)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
-    except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("autotag: stopped; what was finished is kept and the next call goes on from there", err=True)

@@ -54,6 +54,8 @@ class TrainConfig(_Settings):
     patience: int = Field(5, ge=1)
     seed: int = 0
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
+    time_shift: bool = Field(False, description="turn each training clip round by a random time")
+    gain_db: float = Field(0.0, ge=0, description="deviation of a random gain on each training clip")
 
 
 class GateConfig(_Settings):
