@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Final
 import soundfile
 
 from preprocessing.constants import SAMPLE_RATE
-from preprocessing.errors import BadInputError
+from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.synthesis.instruments import Signal
 from preprocessing.synthesis.listeners import MTAT_TAGS
 from preprocessing.synthesis.plan import PlannedClip, plan_corpus
@@ -34,6 +35,8 @@ MP3_COMPRESSION: Final = 0.85
 CLIP_INFO_COLUMNS: Final = tuple(
     "clip_id track_number title artist album url segmentStart segmentEnd original_url mp3_path".split()
 )
+
+_RESUME: Final = "what was written is kept and the same call goes on from there"
 
 
 @dataclass(frozen=True)
@@ -75,24 +78,38 @@ def make_corpus(
 
     Raises:
         BadInputError: the numbers are out of range, or ``out`` holds something else.
+        AutotagError: writing failed, as on a full disk.
     """
     _check_numbers(clips, seed, jobs)
     _claim_folder(out, clips, seed)
     plan = plan_corpus(clips, seed)
-    tracks = [list(group) for _, group in groupby(plan, key=lambda clip: clip.track.index)]
-    missing = [[clip for clip in track if not (out / clip.path).exists()] for track in tracks]
-    missing = [track for track in missing if track]
-    written = sum(map(len, missing))
-    done = clips - written
+    try:
+        written = _write_corpus(out, plan, seed, jobs, on_clip)
+    except OSError as error:
+        raise AutotagError(f"{error.filename or out}: {error.strerror or error}; {_RESUME}") from None
+    except BrokenProcessPool:
+        raise AutotagError(
+            f"a process was killed, perhaps for want of memory; {_RESUME}, --jobs 1 needs least"
+        ) from None
+    return _summary(out, plan, written)
+
+
+def _write_corpus(
+    out: Path, plan: Sequence[PlannedClip], seed: int, jobs: int, on_clip: Callable[[int], None] | None
+) -> int:
+    """Write the clips that are missing, then the tables; return how many clips were written."""
+    missing = [clip for clip in plan if not (out / clip.path).exists()]
+    tracks = [list(group) for _, group in groupby(missing, key=lambda clip: clip.track.index)]
+    done = len(plan) - len(missing)
     for folder in {clip.track.folder for clip in plan}:
         (out / folder).mkdir(exist_ok=True)
-    for count in _render_all(out, missing, seed, jobs):
+    for count in _render_all(out, tracks, seed, jobs):
         done += count
         if on_clip:
             on_clip(done)
     _write_if_new(out / ANNOTATIONS, annotations_table(plan))
     _write_if_new(out / CLIP_INFO, clip_info_table(plan))
-    return _summary(out, plan, written)
+    return len(missing)
 
 
 def _check_numbers(clips: int, seed: int, jobs: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.signal import butter, lfilter
 
 from preprocessing.constants import SAMPLE_RATE
-from preprocessing.synthesis.instruments import Instrument, Player, Signal, seconds_axis
+from preprocessing.synthesis.instruments import Instrument, Player, Signal, as_signal, seconds_axis
 
 KICK, SNARE, HAT, OPEN_HAT, CRASH, CLAP, TOM = range(7)
 DRONE_DRUM_HIGH, DRONE_DRUM_LOW = 7, 8
@@ -54,7 +54,7 @@ def electronic_kit(midi: float, seconds: float, shade: int, player: Player) -> S
     """A drum machine: a deep long kick, a clap, sizzling hats."""
     number = int(midi)
     if number == KICK:
-        return 2.0 * np.tanh(1.8 * _thump(230, 48, 0.035, 0.2)).astype(np.float32)
+        return as_signal(2.0 * np.tanh(1.8 * _thump(230, 48, 0.035, 0.2)))
     if number in (SNARE, CLAP):
         return 0.8 * _noise(player, 1, 0.2, 0.06, 900)
     if number == TOM:

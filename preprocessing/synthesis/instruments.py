@@ -87,12 +87,12 @@ def wave_table(f0: float, shape: Shape, tilt: float = 0.0, stretch: Shape | None
     spectrum = np.zeros(TABLE_LENGTH // 2 + 1, dtype=np.complex128)
     spectrum[1 : len(number) + 1] = amplitude * np.exp(1j * 2.4 * number**2)
     table = np.fft.irfft(spectrum, TABLE_LENGTH)
-    return (table / (np.sqrt(np.mean(table**2)) + 1e-12)).astype(np.float32)
+    return as_signal(table / (np.sqrt(np.mean(table**2)) + 1e-12))
 
 
 def read_table(table: Signal, cycles: npt.NDArray[np.float64]) -> Signal:
     """Read a wave table at phases given in cycles."""
-    return table[(cycles * TABLE_LENGTH).astype(np.int64) & (TABLE_LENGTH - 1)]
+    return as_signal(table[(cycles * TABLE_LENGTH).astype(np.int64) & (TABLE_LENGTH - 1)])
 
 
 def seconds_axis(seconds: float) -> npt.NDArray[np.float64]:
@@ -104,7 +104,7 @@ def envelope(t: npt.NDArray[np.float64], attack: float, release: float) -> Signa
     """Rise over ``attack`` seconds, hold, fall over ``release`` seconds at the end."""
     rise = np.minimum(t / max(attack, 1e-3), 1.0)
     fall = np.clip((t[-1] - t) / max(release, 1e-3), 0.0, 1.0)
-    return (rise * fall).astype(np.float32)
+    return as_signal(rise * fall)
 
 
 def vibrato_cycles(
@@ -125,7 +125,7 @@ def resonances(*peaks: tuple[float, float, float], floor: float = 0.02, slope: f
         body = np.full_like(hz, floor)
         for centre, width, amplitude in peaks:
             body += amplitude / (1.0 + ((hz - centre) / (width / 2.0)) ** 2)
-        return body * 10.0 ** (-slope * np.log2(np.maximum(hz, 50.0) / 100.0) / 20.0)
+        return np.asarray(body * 10.0 ** (-slope * np.log2(np.maximum(hz, 50.0) / 100.0) / 20.0))
 
     return shape
 
@@ -175,7 +175,7 @@ def karplus_strong(
     feedback = np.concatenate([[1.0], np.zeros(whole - 1), -loop])
     string = np.asarray(lfilter([1.0], feedback, excitation), dtype=np.float32)
     string *= envelope(np.arange(samples) / SAMPLE_RATE, 0.001, 0.03)
-    return string / (np.max(np.abs(string)) + 1e-9)
+    return as_signal(string / (np.max(np.abs(string)) + 1e-9))
 
 
 GUITAR_BODY: Final = ((100.0, 240.0), (200.0, 420.0))
@@ -197,7 +197,7 @@ def steel_guitar(midi: float, seconds: float, shade: int, player: Player) -> Sig
     f0 = frequency(midi)
     body = resonances((700, 600, 1.0), (1900, 1200, 1.4), floor=0.3, slope=5.0)
     tone = read_table(wave_table(f0, body, player.brightness, lambda k: np.abs(np.sin(np.pi * k * 0.12))), cycles)
-    return tone * envelope(t, 0.004, 0.1) * np.exp(-t * 1.6).astype(np.float32)
+    return as_signal(tone * envelope(t, 0.004, 0.1) * np.exp(-t * 1.6).astype(np.float32))
 
 
 def banjo(midi: float, seconds: float, shade: int, player: Player) -> Signal:
@@ -239,7 +239,7 @@ def sitar(midi: float, seconds: float, shade: int, player: Player) -> Signal:
     string = karplus_strong(frequency(midi), seconds + 0.5, player, ring=ring, damping=0.3, softness=0.3, pick=0.1)
     level = np.asarray(lfilter([0.002], [1.0, -0.998], np.abs(string)), dtype=np.float32) + 1e-3
     buzz = _high(np.tanh(2.5 * string / level).astype(np.float32), 1500.0) * level
-    return string + (1.5 if shade == 1 else 2.2) * _band(buzz, 1500.0, 4500.0) + 0.4 * buzz
+    return as_signal(string + (1.5 if shade == 1 else 2.2) * _band(buzz, 1500.0, 4500.0) + 0.4 * buzz)
 
 
 def _hammer(number: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -324,7 +324,9 @@ def flute(midi: float, seconds: float, shade: int, player: Player) -> Signal:
     tremolo = (1.0 + 0.22 * player.vibrato * np.sin(2 * np.pi * 4.8 * t)).astype(np.float32)
     breath = _band(player.noise_for(midi, len(t)), min(f0 * 1.5, 3000.0), 5500.0)
     chiff = (1.0 + 2.5 * np.exp(-t / 0.04)).astype(np.float32)
-    return (read_table(table, cycles) * tremolo + (0.16 + 0.12 * shade) * breath * chiff) * envelope(t, 0.05, 0.07)
+    return as_signal(
+        (read_table(table, cycles) * tremolo + (0.16 + 0.12 * shade) * breath * chiff) * envelope(t, 0.05, 0.07)
+    )
 
 
 def organ(midi: float, seconds: float, shade: int, player: Player) -> Signal:
@@ -367,7 +369,7 @@ def synth_stab(midi: float, seconds: float, shade: int, player: Player) -> Signa
     bright, dark = wave_table(f0, plain(3.5), player.brightness), wave_table(f0, plain(13.0))
     snap = np.exp(-t / 0.07).astype(np.float32)
     cycles = t * f0
-    return (snap * read_table(bright, cycles) + 0.6 * read_table(dark, cycles)) * envelope(t, 0.003, 0.04)
+    return as_signal((snap * read_table(bright, cycles) + 0.6 * read_table(dark, cycles)) * envelope(t, 0.003, 0.04))
 
 
 def synth_bass(midi: float, seconds: float, shade: int, player: Player) -> Signal:
@@ -376,7 +378,7 @@ def synth_bass(midi: float, seconds: float, shade: int, player: Player) -> Signa
     t = seconds_axis(seconds)
     bright, dark = wave_table(f0, plain(7.0), player.brightness), wave_table(f0, plain(16.0))
     tone = read_table(dark, t * f0) + 0.6 * np.exp(-t / 0.1).astype(np.float32) * read_table(bright, t * f0)
-    return tone * envelope(t, 0.004, 0.03)
+    return as_signal(tone * envelope(t, 0.004, 0.03))
 
 
 def bass_guitar(midi: float, seconds: float, shade: int, player: Player) -> Signal:
@@ -391,7 +393,7 @@ def bell(midi: float, seconds: float, shade: int, player: Player) -> Signal:
     ratio = (1.4142, 2.7183, 3.5)[shade % 3]
     index = 4.0 * np.exp(-t / 0.5)
     tone = np.sin(2 * np.pi * f0 * t + index * np.sin(2 * np.pi * f0 * ratio * t)) * np.exp(-t / 0.6)
-    return (tone * envelope(t, 0.003, 0.1)).astype(np.float32)
+    return as_signal(tone * envelope(t, 0.003, 0.1))
 
 
 def siren(midi: float, seconds: float, shade: int, player: Player) -> Signal:
@@ -400,7 +402,7 @@ def siren(midi: float, seconds: float, shade: int, player: Player) -> Signal:
     span = (-2.0, 1.5, 2.5, -1.0)[shade % 4]
     cycles = np.cumsum(frequency(midi) * 2.0 ** (span * t / t[-1] + 0.1 * np.sin(2 * np.pi * 7 * t))) / SAMPLE_RATE
     ring = np.sin(2 * np.pi * (37.0 + 90.0 * (shade % 5)) * t)
-    return (np.sin(2 * np.pi * cycles) * ring * envelope(t, 0.05, 0.1)).astype(np.float32)
+    return as_signal(np.sin(2 * np.pi * cycles) * ring * envelope(t, 0.05, 0.1))
 
 
 def bubbles(midi: float, seconds: float, shade: int, player: Player) -> Signal:
@@ -410,7 +412,7 @@ def bubbles(midi: float, seconds: float, shade: int, player: Player) -> Signal:
     steps = player.noise_for(midi, len(t))[(np.floor(t * rate)).astype(np.int64)]
     cycles = np.cumsum(frequency(midi) * 2.0 ** np.clip(steps.astype(np.float64), -2, 2)) / SAMPLE_RATE
     gate = np.exp(-((t * rate) % 1.0) * 4.0)
-    return (np.sin(2 * np.pi * cycles) * gate * envelope(t, 0.01, 0.05)).astype(np.float32)
+    return as_signal(np.sin(2 * np.pi * cycles) * gate * envelope(t, 0.01, 0.05))
 
 
 INSTRUMENTS: Final[Mapping[str, Instrument]] = {

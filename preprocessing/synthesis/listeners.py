@@ -150,18 +150,18 @@ def balance(written: Sequence[set[str]], deserved: Sequence[Mapping[str, float]]
         deserved: each clip's true tags.
         rng: chooses the clips.
     """
-    for tag in MTAT_TAGS:
+    for tag in TOP_50:
+        spare = [index for index, tags in enumerate(deserved) if tag in tags and tag not in written[index]]
+        missing = max(0, ceil(FEWEST * len(written)) - _count(tag, written))
+        tagged_first = sorted(rng.permutation(spare), key=lambda index: not written[index])
+        for index in tagged_first[:missing]:
+            written[index].add(tag)
+    most = min(int(MOST_OF_RARE * len(written)), min(_count(tag, written) for tag in TOP_50) - 1)
+    for tag in (tag for tag in MTAT_TAGS if tag not in TOP_50):
         carrying = [index for index, tags in enumerate(written) if tag in tags]
-        if tag in TOP_50:
-            spare = [
-                index
-                for index, tags in enumerate(deserved)
-                if tag in tags and written[index] and tag not in written[index]
-            ]
-            missing = min(len(spare), max(0, ceil(FEWEST * len(written)) - len(carrying)))
-            for index in rng.permutation(spare)[:missing]:
-                written[int(index)].add(tag)
-        else:
-            excess = max(0, len(carrying) - int(MOST_OF_RARE * len(written)))
-            for index in rng.permutation(carrying)[:excess]:
-                written[int(index)].discard(tag)
+        for index in rng.permutation(carrying)[: max(0, len(carrying) - max(0, most))]:
+            written[index].discard(tag)
+
+
+def _count(tag: str, written: Sequence[set[str]]) -> int:
+    return sum(tag in tags for tags in written)

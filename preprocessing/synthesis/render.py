@@ -12,7 +12,7 @@ from scipy.signal import butter, lfilter
 
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.synthesis.drums import KITS
-from preprocessing.synthesis.instruments import INSTRUMENTS, Instrument, Player, Signal, new_player
+from preprocessing.synthesis.instruments import INSTRUMENTS, Instrument, Player, Signal, as_signal, new_player
 from preprocessing.synthesis.plan import PlannedClip, Track, passage_generator, playing_generator
 from preprocessing.synthesis.score import PROGRESSIONS, ROLES, SCALES, Note, Passage
 from preprocessing.synthesis.singing import SINGERS
@@ -46,7 +46,8 @@ class Studio:
         self.root = int(rng.integers(48, 60))
         self.scale = SCALES[str(rng.choice(list(style.scales)))]
         self.chords = PROGRESSIONS[int(rng.integers(len(PROGRESSIONS)))]
-        self.density = float(rng.uniform(0.2, 1.0))
+        # A fast piece sounds fast by its notes, not by its beat alone.
+        self.density = float(0.6 * rng.uniform(0.2, 1.0) + 0.4 * np.clip((self.track.tempo - 60) / 90, 0, 1))
         self.faders = {part: part.level + float(rng.uniform(-2.5, 2.5)) for part in style.parts}
         self.drive = float(rng.uniform(6.0, 25.0))
         self.room = room_response(float(rng.uniform(*style.room)), rng)
@@ -115,7 +116,7 @@ def distort(sound: Signal, drive: float) -> Signal:
 
 def shout(sound: Signal, drive: float) -> Signal:
     """A voice pressed until it breaks."""
-    return np.tanh(0.25 * drive * sound / (loudness(sound) + 1e-6)).astype(np.float32)
+    return as_signal(np.tanh(0.25 * drive * sound / (loudness(sound) + 1e-6)))
 
 
 EFFECTS: Final[Mapping[str, Callable[[Signal, float], Signal]]] = {"electric_guitar": distort, "shouter": shout}

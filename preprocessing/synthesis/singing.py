@@ -18,6 +18,7 @@ from preprocessing.synthesis.instruments import (
     Player,
     Shape,
     Signal,
+    as_signal,
     envelope,
     frequency,
     read_table,
@@ -79,7 +80,9 @@ class Voice:
             tone += (1.0 - move) * read_table(start, cycles) + move * read_table(end, cycles)
         breath = player.noise_for(midi, len(t)) * (self.breath + 0.25 * np.exp(-t / 0.025)).astype(np.float32)
         breath = np.asarray(lfilter([1.0, -0.9], [1.0], breath), dtype=np.float32)
-        return (tone + self.singers**0.5 * breath) * envelope(t, 0.05 * player.attack * self.singers**0.5, 0.1)
+        return as_signal(
+            (tone + self.singers**0.5 * breath) * envelope(t, 0.05 * player.attack * self.singers**0.5, 0.1)
+        )
 
 
 VOICES: Final[Mapping[str, Voice]] = {

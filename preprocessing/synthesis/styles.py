@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-SLOW_BELOW: Final = 86.0
+SLOW_BELOW: Final = 80.0
 FAST_FROM: Final = 136.0
 """Beats a minute."""
-QUIET_BELOW: Final = -27.0
-SOFT_BELOW: Final = -22.5
-LOUD_FROM: Final = -13.5
+QUIET_BELOW: Final = -27.5
+SOFT_BELOW: Final = -23.5
+LOUD_FROM: Final = -12.5
 """RMS of the master in dB below full scale."""
 
 
@@ -176,7 +176,7 @@ STYLES: Final[tuple[Style, ...]] = (
     Style(
         "harp_solo",
         "classical",
-        3.0,
+        3.4,
         (P("harp", "glissando"),),
         (55, 110),
         (-33, -22),
@@ -188,7 +188,7 @@ STYLES: Final[tuple[Style, ...]] = (
     Style(
         "soprano_aria",
         "stage",
-        3.2,
+        3.9,
         (P("soprano", "song", 2, 0.95), P("string_section", "chords", -3)),
         (55, 110),
         (-25, -14),
@@ -199,7 +199,7 @@ STYLES: Final[tuple[Style, ...]] = (
     Style(
         "tenor_aria",
         "stage",
-        2.6,
+        3.1,
         (P("tenor", "song", 2, 0.95), P("string_section", "pulse", -3), P("flute", "melody", -5, 0.3)),
         (55, 125),
         (-25, -14),
@@ -218,7 +218,7 @@ STYLES: Final[tuple[Style, ...]] = (
     Style(
         "mixed_choir",
         "stage",
-        3.8,
+        4.4,
         (P("women_choir", "chords"), P("men_choir", "chords", -1)),
         (52, 90),
         (-30, -17),
@@ -229,7 +229,7 @@ STYLES: Final[tuple[Style, ...]] = (
     Style(
         "monks",
         "stage",
-        2.2,
+        2.4,
         (P("men_choir", "long_line"), P("men_choir", "drone", -6, 0.5)),
         (50, 76),
         (-31, -19),
@@ -240,7 +240,7 @@ STYLES: Final[tuple[Style, ...]] = (
     Style(
         "choir_and_organ",
         "stage",
-        2.2,
+        2.4,
         (P("women_choir", "chords"), P("organ", "chords", -3)),
         (56, 96),
         (-26, -15),
@@ -251,7 +251,7 @@ STYLES: Final[tuple[Style, ...]] = (
     Style(
         "sitar_and_tabla",
         "indian",
-        4.0,
+        4.4,
         (P("sitar", "runs"), P("sitar", "drone", -6), P("tabla", "tintal", -3, 0.85)),
         (70, 150),
         (-24, -15),
@@ -303,7 +303,7 @@ STYLES: Final[tuple[Style, ...]] = (
         "rock",
         2.4,
         (
-            P("shouter", "song", 1, 0.9),
+            P("shouter", "song", 3, 0.9),
             P("electric_guitar", "power_chords", 0),
             P("bass_guitar", "bass_line", -3),
             P("acoustic_kit", "metal_beat", -1),
@@ -312,7 +312,7 @@ STYLES: Final[tuple[Style, ...]] = (
         (-13, -9),
         ("minor", "blues"),
         (0.3, 0.8),
-        {"metal": 1.0, "rock": 0.7, "heavy metal": 0.2, "hard": 0.2},
+        {"metal": 1.0, "rock": 1.0, "heavy metal": 0.2, "hard": 0.2},
         leading=True,
     ),
     Style(
@@ -320,7 +320,7 @@ STYLES: Final[tuple[Style, ...]] = (
         "rock",
         6.0,
         (
-            P("male", "song", 2, 0.85),
+            P("male", "song", 4, 0.85),
             P("electric_guitar", "power_chords", -1),
             P("bass_guitar", "bass_line", -2),
             P("acoustic_kit", "rock_beat"),
@@ -353,7 +353,7 @@ STYLES: Final[tuple[Style, ...]] = (
         "songs",
         3.4,
         (
-            P("female", "song", 2, 0.95),
+            P("female", "song", 4, 0.95),
             P("piano", "chords", -2),
             P("synth_bass", "bass_line", -4),
             P("acoustic_kit", "pop_beat", -1),
@@ -368,7 +368,7 @@ STYLES: Final[tuple[Style, ...]] = (
         "songs",
         2.6,
         (
-            P("male", "song", 2, 0.95),
+            P("male", "song", 4, 0.95),
             P("synth_pad", "chords", -4),
             P("acoustic_guitar", "strum", -2),
             P("acoustic_kit", "pop_beat", -1),
@@ -383,7 +383,7 @@ STYLES: Final[tuple[Style, ...]] = (
         "songs",
         4.0,
         (
-            P("male", "song", 2, 0.85),
+            P("male", "song", 4, 0.85),
             P("acoustic_guitar", "strum", -1),
             P("steel_guitar", "melody", -2),
             P("bass_guitar", "bass_line", -4),
@@ -416,7 +416,7 @@ STYLES: Final[tuple[Style, ...]] = (
         "folk_singer_woman",
         "songs",
         2.0,
-        (P("female", "song", 2), P("acoustic_guitar", "arpeggio", -1)),
+        (P("female", "song", 4), P("acoustic_guitar", "arpeggio", -1)),
         (65, 110),
         (-28, -18),
         genres={"folk": 0.3, "pop": 0.3, "country": 0.15},
@@ -425,7 +425,7 @@ STYLES: Final[tuple[Style, ...]] = (
         "folk_singer_man",
         "songs",
         2.0,
-        (P("male", "song", 2), P("acoustic_guitar", "strum", -1)),
+        (P("male", "song", 4), P("acoustic_guitar", "strum", -1)),
         (65, 115),
         (-27, -18),
         genres={"folk": 0.3, "pop": 0.3, "country": 0.25},
@@ -457,14 +457,14 @@ STYLES: Final[tuple[Style, ...]] = (
         (-17, -11),
         ("minor", "blues"),
         (0.3, 1.0),
-        {"techno": 0.7, **ELECTRONIC, "beats": 0.3, "jungle": 0.1},
+        {"techno": 0.9, **ELECTRONIC, "beats": 0.3, "jungle": 0.1},
     ),
     Style(
         "dance_with_singer",
         "machines",
         3.8,
         (
-            P("female", "song", 1, 0.9),
+            P("female", "song", 4, 0.9),
             P("electronic_kit", "four_on_the_floor", 1),
             P("synth_lead", "pulse", -4),
             P("synth_bass", "bass_line", -3),
@@ -473,7 +473,7 @@ STYLES: Final[tuple[Style, ...]] = (
         (-15, -10),
         ("minor",),
         (0.4, 1.2),
-        {"dance": 1.0, "techno": 0.5, "pop": 0.35, **ELECTRONIC, "disco": 0.1, "house": 0.1},
+        {"dance": 1.0, "techno": 0.8, "pop": 0.35, **ELECTRONIC, "disco": 0.1, "house": 0.1},
     ),
     Style(
         "dance_instrumental",
@@ -489,14 +489,14 @@ STYLES: Final[tuple[Style, ...]] = (
         (-15, -10),
         ("major", "minor"),
         (0.4, 1.2),
-        {"dance": 1.0, "techno": 0.6, **ELECTRONIC, "trance": 0.15},
+        {"dance": 1.0, "techno": 0.9, **ELECTRONIC, "trance": 0.15},
         leading=True,
     ),
     # Still music.
     Style(
         "new_age_harp",
         "still",
-        3.8,
+        4.0,
         (P("harp", "arpeggio"), P("synth_pad", "chords", -4), P("flute", "long_line", 0)),
         (52, 84),
         (-33, -27.5),
@@ -530,7 +530,7 @@ STYLES: Final[tuple[Style, ...]] = (
     Style(
         "ambient",
         "still",
-        5.0,
+        5.4,
         (P("synth_pad", "chords"), P("synth_pad", "long_line", -2, 0.7), P("bell", "long_line", -8, 0.4)),
         (50, 80),
         (-32, -19),
