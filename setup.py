@@ -4,7 +4,11 @@ The base install is what a Beam worker needs to preprocess audio. Everything hea
 serving client never downloads TensorFlow.
 """
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
+
+README = Path(__file__).with_name("README.md")
 
 BASE = [
     "apache-beam>=2.61,<3",
@@ -31,6 +35,8 @@ TFX = [
     "tensorflow-data-validation>=1.16.1,<1.22",
     "ml-metadata>=1.16,<1.22",
     "scikit-learn>=1.4,<2",
+    "jinja2>=3.1,<4",
+    "pydantic>=2.7,<3",
     "matplotlib>=3.8,<4",
     "tensorboard>=2.16,<2.22",
     "ipykernel>=6",  # without it TFMA hides half of its interface
@@ -65,7 +71,7 @@ setup(
     name="autotag",
     version="0.1.0",
     description="From folders of music clips to a served model that names what is heard",
-    long_description=open("README.md", encoding="utf-8").read() if __import__("os").path.exists("README.md") else "",
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",

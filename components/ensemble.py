@@ -147,7 +147,7 @@ def seconds_for_1000_clips(network: keras.Model, input_shape: tuple[int, ...]) -
 
 def megabytes(network: keras.Model) -> float:
     """Size of a network's float32 weights, in 2**20 bytes."""
-    return network.count_params() * 4 / 2**20
+    return float(network.count_params()) * 4 / 2**20
 
 
 class EnsembleTrainerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]

@@ -81,7 +81,7 @@ def newest_version(base: str) -> str | None:
         versions = [name for name in os.listdir(base) if name.isdigit()]
     except FileNotFoundError:
         return None
-    return max(versions, key=int, default=None)
+    return max(versions, key=int) if versions else None
 
 
 def pushed_model(version_dir: str) -> str | None:

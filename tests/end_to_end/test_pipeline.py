@@ -1,0 +1,179 @@
+"""The whole pipeline as people run it: the command line, real MP3s, real TFX, all three networks.
+
+One run of everything, and then what a second call, a changed clip, a refused model and a broken delivery do.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import yaml
+
+pytestmark = pytest.mark.timeout(1500)
+
+
+def autotag(*arguments: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "autotag"), *map(str, arguments)], cwd=cwd, capture_output=True, text=True
+    )
+    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a corpus and a configuration, and one finished run."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    autotag("make-corpus", "corpus", "--clips", 48, "--seed", 3, cwd=folder)
+    network = {"epochs": 1, "batch_size": 8}
+    config = {
+        "name": "test",
+        "root": str(folder / "run"),
+        "data": {
+            "audio_dir": str(folder / "corpus"),
+            "annotations": str(folder / "corpus" / "annotations_final.csv"),
+            "ratio": [8, 4, 4],
+            "n_tags": 20,
+            "shard_clips": 6,
+        },
+        "branches": {"mel_1d": {"epochs": 3}, "mel_2d": network, "waveform_1d": network},
+        "combiner": {"epochs": 3},
+        "gate": {"min_roc_auc": 0.0},
+    }
+    (folder / "test.yaml").write_text(yaml.safe_dump(config))
+    autotag("run", "test.yaml", cwd=folder)
+    return folder
+
+
+def newest_run(place: Path) -> dict[str, object]:
+    runs: list[dict[str, object]] = json.loads(autotag("runs", "test.yaml", "--json", cwd=place).stdout)
+    return runs[-1]
+
+
+def pushed_versions(place: Path) -> list[str]:
+    return sorted(path.name for path in (place / "run" / "pushed").iterdir())
+
+
+def shard_inodes(place: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_ino for path in (place / "run" / "shards").glob("*/*.tfrecord")}
+
+
+def test_run_ends_with_a_blessed_and_pushed_ensemble(place: Path) -> None:
+    run = newest_run(place)
+    assert run["state"] == "done"
+    assert run["blessed"] is True
+    assert run["ensemble"] == "mel_1d+mel_2d+waveform_1d"
+    version = Path(str(run["pushed"]))
+    assert [version.name] == pushed_versions(place)
+    assert {"saved_model.pb", "variables", "model.json", "push.json"} <= {path.name for path in version.iterdir()}
+    assert len(json.loads((version / "model.json").read_text())["tags"]) == 20
+
+
+def test_all_combinations_are_scored_and_the_evaluator_agrees(place: Path) -> None:
+    scores_file = next((place / "run" / "artifacts" / "EnsembleTrainer" / "model_run").glob("*/scores.json"))
+    rows = {row["name"]: row for row in json.loads(scores_file.read_text())["models"]}
+    assert len(rows) == 7
+    assert all(row["seconds_for_1000_clips"] > 0 and row["megabytes"] > 0 for row in rows.values())
+    evaluation = next((place / "run" / "artifacts" / "Evaluator" / "evaluation").iterdir())
+    program = (
+        "import json, sys, tensorflow_model_analysis as tfma\n"
+        "slices = tfma.load_eval_result(sys.argv[1]).slicing_metrics\n"
+        "print(json.dumps({name: value['doubleValue'] for name, value in slices[0][1][''][''].items()}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(evaluation)], capture_output=True, text=True, check=True)
+    values = json.loads(done.stdout.splitlines()[-1])
+    ensemble = rows["mel_1d+mel_2d+waveform_1d"]
+    # The Evaluator asks the pushed model itself; the scores are from predictions on Transform's float16 spectrograms.
+    assert values["roc_auc"] == pytest.approx(ensemble["roc_auc"], abs=0.01)
+    assert values["pr_auc"] == pytest.approx(ensemble["pr_auc"], abs=0.02)
+    assert values["scored_tags"] == ensemble["scored_tags"]
+
+
+def test_pushed_model_names_what_is_heard(place: Path) -> None:
+    clip = next((place / "corpus").glob("*/*.mp3"))
+    done = autotag("tag", clip, "--model", "run/pushed", "--json", "--top", 20, cwd=place)
+    answer = json.loads(done.stdout.splitlines()[0])
+    assert len(answer["tags"]) == 20
+
+
+def test_unchanged_rerun_trains_nothing_and_pushes_nothing(place: Path) -> None:
+    before, versions = shard_inodes(place), pushed_versions(place)
+    autotag("run", "test.yaml", cwd=place)
+    nodes = newest_run(place)["nodes"]
+    assert isinstance(nodes, dict)
+    assert {name for name, state in nodes.items() if state != "cached"} <= {"RequireNoAnomalies"}
+    assert pushed_versions(place) == versions
+    assert shard_inodes(place) == before
+
+
+def test_report_is_one_page(place: Path) -> None:
+    autotag("report", "--config", "test.yaml", "--out", "page.html", cwd=place)
+    page = (place / "page.html").read_text()
+    assert "Table 5" in page
+    assert "0.910" in page, "the paper's figure stands beside the run's"
+
+
+def test_model_below_the_gate_is_not_pushed_and_the_run_says_why(place: Path) -> None:
+    versions = pushed_versions(place)
+    done = autotag("run", "test.yaml", "--set", "gate.min_roc_auc=0.999", cwd=place)
+    assert "refused by the gate" in done.stdout
+    assert "0.999" in done.stdout
+    assert pushed_versions(place) == versions
+    nodes = newest_run(place)["nodes"]
+    assert isinstance(nodes, dict)
+    assert nodes["EnsembleTrainer"] == "cached"
+
+
+def test_part_of_the_pipeline_runs_alone_and_unknown_nodes_are_refused(place: Path) -> None:
+    autotag("run", "test.yaml", "--to-node", "StatisticsGen", cwd=place)
+    done = autotag("run", "test.yaml", "--from-node", "Trainer_mel_9d", cwd=place, code=2)
+    assert "Trainer_mel_1d" in done.stderr
+
+
+def test_replaced_clip_rewrites_its_own_shard_alone(place: Path) -> None:
+    before = shard_inodes(place)
+    first, second = sorted((place / "corpus").glob("*/*.mp3"))[:2]
+    kept = first.read_bytes()
+    shutil.copyfile(second, first)
+    try:
+        autotag("run", "test.yaml", "--to-node", "Transform", cwd=place)
+        nodes = newest_run(place)["nodes"]
+        assert isinstance(nodes, dict)
+        assert nodes["ClipExampleGen"] == "done"
+        assert nodes["ImportSchemaGen"] == "cached"
+        changed = {name for name, inode in shard_inodes(place).items() if before[name] != inode}
+        assert len(changed) == 1
+    finally:
+        first.write_bytes(kept)
+
+
+def test_delivery_of_silent_clips_stops_the_run(place: Path) -> None:
+    silent = place / "silent"
+    shutil.copytree(place / "corpus", silent)
+    for path in sorted(silent.glob("*/*.mp3"))[::2]:
+        sf.write(path, np.zeros(465_600, "f4"), 16_000, format="MP3", subtype="MPEG_LAYER_III")
+    done = autotag(
+        "run",
+        "test.yaml",
+        "--set",
+        f"data.audio_dir={silent}",
+        "--set",
+        f"root={place / 'silent-run'}",
+        cwd=place,
+        code=1,
+    )
+    assert "silent" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (place / "silent-run" / "pushed").exists()
+
+
+def test_bad_input_stops_before_anything_runs(place: Path) -> None:
+    done = autotag("run", "test.yaml", "--set", "data.n_tags=500", cwd=place, code=2)
+    assert "500" in done.stderr
+    done = autotag("run", "nowhere.yaml", cwd=place, code=2)
+    assert "nowhere.yaml" in done.stderr
