@@ -43,7 +43,9 @@ NETWORK_SOURCE = (
     "components.reader",
 )
 ENSEMBLE_SOURCE = (
+    "models.branches",
     "models.combiner",
+    "models.convolution",
     "models.log_mel",
     "components.ensemble",
     "components.reader",

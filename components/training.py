@@ -83,7 +83,7 @@ def choose_precision(precision: Precision, branch: str) -> str:
     """Return Keras' dtype policy for a branch on the devices that there are.
 
     On a GPU bfloat16 from compute capability 8.0 on (Ampere), float16 from 7.0 on (Volta, the paper's V100). On a CPU
-    what benchmarks/networks.py found fastest: bfloat16 where the CPU multiplies matrices in it (AMX).
+    what benchmarks/networks.py found faster: bfloat16 where the CPU multiplies in it (AMX or AVX-512).
     """
     if precision != "auto":
         return precision
@@ -91,13 +91,14 @@ def choose_precision(precision: Precision, branch: str) -> str:
     if gpus:
         capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
         return "mixed_bfloat16" if capability >= (8, 0) else "mixed_float16" if capability >= (7, 0) else "float32"
-    return "mixed_bfloat16" if _has_amx() and branch in BRANCHES else "float32"
+    return "mixed_bfloat16" if _multiplies_bfloat16() and branch in BRANCHES else "float32"
 
 
-def _has_amx() -> bool:
+def _multiplies_bfloat16() -> bool:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return "amx_bf16" in file.read()
+            flags = file.read()
+        return "amx_bf16" in flags or "avx512_bf16" in flags
     except OSError:
         return False
 
