@@ -128,7 +128,7 @@ def train_combiner(
         dataset("valid"),
         settings,
         os.path.join(checkpoint_dir, name),
-        name=f"combiner {name}",
+        name=name,
     )
     return model, {"name": name, "precision": "float32", **asdict(state)}
 

@@ -223,7 +223,7 @@ def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
 
 
 def _line(figures: Mapping[str, float]) -> str:
-    return ", ".join(f"{key} {value:.4f}" for key, value in figures.items() if key != "epoch")
+    return "loss {loss:.4f}, valid ROC-AUC {valid_roc_auc:.4f}, PR-AUC {valid_pr_auc:.4f}".format(**figures)
 
 
 def _survey(dataset: MakeDataset) -> tuple[int, npt.NDArray[np.float64]]:
