@@ -129,7 +129,9 @@ def train_combiner(
         settings,
         os.path.join(checkpoint_dir, name),
         name=name,
+        epoch_level=logging.DEBUG,
     )
+    log.warning("combiner %s: valid ROC-AUC %.4f after %d epochs", name, state.best_roc_auc, state.best_epoch)
     return model, {"name": name, "precision": "float32", **asdict(state)}
 
 

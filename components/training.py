@@ -117,6 +117,7 @@ def fit(
     checkpoint_dir: str,
     log_dir: str | None = None,
     name: str = "network",
+    epoch_level: int = logging.WARNING,
 ) -> tuple[keras.Model, TrainingState]:
     """Train a network until its validation ROC-AUC stops rising.
 
@@ -128,6 +129,7 @@ def fit(
         checkpoint_dir: where the state is kept after each epoch; a state found there is gone on from.
         log_dir: for TensorBoard.
         name: for the log.
+        epoch_level: level of the epochs' lines in the log.
 
     Returns:
         The network with the weights of its best epoch, and the history.
@@ -166,7 +168,7 @@ def fit(
             "valid_pr_auc": scores.pr_auc,
         }
         state.history.append(figures)
-        log.warning("%s epoch %d/%d: %s", name, state.epoch, settings.epochs, _line(figures))
+        log.log(epoch_level, "%s epoch %d/%d: %s", name, state.epoch, settings.epochs, _line(figures))
         if writer:
             with writer.as_default():
                 for key in ("loss", "valid_roc_auc", "valid_pr_auc"):

@@ -7,12 +7,15 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile as sf
 import yaml
+
+from preprocessing.examples import Example, read_records
 
 pytestmark = pytest.mark.timeout(1500)
 
@@ -99,6 +102,25 @@ def test_pushed_model_names_what_is_heard(place: Path) -> None:
     done = autotag("tag", clip, "--model", "run/pushed", "--json", "--top", 20, cwd=place)
     answer = json.loads(done.stdout.splitlines()[0])
     assert len(answer["tags"]) == 20
+
+
+def test_model_normalises_by_the_training_split_and_has_its_most_frequent_tags(place: Path) -> None:
+    mels, waveforms, tags = [], [], Counter[str]()
+    for path in sorted((place / "run" / "shards").glob("*/train-*.tfrecord")):
+        with path.open("rb") as file:
+            for record in read_records(file):
+                feature = Example.FromString(record).features.feature
+                mels.append(np.frombuffer(feature["log_mel"].bytes_list.value[0], "<f2").astype("f8"))
+                waveforms.append(np.frombuffer(feature["waveform"].bytes_list.value[0], "<i2") / 32768)
+                tags.update(value.decode() for value in feature["tags"].bytes_list.value)
+    model = json.loads((place / "run" / "pushed" / pushed_versions(place)[0] / "model.json").read_text())
+    statistics = model["normalisation"]
+    assert statistics["log_mel_mean"] == pytest.approx(np.mean(mels), abs=0.01)
+    assert statistics["log_mel_std"] == pytest.approx(np.std(mels), rel=1e-3)
+    assert statistics["waveform_mean"] == pytest.approx(np.mean(waveforms), abs=1e-6)
+    assert statistics["waveform_std"] == pytest.approx(np.std(waveforms), rel=1e-3)
+    counts = [tags[tag] for tag in model["tags"]]
+    assert counts == [count for _, count in tags.most_common(20)]
 
 
 def test_unchanged_rerun_trains_nothing_and_pushes_nothing(place: Path) -> None:
