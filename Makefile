@@ -43,4 +43,4 @@ lock: $(VENV)/.installed
 	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --upgrade --quiet -o $(LOCK)
 
 clean:
-	rm -rf $(VENV) demo-data demo-run
+	rm -rf $(VENV) demo-data demo-run build *.egg-info

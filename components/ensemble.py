@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -29,6 +30,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import path_utils
 
+from components.gates import TEST_SET
 from components.metrics import score_tags
 from components.reader import TransformFacts, transform_facts
 from components.training import (
@@ -182,7 +184,7 @@ class EnsembleTrainerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
                 chosen, predictions, labels, settings, os.path.join(run_dir, "checkpoints")
             )
             histories.append(history)
-        tf.io.gfile.rmtree(os.path.join(run_dir, "checkpoints"))
+        shutil.rmtree(os.path.join(run_dir, "checkpoints"), ignore_errors=True)
         write_history(run_dir, {"combiners": histories})
 
         scores = _score_all(networks, combiners, predictions, labels, facts)
@@ -202,6 +204,7 @@ class EnsembleTrainerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
         )
         model = artifact_utils.get_single_instance(output_dict["model"])
         model.set_string_custom_property("ensemble", "+".join(pushed))
+        model.set_string_custom_property(TEST_SET, config["test_set"])
 
 
 def _split_files(input_dict: dict[str, list[types.Artifact]]) -> dict[str, SplitFiles]:
@@ -304,7 +307,8 @@ class EnsembleTrainer(base_component.BaseComponent):  # type: ignore[misc]
             transformed_examples: Transform's.
             transform_graph: Transform's.
             branches: name -> the Trainer's model.
-            config: ``settings`` (TrainingSettings), ``ensemble`` (names of the branches to export) and ``code``.
+            config: ``settings`` (TrainingSettings), ``ensemble`` (names of the branches to export), ``test_set`` (what
+                says which models can be compared) and ``code``.
         """
         super().__init__(
             spec=EnsembleTrainerSpec(

@@ -8,8 +8,11 @@ not, are linked and not made again.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
+import time
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from tfx import types
@@ -19,8 +22,12 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from preprocessing import storage
 from preprocessing.constants import SPLITS
+from preprocessing.errors import AutotagError
 from preprocessing.job import REJECTED, SUMMARY, TAGS, run_job
 from preprocessing.manifest import Manifest, PreprocessSettings
+from preprocessing.shards import CHANGED
+
+log = logging.getLogger(__name__)
 
 EXAMPLES_KEY = "examples"
 
@@ -44,7 +51,11 @@ class ClipExampleGenExecutor(base_beam_executor.BaseBeamExecutor):  # type: igno
             shard_dir,
             PreprocessSettings(**{**settings, "ratio": tuple(settings["ratio"])}),
             self._beam_pipeline_args or [],
+            _progress_log(len(manifest.clips)),
         )
+        changed = summary["rejected_by_reason"].get(CHANGED, 0)
+        if changed:  # a cached execution would leave them out for good
+            raise AutotagError(f"{changed} clips changed while they were read; run again")
         examples = artifact_utils.get_single_instance(output_dict[EXAMPLES_KEY])
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
         examples.set_int_custom_property("clips", summary["clips"])
@@ -55,6 +66,21 @@ class ClipExampleGenExecutor(base_beam_executor.BaseBeamExecutor):  # type: igno
             link_or_copy(os.path.join(shard_dir, shard.name), os.path.join(folder, shard.name))
         for name in (SUMMARY, REJECTED, TAGS):
             storage.write_whole(os.path.join(examples.uri, name), storage.read_bytes(os.path.join(shard_dir, name)))
+
+
+def _progress_log(clips: int) -> Callable[[int], None]:
+    """Return what writes the number of clips done to the log, at most every ten seconds."""
+    started = last = time.monotonic()
+
+    def on_progress(done: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= 10:
+            last = now
+            rate = done / (now - started)
+            log.warning("%d of %d clips, %.0f a second", done, clips, rate)
+
+    return on_progress
 
 
 def link_or_copy(source: str, destination: str) -> None:

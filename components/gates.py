@@ -15,6 +15,9 @@ from tfx.utils import io_utils
 
 from preprocessing.errors import AutotagError
 
+TEST_SET = "test_set"
+"""Custom property of an ensemble's model: the split and the tags that it is measured on."""
+
 
 class DataAnomaliesError(AutotagError):
     """The examples do not look as the schema says; the message lists what does not, split by split."""
@@ -76,7 +79,8 @@ class LatestOtherBlessedModel(resolver.ResolverStrategy):  # type: ignore[misc]
     """The latest blessed model that is not the candidate itself.
 
     With TFX's own LatestBlessedModelStrategy a model that was just blessed becomes its own baseline in the next run,
-    and an unchanged rerun evaluates and pushes again.
+    and an unchanged rerun evaluates and pushes again. A model of another test split or other tags is no baseline: it
+    may have been trained on what is the test split now.
     """
 
     def resolve_artifacts(
@@ -84,13 +88,20 @@ class LatestOtherBlessedModel(resolver.ResolverStrategy):  # type: ignore[misc]
     ) -> dict[str, list[types.Artifact]]:
         """Return the baseline under ``model`` and its blessing, or empty lists where there is none."""
         candidates = {artifact.uri for artifact in input_dict["candidate"]}
+        test_sets = {artifact.get_string_custom_property(TEST_SET) for artifact in input_dict["candidate"]}
         blessings = {
             blessing.get_int_custom_property(evaluator_constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY): blessing
             for blessing in input_dict["model_blessing"]
             if blessing.get_int_custom_property(evaluator_constants.ARTIFACT_PROPERTY_BLESSED_KEY) == 1
         }
-        blessed = [model for model in input_dict["model"] if model.id in blessings and model.uri not in candidates]
-        latest = max(blessed, key=lambda model: int(model.id), default=None)
+        comparable = [
+            model
+            for model in input_dict["model"]
+            if model.uri not in candidates and model.get_string_custom_property(TEST_SET) in test_sets
+        ]
+        latest = max(
+            (model for model in comparable if model.id in blessings), key=lambda model: int(model.id), default=None
+        )
         return {
             "model": [latest] if latest else [],
             "model_blessing": [blessings[latest.id]] if latest else [],

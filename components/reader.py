@@ -18,9 +18,6 @@ from preprocessing.constants import N_FRAMES, N_MELS
 from preprocessing.features import HEALTH_FEATURES
 from serving.model_info import Normalisation
 
-CACHE_BYTES = 2_000_000_000
-"""A log-mel data set up to this size is kept in memory after the first epoch."""
-
 
 @dataclass(frozen=True)
 class TransformFacts:

@@ -32,6 +32,7 @@ EXAMPLE_SOURCE = (
     "preprocessing.features",
     "preprocessing.examples",
     "preprocessing.shards",
+    "preprocessing.manifest",
 )
 NETWORK_SOURCE = (
     "models.branches",
@@ -39,8 +40,10 @@ NETWORK_SOURCE = (
     "models.mel_2d",
     "models.waveform_1d",
     "models.convolution",
+    "components.metrics",
     "components.training",
     "components.reader",
+    "serving.export",
 )
 ENSEMBLE_SOURCE = (
     "models.branches",
@@ -48,8 +51,10 @@ ENSEMBLE_SOURCE = (
     "models.convolution",
     "models.log_mel",
     "components.ensemble",
+    "components.metrics",
     "components.reader",
     "components.training",
     "serving.export",
+    "serving.model_info",
     "serving.request_checks",
 )

@@ -145,7 +145,7 @@ def fit(
             model = build()
             _start_from_frequencies(model, frequencies)
             model.compile(
-                optimizer=keras.optimizers.Adam(_learning_rate(settings, steps)),
+                optimizer=_optimizer(model, _learning_rate(settings, steps)),
                 loss=keras.losses.BinaryCrossentropy(),
                 jit_compile=bool(tf.config.list_physical_devices("GPU")),
             )
@@ -248,6 +248,15 @@ def _learning_rate(settings: TrainingSettings, steps: int) -> float | keras.opti
     if settings.schedule == "constant":
         return settings.learning_rate
     return keras.optimizers.schedules.CosineDecay(settings.learning_rate, max(1, steps * settings.epochs), alpha=0.01)
+
+
+def _optimizer(
+    model: keras.Model, learning_rate: float | keras.optimizers.schedules.LearningRateSchedule
+) -> keras.optimizers.Optimizer:
+    """Adam; its loss scaled where layers compute in float16, which Keras does by itself for a whole model alone."""
+    adam = keras.optimizers.Adam(learning_rate)
+    in_float16 = any(layer.compute_dtype == "float16" for layer in model.layers)
+    return keras.optimizers.LossScaleOptimizer(adam) if in_float16 else adam
 
 
 _STATE = "state.json"

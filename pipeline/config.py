@@ -58,6 +58,17 @@ class TrainConfig(_Settings):
     gain_db: float = Field(0.0, ge=0, description="deviation of a random gain on each training clip")
 
 
+class CombinerConfig(_Settings):
+    """How the combiners are trained: in float32, on the branches' probabilities."""
+
+    epochs: int = Field(100, ge=1)
+    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    schedule: Literal["constant", "cosine"] = "cosine"
+    patience: int = Field(10, ge=1)
+    seed: int = 0
+
+
 class GateConfig(_Settings):
     """When a model may be pushed."""
 
@@ -73,7 +84,7 @@ class PipelineConfig(_Settings):
     push_dir: str | None = Field(None, description="where TF Serving looks; ROOT/pushed unless given")
     data: DataConfig = DataConfig()
     branches: dict[str, TrainConfig] = Field(default_factory=lambda: {name: TrainConfig() for name in BRANCH_NAMES})
-    combiner: TrainConfig = TrainConfig(epochs=100, batch_size=64, patience=10)
+    combiner: CombinerConfig = CombinerConfig()
     ensemble: tuple[str, ...] = Field(BRANCH_NAMES, description="branches of the model that is pushed")
     gate: GateConfig = GateConfig()
     beam: tuple[str, ...] = Field((), description="Beam options of ExampleGen, StatisticsGen, Transform and Evaluator")
@@ -148,6 +159,8 @@ def _set(values: dict[str, Any], override: str) -> None:
     except yaml.YAMLError as error:
         raise BadInputError(f"--set {override}: {error}") from None
     *parents, last = key.split(".")
+    if parents and parents[0] == "branches" and "branches" not in values:
+        values["branches"] = {name: {} for name in BRANCH_NAMES}
     for parent in parents:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):

@@ -46,10 +46,13 @@ class Inputs:
     Attributes:
         manifest: preprocessing.manifest.Manifest as JSON.
         schema: of the raw examples.
+        newest_push: what lies in the push folder (components.pusher.describe_push). Part of the Pusher's cache key: a
+            model that was pushed once and is not the newest any more is pushed again.
     """
 
     manifest: str
     schema: str
+    newest_push: str
 
 
 def create_pipeline(config: PipelineConfig, inputs: Inputs) -> Pipeline:
@@ -92,11 +95,12 @@ def create_pipeline(config: PipelineConfig, inputs: Inputs) -> Pipeline:
         config={
             "settings": config.combiner.model_dump(mode="json"),
             "ensemble": list(config.ensemble),
+            "test_set": _test_set(config),
             "code": source_hash(*ENSEMBLE_SOURCE),
         },
     )
     nodes = [example_gen, *validation, transform, *trainers.values(), ensemble]
-    nodes += _gate_nodes(config, examples, ensemble.outputs["model"])
+    nodes += _gate_nodes(config, inputs, examples, ensemble.outputs["model"])
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=os.path.join(root, "artifacts"),
@@ -168,7 +172,13 @@ def _trainer(
     ).with_id(f"Trainer_{name}")
 
 
-def _gate_nodes(config: PipelineConfig, examples: BaseChannel, model: BaseChannel) -> list[BaseNode]:
+def _test_set(config: PipelineConfig) -> str:
+    """What says which clips and tags a model is measured on: only models of the same can be compared."""
+    data = config.data
+    return json.dumps([data.split, list(data.ratio), data.seed, data.n_tags, data.synonyms])
+
+
+def _gate_nodes(config: PipelineConfig, inputs: Inputs, examples: BaseChannel, model: BaseChannel) -> list[BaseNode]:
     """Baseline, Evaluator and Pusher."""
     baseline = Resolver(
         strategy_class=LatestOtherBlessedModel,
@@ -190,6 +200,7 @@ def _gate_nodes(config: PipelineConfig, examples: BaseChannel, model: BaseChanne
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=config.pushed)
         ),
         custom_executor_spec=executor_spec.ExecutorClassSpec(WholePusherExecutor),
+        custom_config={"newest_push": inputs.newest_push, "code": source_hash("components.pusher")},
     )
     return [baseline, evaluator, pusher]
 

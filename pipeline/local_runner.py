@@ -27,6 +27,7 @@ def prepare_inputs(config: PipelineConfig, on_clip: Callable[[int, int], None] |
     Raises:
         BadInputError: audio, annotations or schema cannot be used.
     """
+    from components.pusher import describe_push
     from pipeline.create import Inputs
 
     manifest = build_manifest(
@@ -43,7 +44,7 @@ def prepare_inputs(config: PipelineConfig, on_clip: Callable[[int, int], None] |
     schema = _read_schema(config.data.schema_file)
     schema_path = os.path.join(folder, f"schema-{hashlib.sha256(schema).hexdigest()[:16]}.pbtxt")
     storage.write_whole(schema_path, schema)
-    return Inputs(manifest_path, schema_path)
+    return Inputs(manifest_path, schema_path, describe_push(config.pushed))
 
 
 def _read_schema(path: str | None) -> bytes:

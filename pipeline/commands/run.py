@@ -39,8 +39,13 @@ def command(
     with console.status("starting TFX (about half a minute)"):
         from pipeline import local_runner
         from pipeline.runs import describe_run, latest_run
+
+    def on_clip(done: int, total: int) -> None:
+        if done == total or done % 1000 == 0:
+            logging.getLogger("pipeline.inputs").warning("checksums: %d of %d clips", done, total)
+
     try:
-        local_runner.run_pipeline(settings, from_node, to_node)
+        local_runner.run_pipeline(settings, from_node, to_node, on_clip)
     except Exception as error:
         own = local_runner.failed_node(error)
         if own:

@@ -7,12 +7,13 @@ import pytest
 from tfx.types import standard_artifacts
 
 from components.gates import LatestOtherBlessedModel
-from components.pusher import PUSH_RECORD, newest_version, push_whole, pushed_model
+from components.pusher import PUSH_RECORD, describe_push, newest_version, push_whole, pushed_model
 from components.source_hash import source_hash
 
 
-def model(identity: int) -> standard_artifacts.Model:
+def model(identity: int, test_set: str = "track 13:1:2") -> standard_artifacts.Model:
     artifact = standard_artifacts.Model()
+    artifact.set_string_custom_property("test_set", test_set)
     artifact.id, artifact.uri = identity, f"/models/{identity}"
     return artifact
 
@@ -47,6 +48,25 @@ def test_baseline_is_the_latest_blessed_model() -> None:
 
 def test_model_is_never_its_own_baseline() -> None:
     assert resolve([1, 4], {1: True, 4: True}, candidate=4) == [1]
+
+
+def test_model_of_another_test_split_is_no_baseline() -> None:
+    found = LatestOtherBlessedModel().resolve_artifacts(
+        None,
+        {
+            "model": [model(1), model(2, "folder"), model(3)],
+            "model_blessing": [blessing(1, True), blessing(2, True)],
+            "candidate": [model(3)],
+        },
+    )
+    assert [artifact.id for artifact in found["model"]] == [1]
+
+
+def test_description_of_the_push_folder_names_version_and_model(saved_model: Path, tmp_path: Path) -> None:
+    base = str(tmp_path / "pushed")
+    assert describe_push(base) == "none"
+    version = push_whole(str(saved_model), base, {"model": "/models/7"})
+    assert describe_push(base) == f"{version}: /models/7"
 
 
 @pytest.fixture

@@ -128,10 +128,17 @@ def test_unchanged_rerun_trains_nothing_and_pushes_nothing(place: Path) -> None:
     autotag("run", "test.yaml", cwd=place)
     nodes = newest_run(place)["nodes"]
     assert isinstance(nodes, dict)
-    # The gate on anomalies has no output to cache, and the resolver looks for a baseline anew.
-    assert {name for name, state in nodes.items() if state != "cached"} <= {"RequireNoAnomalies", "Baseline"}
+    # The gate on anomalies has no output to cache, the resolver looks for a baseline anew, the Pusher at its folder.
+    assert {name for name, state in nodes.items() if state != "cached"} <= {"RequireNoAnomalies", "Baseline", "Pusher"}
     assert pushed_versions(place) == versions
     assert shard_inodes(place) == before
+
+
+def test_push_that_was_deleted_is_pushed_again(place: Path) -> None:
+    shutil.rmtree(place / "run" / "pushed")
+    done = autotag("run", "test.yaml", cwd=place)
+    (version,) = pushed_versions(place)
+    assert version in done.stdout
 
 
 def test_report_is_one_page(place: Path) -> None:

@@ -25,6 +25,13 @@ def test_override_takes_precedence_over_the_file() -> None:
     assert config.pushed == "/x/pushed"
 
 
+def test_override_of_one_setting_keeps_the_other_defaults() -> None:
+    config = load_config(None, ["branches.mel_2d.epochs=40", "combiner.epochs=5"])
+    assert list(config.branches) == ["mel_1d", "mel_2d", "waveform_1d"]
+    assert config.branches["mel_2d"].epochs == 40
+    assert (config.combiner.epochs, config.combiner.batch_size, config.combiner.patience) == (5, 64, 10)
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
