@@ -84,12 +84,6 @@ def newest_version(base: str) -> str | None:
     return max(versions, key=int) if versions else None
 
 
-def describe_push(base: str) -> str:
-    """Say in one line which version is the newest in a push folder and which model it holds."""
-    newest = newest_version(base)
-    return f"{newest}: {pushed_model(os.path.join(base, newest))}" if newest else "none"
-
-
 def pushed_model(version_dir: str) -> str | None:
     """Address of the model that a pushed version was copied from, None where it does not say."""
     try:

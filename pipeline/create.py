@@ -46,13 +46,13 @@ class Inputs:
     Attributes:
         manifest: preprocessing.manifest.Manifest as JSON.
         schema: of the raw examples.
-        newest_push: what lies in the push folder (components.pusher.describe_push). Part of the Pusher's cache key: a
-            model that was pushed once and is not the newest any more is pushed again.
+        push_token: another one in every run, so that the Pusher is never taken from the cache: it looks at its folder
+            and pushes again what is not, or no longer, the newest version there.
     """
 
     manifest: str
     schema: str
-    newest_push: str
+    push_token: str
 
 
 def create_pipeline(config: PipelineConfig, inputs: Inputs) -> Pipeline:
@@ -200,7 +200,7 @@ def _gate_nodes(config: PipelineConfig, inputs: Inputs, examples: BaseChannel, m
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=config.pushed)
         ),
         custom_executor_spec=executor_spec.ExecutorClassSpec(WholePusherExecutor),
-        custom_config={"newest_push": inputs.newest_push, "code": source_hash("components.pusher")},
+        custom_config={"push_token": inputs.push_token},
     )
     return [baseline, evaluator, pusher]
 

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
@@ -27,7 +28,6 @@ def prepare_inputs(config: PipelineConfig, on_clip: Callable[[int, int], None] |
     Raises:
         BadInputError: audio, annotations or schema cannot be used.
     """
-    from components.pusher import describe_push
     from pipeline.create import Inputs
 
     manifest = build_manifest(
@@ -44,7 +44,7 @@ def prepare_inputs(config: PipelineConfig, on_clip: Callable[[int, int], None] |
     schema = _read_schema(config.data.schema_file)
     schema_path = os.path.join(folder, f"schema-{hashlib.sha256(schema).hexdigest()[:16]}.pbtxt")
     storage.write_whole(schema_path, schema)
-    return Inputs(manifest_path, schema_path, describe_push(config.pushed))
+    return Inputs(manifest_path, schema_path, str(time.time_ns()))
 
 
 def _read_schema(path: str | None) -> bytes:

@@ -7,7 +7,7 @@ import pytest
 from tfx.types import standard_artifacts
 
 from components.gates import LatestOtherBlessedModel
-from components.pusher import PUSH_RECORD, describe_push, newest_version, push_whole, pushed_model
+from components.pusher import PUSH_RECORD, newest_version, push_whole, pushed_model
 from components.source_hash import source_hash
 
 
@@ -60,13 +60,6 @@ def test_model_of_another_test_split_is_no_baseline() -> None:
         },
     )
     assert [artifact.id for artifact in found["model"]] == [1]
-
-
-def test_description_of_the_push_folder_names_version_and_model(saved_model: Path, tmp_path: Path) -> None:
-    base = str(tmp_path / "pushed")
-    assert describe_push(base) == "none"
-    version = push_whole(str(saved_model), base, {"model": "/models/7"})
-    assert describe_push(base) == f"{version}: /models/7"
 
 
 @pytest.fixture
