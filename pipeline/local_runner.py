@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import fcntl
 import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 from pipeline.config import PipelineConfig
 from preprocessing import storage
 from preprocessing.errors import AutotagError, BadInputError
+from preprocessing.locks import hold
 from preprocessing.manifest import build_manifest
 
 log = logging.getLogger(__name__)
@@ -64,8 +63,8 @@ def run_pipeline(
     from_node: str | None = None,
     to_node: str | None = None,
     on_clip: Callable[[int, int], None] | None = None,
-) -> str:
-    """Run the pipeline, or a part of it, and return the run's id.
+) -> None:
+    """Run the pipeline, or a part of it; pipeline.runs says what came of it.
 
     Raises:
         BadInputError: the input cannot be used, there is no such node, or another run works in the same root.
@@ -77,35 +76,26 @@ def run_pipeline(
     from pipeline.create import create_pipeline
 
     os.makedirs(config.root, exist_ok=True)
-    with _locked(config.root):
+    refusal = BadInputError(f"{config.root}: another run works there; wait for it or set another root")
+    with hold(os.path.join(config.root, ".lock"), refusal):
         pipeline = create_pipeline(config, prepare_inputs(config, on_clip))
         known = [node.id for node in pipeline.components]
         for node in filter(None, (from_node, to_node)):
             if node not in known:
                 raise BadInputError(f"there is no node {node!r}; the nodes are {', '.join(known)}")
-        run_id = datetime.datetime.now().isoformat(timespec="milliseconds")
-        _save_config(config, run_id)
+        _save_config(config)
         part = None
         if from_node or to_node:
             part = RunOptions(from_nodes=[from_node] if from_node else None, to_nodes=[to_node] if to_node else None)
         LocalDagRunner().run(pipeline, run_options=part)
-        return run_id
 
 
-def _save_config(config: PipelineConfig, run_id: str) -> None:
+def _save_config(config: PipelineConfig) -> None:
+    """Save the settings under the time; the runner gives the run an id of its own, a moment later."""
+    now = datetime.datetime.now().isoformat(timespec="milliseconds")
     folder = os.path.join(os.path.abspath(config.root), "configs")
     os.makedirs(folder, exist_ok=True)
-    storage.write_whole(os.path.join(folder, f"{run_id}.yaml"), config.to_yaml())
-
-
-@contextlib.contextmanager
-def _locked(root: str) -> Iterator[None]:
-    with open(os.path.join(root, ".lock"), "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BadInputError(f"{root}: another run works there; wait for it or set another root") from None
-        yield
+    storage.write_whole(os.path.join(folder, f"{now}.yaml"), config.to_yaml())
 
 
 def failed_node(error: BaseException) -> AutotagError | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -25,6 +24,7 @@ import httpx
 from rich.filesize import decimal
 
 from preprocessing.errors import AutotagError
+from preprocessing.locks import hold
 
 OnBytes = Callable[[int, "int | None"], None]
 """Called with the bytes that are there and the bytes of the whole file (None: the server does not say)."""
@@ -112,11 +112,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         AutotagError: another process holds it.
     """
-    with open(folder / LOCK_NAME, "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AutotagError(f"another download into {folder} is running: wait for it or stop it") from None
+    refusal = AutotagError(f"another download into {folder} is running: wait for it or stop it")
+    with hold(folder / LOCK_NAME, refusal):
         yield
 
 

@@ -8,7 +8,6 @@ shards that are not there yet.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import platform
@@ -26,6 +25,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentP
 from preprocessing import constants, storage
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.examples import LOG_MEL_BYTES, WAVEFORM_BYTES
+from preprocessing.locks import hold
 from preprocessing.manifest import Manifest, PreprocessSettings, Shard
 from preprocessing.shards import (
     RECORDS_FOLDER,
@@ -195,13 +195,8 @@ def _locked(out_dir: str) -> Iterator[None]:
     if not storage.is_local(out_dir):
         yield
         return
-    with open(os.path.join(out_dir, LOCK), "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BadInputError(
-                f"{out_dir}: another autotag is writing there; wait for it or choose another folder"
-            ) from None
+    refusal = BadInputError(f"{out_dir}: another autotag is writing there; wait for it or choose another folder")
+    with hold(os.path.join(out_dir, LOCK), refusal):
         yield
 
 
