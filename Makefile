@@ -38,7 +38,7 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format .
 
 lock: $(VENV)/.installed
-	$(BIN)/uv pip compile setup.py --no-build-isolation --extra download --extra tfx --extra kubeflow --extra serving --extra dev \
+	$(BIN)/uv pip compile setup.py --no-build-isolation --extra download --extra tfx --extra kubeflow --extra serving --extra engines --extra dev \
 	  --override requirements/overrides.txt --python-version 3.10 --exclude-newer 2025-01-15 \
 	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --upgrade --quiet -o $(LOCK)
 

@@ -42,18 +42,33 @@ TFX = [
     "ipykernel>=6",  # without it TFMA hides half of its interface
 ]
 
+ANSWERS = [  # what `autotag tag` writes besides text
+    "matplotlib>=3.8,<4",
+    "mutagen>=1.47,<2",
+]
+ENGINES = [
+    "ai-edge-litert>=1.0.1,<3",
+    "onnx>=1.17,<2",
+    "onnxruntime>=1.20,<2",
+    "openvino>=2024.6,<2027",
+    "tf2onnx>=1.16,<2",
+]
+
 EXTRAS = {
     "download": ["httpx>=0.27,<1"],
-    "tag": TAG,
+    "tag": [*TAG, *ANSWERS],
+    "engines": ENGINES,
     "tfx": TFX,
     "gpu": ["tensorflow[and-cuda]>=2.16.2,<2.22"],
     "kubeflow": ["kfp>=2.5,<3"],
     "serving": [
+        *ANSWERS,
         "grpcio>=1.60,<2",
-        "requests>=2.31,<3",
+        "httpx>=0.27,<1",
     ],
     "dev": [
         "hypothesis>=6.100,<7",
+        "kubernetes-validate>=1.31",
         "mypy>=1.14,<2",
         "pip>=24",
         "pre-commit>=4,<5",
