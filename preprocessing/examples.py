@@ -1,83 +1,46 @@
 """One clip as a tf.Example, and TFRecord files, without TensorFlow.
 
 A Beam worker that preprocesses audio should not need a gigabyte of TensorFlow, so tf.Example's messages are built here
-from descriptors, wire-compatible with tensorflow/core/example/example.proto, in a descriptor pool of their own (the
-default pool may hold TensorFlow's). The record format is TensorFlow's: length, masked CRC32C of the length, data,
-masked CRC32C of the data.
+(see preprocessing.protobuf), wire-compatible with tensorflow/core/example/example.proto. The record format is
+TensorFlow's: length, masked CRC32C of the length, data, masked CRC32C of the data.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 import google_crc32c
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from preprocessing.audio import fit_clip, from_pcm, load_clip, to_pcm
 from preprocessing.constants import CLIP_SAMPLES, N_FRAMES, N_MELS
 from preprocessing.features import health, log_mel
+from preprocessing.protobuf import message_classes
 
 WAVEFORM_BYTES = 2 * CLIP_SAMPLES
 LOG_MEL_BYTES = 2 * N_MELS * N_FRAMES
 
 
-def _example_class() -> Any:
-    field = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name="autotag/example.proto", package="autotag", syntax="proto3")
+EXAMPLE_PROTO: Final = """
+syntax = "proto3";
+package tensorflow;
+message BytesList { repeated bytes value = 1; }
+message FloatList { repeated float value = 1; }
+message Int64List { repeated int64 value = 1; }
+message Feature {
+  oneof kind {
+    BytesList bytes_list = 1;
+    FloatList float_list = 2;
+    Int64List int64_list = 3;
+  }
+}
+message Features { map<string, Feature> feature = 1; }
+message Example { Features features = 1; }
+"""
 
-    def message(name: str) -> Any:
-        return file.message_type.add(name=name)
-
-    for name, kind in (
-        ("BytesList", field.TYPE_BYTES),
-        ("FloatList", field.TYPE_FLOAT),
-        ("Int64List", field.TYPE_INT64),
-    ):
-        value = message(name).field.add(name="value", number=1, type=kind, label=field.LABEL_REPEATED)
-        if kind != field.TYPE_BYTES:
-            value.options.packed = True
-    feature = message("Feature")
-    feature.oneof_decl.add(name="kind")
-    for number, (name, kind) in enumerate(
-        (("bytes_list", "BytesList"), ("float_list", "FloatList"), ("int64_list", "Int64List")), start=1
-    ):
-        feature.field.add(
-            name=name,
-            number=number,
-            type=field.TYPE_MESSAGE,
-            type_name=f".autotag.{kind}",
-            label=field.LABEL_OPTIONAL,
-            oneof_index=0,
-        )
-    features = message("Features")
-    entry = features.nested_type.add(name="FeatureEntry")
-    entry.options.map_entry = True
-    entry.field.add(name="key", number=1, type=field.TYPE_STRING, label=field.LABEL_OPTIONAL)
-    entry.field.add(
-        name="value", number=2, type=field.TYPE_MESSAGE, type_name=".autotag.Feature", label=field.LABEL_OPTIONAL
-    )
-    features.field.add(
-        name="feature",
-        number=1,
-        type=field.TYPE_MESSAGE,
-        type_name=".autotag.Features.FeatureEntry",
-        label=field.LABEL_REPEATED,
-    )
-    message("Example").field.add(
-        name="features", number=1, type=field.TYPE_MESSAGE, type_name=".autotag.Features", label=field.LABEL_OPTIONAL
-    )
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    descriptor = pool.FindMessageTypeByName("autotag.Example")
-    if hasattr(message_factory, "GetMessageClass"):  # protobuf 4.22 and later
-        return message_factory.GetMessageClass(descriptor)
-    return message_factory.MessageFactory(pool).GetPrototype(descriptor)
-
-
-Example = _example_class()
+Example: Final = message_classes({"example.proto": EXAMPLE_PROTO})["tensorflow.Example"]
 """The message class: ``Example.FromString(record).features.feature["waveform"].bytes_list.value[0]``."""
 
 Feature = bytes | float | list[bytes]
