@@ -33,6 +33,7 @@ from tfx.utils import path_utils
 from components.gates import TEST_SET
 from components.metrics import score_tags
 from components.reader import TransformFacts, transform_facts
+from components.thresholds import best_f1_thresholds, macro_f1
 from components.training import (
     TrainingSettings,
     branch_dataset,
@@ -45,7 +46,9 @@ from components.training import (
 from models.branches import BRANCHES, INPUT_SHAPES
 from models.combiner import build_combiner
 from preprocessing.constants import SPLITS
+from serving.ensemble import Ensemble
 from serving.export import export_ensemble
+from serving.model_info import DataInfo, SplitScores
 
 log = logging.getLogger(__name__)
 
@@ -194,17 +197,54 @@ class EnsembleTrainerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
             log.warning("%-32s test ROC-AUC %.4f, PR-AUC %.4f", row["name"], row["roc_auc"], row["pr_auc"])
 
         pushed = tuple(config["ensemble"])
-        export_ensemble(
-            path_utils.serving_model_dir(model_uri),
+        ensemble = Ensemble.build(
             {name: networks[name] for name in pushed},
             combiners[pushed] if len(pushed) > 1 else None,
             {name: BRANCHES[name].input for name in pushed},
-            facts.tags,
             facts.normalisation,
+        )
+        outputs = {
+            split: combiners[pushed].predict(side_by_side(by_name, pushed), batch_size=256, verbose=0)
+            if len(pushed) > 1
+            else by_name[pushed[0]]
+            for split, by_name in predictions.items()
+            if split != "train"
+        }
+        thresholds = best_f1_thresholds(labels["valid"], outputs["valid"])
+        export_ensemble(
+            path_utils.serving_model_dir(model_uri),
+            ensemble,
+            facts.tags,
+            thresholds.tolist(),
+            data_info(config["data"], labels),
+            {split: split_scores(labels[split], output, thresholds, facts.tags) for split, output in outputs.items()},
         )
         model = artifact_utils.get_single_instance(output_dict["model"])
         model.set_string_custom_property("ensemble", "+".join(pushed))
         model.set_string_custom_property(TEST_SET, config["test_set"])
+
+
+def data_info(data: Mapping[str, Any], labels: Mapping[str, Array]) -> DataInfo:
+    """What the model card says of the data: ``data`` has name, licence and split; labels of a split are [clips, tags]."""
+    return DataInfo(
+        name=data["name"],
+        licence=data["licence"],
+        split=data["split"],
+        clips={split: len(truth) for split, truth in labels.items()},
+        clips_with_tag={split: tuple(int(count) for count in truth.sum(axis=0)) for split, truth in labels.items()},
+    )
+
+
+def split_scores(labels: Array, predictions: Array, thresholds: Array, tags: Sequence[str]) -> SplitScores:
+    """What the model card says of one split."""
+    scores = score_tags(labels, predictions, tags)
+    both = scores.scored_tags > 0
+    return SplitScores(
+        roc_auc=scores.roc_auc if both else None,
+        pr_auc=scores.pr_auc if both else None,
+        f1=macro_f1(labels, predictions, thresholds),
+        scored_tags=scores.scored_tags,
+    )
 
 
 def _split_files(input_dict: dict[str, list[types.Artifact]]) -> dict[str, SplitFiles]:
@@ -308,7 +348,7 @@ class EnsembleTrainer(base_component.BaseComponent):  # type: ignore[misc]
             transform_graph: Transform's.
             branches: name -> the Trainer's model.
             config: ``settings`` (TrainingSettings), ``ensemble`` (names of the branches to export), ``test_set`` (what
-                says which models can be compared) and ``code``.
+                says which models can be compared), ``data`` (name, licence and split, for the model card) and ``code``.
         """
         super().__init__(
             spec=EnsembleTrainerSpec(

@@ -28,7 +28,7 @@ import tensorflow as tf
 from components.metrics import score_tags
 from components.reader import Augmentation, augmented, log_mel_dataset, transform_facts, waveform_dataset
 from models.branches import BRANCHES, Branch
-from serving.export import in_float32
+from models.precision import in_float32
 
 log = logging.getLogger(__name__)
 

@@ -25,6 +25,8 @@ class _Settings(BaseModel):
 class DataConfig(_Settings):
     """Audio, annotations, and how they are divided."""
 
+    name: str = Field("unnamed", description="of the data set, for the model card")
+    licence: str = Field("not stated", description="of the data, for the model card")
     audio_dir: str = Field("demo-data", description="folder that the paths in the annotations are relative to")
     annotations: str = Field("demo-data/annotations_final.csv", description="annotations_final.csv")
     split: Literal["track", "paper", "folder", "clean"] = "track"

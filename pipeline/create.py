@@ -96,6 +96,7 @@ def create_pipeline(config: PipelineConfig, inputs: Inputs) -> Pipeline:
             "settings": config.combiner.model_dump(mode="json"),
             "ensemble": list(config.ensemble),
             "test_set": _test_set(config),
+            "data": _data_card(config),
             "code": source_hash(*ENSEMBLE_SOURCE),
         },
     )
@@ -176,6 +177,16 @@ def _test_set(config: PipelineConfig) -> str:
     """What says which clips and tags a model is measured on: only models of the same can be compared."""
     data = config.data
     return json.dumps([data.split, list(data.ratio), data.seed, data.n_tags, data.synonyms])
+
+
+def _data_card(config: PipelineConfig) -> dict[str, Any]:
+    """What the model card says of the data besides its counts."""
+    data = config.data
+    return {
+        "name": data.name,
+        "licence": data.licence,
+        "split": {"rule": data.split, "ratio": list(data.ratio), "seed": data.seed},
+    }
 
 
 def _gate_nodes(config: PipelineConfig, inputs: Inputs, examples: BaseChannel, model: BaseChannel) -> list[BaseNode]:

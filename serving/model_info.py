@@ -1,4 +1,4 @@
-"""What a pushed model says of itself: ``model.json`` beside ``saved_model.pb``, read without TensorFlow."""
+"""What a pushed model says of itself: its card, ``model.json`` beside ``saved_model.pb``, read without TensorFlow."""
 
 from __future__ import annotations
 
@@ -45,6 +45,42 @@ class BranchInfo:
     parameters: int
 
 
+@dataclass(frozen=True)
+class DataInfo:
+    """The data that a model was made from.
+
+    Attributes:
+        name: of the data set.
+        licence: of the data, which a model made from it carries.
+        split: rule by which clips were divided, with its ratio and seed.
+        clips: split -> number of clips.
+        clips_with_tag: split -> number of clips that carry each tag, in the order of the outputs.
+    """
+
+    name: str
+    licence: str
+    split: dict[str, Any]
+    clips: dict[str, int]
+    clips_with_tag: dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class SplitScores:
+    """How the model did on one split: macro means over the tags that have both classes there; None where none has.
+
+    Attributes:
+        roc_auc: area under the receiver operating characteristic.
+        pr_auc: average precision.
+        f1: at the model's thresholds.
+        scored_tags: number of tags with both classes.
+    """
+
+    roc_auc: float | None
+    pr_auc: float | None
+    f1: float | None
+    scored_tags: int
+
+
 def clip_constants() -> dict[str, float]:
     """The constants of the clip contract that a model's inputs depend on."""
     names = "SAMPLE_RATE CLIP_SAMPLES N_FFT HOP_LENGTH N_FRAMES N_MELS MEL_FMIN MEL_FMAX POWER_FLOOR TOP_DB PCM_SCALE"
@@ -61,12 +97,25 @@ def code_version() -> str:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """The tags in the order of the outputs, and what the model is made of."""
+    """The model card.
+
+    Attributes:
+        tags: in the order of the outputs.
+        thresholds: tag for tag, the probability from which on the tag counts as heard (best F1 on the validation split).
+        normalisation: applied in the graph.
+        branches: in the order of the combiner's inputs.
+        combiner_parameters: 0 where one branch stands alone.
+        data: what it was made from.
+        scores: split -> scores.
+    """
 
     tags: tuple[str, ...]
+    thresholds: tuple[float, ...]
     normalisation: Normalisation
     branches: tuple[BranchInfo, ...]
     combiner_parameters: int
+    data: DataInfo
+    scores: dict[str, SplitScores]
     code_version: str = field(default_factory=code_version)
     constants: dict[str, float] = field(default_factory=clip_constants)
 
@@ -91,9 +140,19 @@ class ModelInfo:
         data: dict[str, Any] = json.loads(text)
         return cls(
             tags=tuple(data["tags"]),
+            thresholds=tuple(data["thresholds"]),
             normalisation=Normalisation(**data["normalisation"]),
             branches=tuple(BranchInfo(**branch) for branch in data["branches"]),
             combiner_parameters=data["combiner_parameters"],
+            data=DataInfo(
+                **{
+                    **data["data"],
+                    "clips_with_tag": {
+                        split: tuple(counts) for split, counts in data["data"]["clips_with_tag"].items()
+                    },
+                }
+            ),
+            scores={split: SplitScores(**scores) for split, scores in data["scores"].items()},
             code_version=data["code_version"],
             constants=data["constants"],
         )
@@ -111,6 +170,18 @@ def check_tag_names(tags: Sequence[str]) -> tuple[str, ...]:
         if not tag or "\n" in tag:
             raise ValueError(f"a tag name must be one line of text, got {tag!r}")
     return tuple(tags)
+
+
+def check_thresholds(thresholds: Sequence[float], tags: Sequence[str]) -> tuple[float, ...]:
+    """Return the thresholds as a tuple.
+
+    Raises:
+        ValueError: not one a tag, or one that is no probability.
+    """
+    values = tuple(float(threshold) for threshold in thresholds)
+    if len(values) != len(tags) or not all(0 <= value <= 1 for value in values):
+        raise ValueError(f"expected a threshold from 0 to 1 for each of {len(tags)} tags, got {list(values)}")
+    return values
 
 
 def find_model(directory: Path) -> Path:

@@ -20,6 +20,13 @@ from serving.model_info import InputKind
 
 WAVEFORM_SPEC: Final = tf.TensorSpec(None, tf.float32, name="waveform")
 EXAMPLES_SPEC: Final = tf.TensorSpec(None, tf.string, name="examples")
+INPUTS_SPEC: Final = tf.TensorSpec(None, tf.string, name="inputs")
+PCM_SPEC: Final = tf.TensorSpec(None, tf.string, name="pcm")
+WAV_SPEC: Final = tf.TensorSpec(None, tf.string, name="wav")
+
+MOST_SECONDS: Final = 3600
+MOST_CLIPS: Final = 128
+"""In one request of ``pcm`` or ``wav``: two bytes cost the server as much as 29.1 s."""
 
 WAVEFORM_BYTES: Final = 2 * CLIP_SAMPLES
 LOG_MEL_BYTES: Final = 2 * N_MELS * N_FRAMES
@@ -52,15 +59,48 @@ def check_waveform(waveform: Any) -> Any:
     )
 
 
-def check_examples(examples: Any) -> Any:
+def check_examples(examples: Any, name: str = "examples") -> Any:
     """Strings of any shape -> the same, certainly [batch]."""
-    examples = _require(
-        examples,
-        tf.equal(tf.rank(examples), 1),
-        "examples: expected a list of serialised tf.Examples, one a clip, got shape {}",
-        tf.shape(examples),
-    )
-    return tf.reshape(_require_clips(examples, "examples"), [-1])
+    return _check_strings(examples, name, "serialised tf.Examples")
+
+
+def check_pcm(pcm: Any) -> Any:
+    """Strings of any shape -> the same, certainly [batch]; each int16 samples, from one to an hour of them."""
+    pcm = _check_strings(pcm, "pcm", f"little-endian int16 samples at {SAMPLE_RATE} Hz, as bytes")
+    pcm = _require_at_most(pcm, "pcm")
+    lengths = tf.strings.length(pcm)
+    odd = tf.boolean_mask(lengths, tf.logical_or(tf.equal(lengths, 0), tf.not_equal(lengths % 2, 0)))
+    message = "pcm: expected two bytes a sample and at least one sample (little-endian int16), got {} bytes"
+    pcm = _require(pcm, tf.equal(tf.size(odd), 0), message, odd)
+    return _require_an_hour(pcm, lengths // 2, "pcm")
+
+
+def check_wav(wav: Any) -> Any:
+    """Strings of any shape, RIFF files -> their audio as check_pcm gives it: string [batch].
+
+    16-bit PCM at 16 kHz alone; channels are averaged.
+    """
+    wav = _require_at_most(_check_strings(wav, "wav", "RIFF files (16-bit PCM), as bytes"), "wav")
+    pcm = tf.map_fn(_wav_to_pcm, wav, fn_output_signature=tf.TensorSpec([], tf.string), parallel_iterations=1)
+    return _require_an_hour(pcm, tf.strings.length(pcm) // 2, "wav")
+
+
+def _wav_to_pcm(wav: Any) -> Any:
+    audio, rate = tf.audio.decode_wav(wav)
+    message = f"wav: expected a sample rate of {SAMPLE_RATE} Hz, got {{}}; resample the file first"
+    audio = _require(audio, tf.equal(rate, SAMPLE_RATE), message, rate)
+    frames = tf.shape(audio)[0]
+    audio = _require(audio, tf.greater(frames, 0), "wav: expected at least one sample, got {}", frames)
+    # Rounded as preprocessing rounds, so that encoding changes nothing; it is the one way from samples to bytes.
+    mono = tf.round(tf.reduce_mean(audio, axis=1, keepdims=True) * PCM_SCALE) / PCM_SCALE
+    riff = tf.audio.encode_wav(mono, SAMPLE_RATE)
+    return tf.strings.substr(riff, tf.strings.length(riff) - 2 * frames, 2 * frames)
+
+
+def pcm_to_waveform(pcm: Any) -> Any:
+    """String [windows], each at most 465,600 int16 samples -> float32 [windows, 465600] in [-1, 1), zero-padded."""
+    samples = tf.io.decode_raw(pcm, tf.int16, fixed_length=WAVEFORM_BYTES)
+    return tf.cast(tf.reshape(samples, [-1, CLIP_SAMPLES]), tf.float32) / PCM_SCALE
 
 
 def parse_inputs(examples: Any, kinds: set[InputKind]) -> dict[InputKind, Any]:
@@ -78,6 +118,30 @@ def multi_hot_labels(examples: Any, tag_names: Any) -> Any:
     """Serialised tf.Examples [batch], tag names string [n_tags] -> float32 [batch, n_tags]; other tags are ignored."""
     tags = tf.io.parse_example(examples, {"tags": tf.io.RaggedFeature(tf.string)})["tags"].to_tensor("")
     return tf.cast(tf.reduce_any(tf.equal(tags[:, :, tf.newaxis], tag_names), axis=1), tf.float32)
+
+
+def _check_strings(value: Any, name: str, what: str) -> Any:
+    value = _require(
+        value,
+        tf.equal(tf.rank(value), 1),
+        f"{name}: expected a list of {what}, one a clip, got shape {{}}",
+        tf.shape(value),
+    )
+    return tf.reshape(_require_clips(value, name), [-1])
+
+
+def _require_at_most(value: Any, name: str) -> Any:
+    clips = tf.size(value)
+    message = f"{name}: expected at most {MOST_CLIPS} clips in one request, got {{}}; send the others in another one"
+    return _require(value, tf.less_equal(clips, MOST_CLIPS), message, clips)
+
+
+def _require_an_hour(value: Any, samples: Any, name: str) -> Any:
+    longest = tf.reduce_max(samples)
+    message = (
+        f"{name}: expected at most an hour ({MOST_SECONDS * SAMPLE_RATE} samples), got {{}}; send a longer one in parts"
+    )
+    return _require(value, tf.less_equal(longest, MOST_SECONDS * SAMPLE_RATE), message, longest)
 
 
 def _decode_waveform(value: Any) -> Any:

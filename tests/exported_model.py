@@ -15,11 +15,21 @@ from preprocessing.audio import fit_clip, from_pcm, to_pcm
 from preprocessing.constants import SAMPLE_RATE
 from preprocessing.examples import encode_example
 from preprocessing.features import log_mel
+from serving.ensemble import Ensemble
 from serving.export import export_ensemble
-from serving.model_info import Normalisation
+from serving.model_info import DataInfo, Normalisation, SplitScores
 
 TAGS = ("guitar", "no vocals", "piano", "drums", "fast", "männer")
+THRESHOLDS = (0.5, 0.25, 0.125, 0.5, 0.75, 0.999)
 NORMALISATION = Normalisation(log_mel_mean=-25.0, log_mel_std=20.0, waveform_mean=0.001, waveform_std=0.2)
+DATA = DataInfo(
+    "noise",
+    "none",
+    {"rule": "track", "ratio": [13, 1, 2], "seed": 0},
+    {"train": 10, "valid": 4, "test": 4},
+    {"train": (5, 4, 3, 2, 1, 0), "valid": (1, 1, 1, 1, 0, 0), "test": (2, 2, 1, 1, 1, 0)},
+)
+SCORES = {"valid": SplitScores(0.5, 0.25, 0.125, 4), "test": SplitScores(0.5, 0.25, None, 5)}
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,8 @@ def export(path: Path, names: tuple[str, ...], tags: tuple[str, ...] = TAGS) -> 
     for network in (*branches.values(), combiner):
         tell_clips_apart(network)
     inputs = {name: BRANCHES[name].input for name in names}
-    export_ensemble(path, branches, combiner, inputs, tags, NORMALISATION)
+    ensemble = Ensemble.build(branches, combiner, inputs, NORMALISATION)
+    export_ensemble(path, ensemble, tags, THRESHOLDS[: len(tags)], DATA, SCORES)
     return Exported(path, branches, combiner)
 
 

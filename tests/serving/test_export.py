@@ -10,13 +10,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from exported_model import NORMALISATION, TAGS, Exported, export, stored_example
+from exported_model import DATA, NORMALISATION, SCORES, TAGS, THRESHOLDS, Exported, export, stored_example
 
 from models.branches import BRANCHES
 from models.combiner import build_combiner
 from preprocessing.constants import CLIP_SAMPLES, N_FRAMES, N_MELS
 from preprocessing.features import log_mel
-from serving.export import export_ensemble, in_float32
+from serving.ensemble import Ensemble
+from serving.export import export_ensemble
 from serving.model_info import Normalisation, read_model_info
 
 
@@ -29,9 +30,25 @@ def by_waveform(loaded: Any, waveform: Any) -> np.ndarray[Any, np.dtype[np.float
 
 
 def test_signatures_are_named_and_typed_as_promised(loaded: Any) -> None:
-    assert set(loaded.signatures) == {"serving_default", "waveform", "labels"}
-    outputs = loaded.signatures["serving_default"].structured_outputs
-    assert {name: spec.dtype for name, spec in outputs.items()} == {"predictions": tf.float32, "tags": tf.string}
+    answer = {
+        "predictions": tf.float32,
+        "tags": tf.string,
+        "thresholds": tf.float32,
+        "above_threshold": tf.bool,
+        "no_tag": tf.bool,
+    }
+    by_window = answer | {"windows": tf.int32, "window_predictions": tf.float32}
+    expected = {
+        "serving_default": answer,
+        "waveform": answer,
+        "pcm": by_window,
+        "wav": by_window,
+        "embedding": {"embedding": tf.float32, "windows": tf.int32},
+        "classify": {"classes": tf.string, "scores": tf.float32},
+        "labels": {"labels": tf.float32},
+    }
+    outputs = {name: function.structured_outputs for name, function in loaded.signatures.items()}
+    assert {name: {key: spec.dtype for key, spec in spec.items()} for name, spec in outputs.items()} == expected
 
 
 def test_stored_features_and_waveform_give_the_same_probabilities(loaded: Any, clips: Any) -> None:
@@ -86,28 +103,11 @@ def test_tag_names_lie_beside_the_model(exported: Exported) -> None:
 
 def test_one_mel_branch_needs_no_waveform_and_no_combiner(tmp_path: Path, clips: Any) -> None:
     branch = BRANCHES["mel_1d"].build(len(TAGS))
-    export_ensemble(tmp_path / "m", {"mel_1d": branch}, None, {"mel_1d": "log_mel"}, TAGS, NORMALISATION)
+    ensemble = Ensemble.build({"mel_1d": branch}, None, {"mel_1d": "log_mel"}, NORMALISATION)
+    export_ensemble(tmp_path / "m", ensemble, TAGS, THRESHOLDS, DATA, SCORES)
     loaded = tf.saved_model.load(str(tmp_path / "m"))
     by_mel = by_examples(loaded, [stored_example(clip, waveform=None) for clip in clips])
     np.testing.assert_allclose(by_mel, by_waveform(loaded, clips), atol=1e-3)
-
-
-def test_mixed_precision_networks_are_exported_in_float32(clips: Any) -> None:
-    mixed = BRANCHES["mel_1d"].build(len(TAGS), dtype="mixed_bfloat16", seed=3)
-    exact = in_float32(mixed)
-    assert {layer.compute_dtype for layer in exact.layers} == {"float32"}
-    reference = BRANCHES["mel_1d"].build(len(TAGS), dtype="float32", seed=3)
-    mel = (np.stack([log_mel(clip) for clip in clips]) + 25) / 20
-    np.testing.assert_allclose(exact(mel), reference(mel), atol=1e-6)
-
-
-@pytest.mark.parametrize("name", list(BRANCHES))
-def test_every_branch_can_be_rebuilt_in_float32(name: str) -> None:
-    mixed = BRANCHES[name].build(3, dtype="mixed_bfloat16")
-    exact = in_float32(mixed)
-    assert in_float32(exact) is exact
-    for one, other in zip(mixed.get_weights(), exact.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 def wrong_waveforms() -> dict[str, tuple[Any, str]]:
@@ -214,13 +214,19 @@ def test_parts_that_do_not_fit_are_refused_before_anything_is_written(tmp_path: 
     branch = keras.Sequential([keras.Input((N_MELS, N_FRAMES)), keras.layers.Flatten(), keras.layers.Dense(2)])
     kinds: dict[str, Any] = {"a": "log_mel", "b": "log_mel"}
     with pytest.raises(ValueError, match="2 branches need a combiner"):
-        export_ensemble(tmp_path / "m", {"a": branch, "b": branch}, None, kinds, "xy", NORMALISATION)
+        Ensemble.build({"a": branch, "b": branch}, None, kinds, NORMALISATION)
     with pytest.raises(ValueError, match="combiner takes 6 values"):
-        export_ensemble(tmp_path / "m", {"a": branch}, build_combiner(3, 2), kinds, "xy", NORMALISATION)
-    with pytest.raises(ValueError, match="give 2 tags, and there are 3"):
-        export_ensemble(tmp_path / "m", {"a": branch}, None, kinds, "xyz", NORMALISATION)
-    with pytest.raises(ValueError, match="differ"):
-        export_ensemble(tmp_path / "m", {"a": branch}, None, kinds, "xx", NORMALISATION)
+        Ensemble.build({"a": branch}, build_combiner(3, 2), kinds, NORMALISATION)
+    ensemble = Ensemble.build({"a": branch}, None, kinds, NORMALISATION)
+    for tags, thresholds, words in (
+        ("xyz", (0.5,) * 3, "give 2 tags, and there are 3"),
+        ("xx", (0.5,) * 2, "differ"),
+        ("xy", (0.5,), "a threshold from 0 to 1 for each of 2 tags"),
+        ("xy", (0.5, float("nan")), "a threshold from 0 to 1"),
+        ("xy", (0.5, 1.5), "a threshold from 0 to 1"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            export_ensemble(tmp_path / "m", ensemble, tags, thresholds, DATA, SCORES)
     assert not (tmp_path / "m").exists()
 
 
