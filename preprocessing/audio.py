@@ -1,12 +1,25 @@
-"""Audio files of any format, rate and channel count to mono float32 at 16 kHz.
+"""Audio files of any format, rate and channel count to mono float32 at 16 kHz: whole, one clip, or block by block.
 
-libsndfile decodes (MP3, WAV, FLAC, Ogg and what else it knows), soxr resamples.
+libsndfile decodes (MP3, WAV, FLAC, Ogg and what else it knows), soxr resamples. What libsndfile cannot read and music
+libraries hold all the same (AAC in M4A, WMA) is decoded by an ``ffmpeg`` on PATH, and only block by block.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
+import os
+import re
+import shutil
+import stat
+import struct
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +29,14 @@ from preprocessing.constants import CLIP_SAMPLES, CLIP_SECONDS, PCM_SCALE, SAMPL
 from preprocessing.errors import ClipError
 
 AUDIO_SUFFIXES = frozenset({".mp3", ".wav", ".flac", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".au"})
+
+FFMPEG_DEMUXERS: Final = {".m4a": "mov", ".m4b": "mov", ".mp4": "mov", ".aac": "aac", ".wma": "asf"}
+"""Suffixes that ffmpeg decodes, and as what: it is never left to guess, because some of the formats that it would guess
+(play lists) make it open other files and addresses."""
+
+BLOCK_SECONDS: Final = 10.0
+MOST_BLOCK_VALUES: Final = 2**22
+"""Most samples times channels decoded at once, whatever a header claims: 16 MiB as float32."""
 
 Samples = npt.NDArray[np.float32]
 Pcm = npt.NDArray[np.int16]
@@ -70,9 +91,7 @@ def _decode(data: bytes, name: str, keep_seconds: float | None = None) -> tuple[
             wanted = -1 if keep_seconds is None else min(frames, math.ceil(keep_seconds * rate))
             samples = file.read(wanted, dtype="float32", always_2d=True)
     except (RuntimeError, ValueError, TypeError, MemoryError) as error:
-        # Not str(error): it holds the address of the buffer, another one in each run.
-        reason = getattr(error, "error_string", None) or str(error)
-        raise ClipError("undecodable", where + reason) from error
+        raise ClipError("undecodable", where + _reason(error)) from error
     if not len(samples):
         raise ClipError("empty", f"{name or 'the file'} has a header and no audio")
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
@@ -82,6 +101,183 @@ def _decode(data: bytes, name: str, keep_seconds: float | None = None) -> tuple[
     if not len(resampled):
         raise ClipError("empty", f"{name or 'the file'} has less audio than one sample at {SAMPLE_RATE} Hz")
     return resampled, (frames if len(samples) == wanted else len(samples)) / rate
+
+
+def _reason(error: Exception) -> str:
+    """What libsndfile says. Not str(error): it holds the address of the buffer, another one in each run."""
+    return getattr(error, "error_string", None) or str(error)
+
+
+@dataclass(frozen=True)
+class AudioStream:
+    """A file that is being decoded.
+
+    Attributes:
+        seconds: length as the header claims it (a cut MP3 has less); None where the header does not say.
+        blocks: float32 [samples], mono at 16 kHz, none of them empty. Together they are what load_audio gives.
+    """
+
+    seconds: float | None
+    blocks: Iterator[Samples]
+
+
+@contextlib.contextmanager
+def open_audio(path: Path | str, block_seconds: float = BLOCK_SECONDS) -> Iterator[AudioStream]:
+    """Decode a file of any length block by block: memory does not grow with the file.
+
+    Formats are told by content, as load_audio does. Files with a suffix of FFMPEG_DEMUXERS that libsndfile does not
+    know go through the ``ffmpeg`` on PATH.
+
+    Args:
+        path: the file.
+        block_seconds: seconds of the file in one block (fewer where rate times channels is very large).
+
+    Raises:
+        ClipError: when the file is opened or, of a damaged one, when the damage is reached: ``unreadable`` (the
+            system does not let it be read), ``needs_ffmpeg`` (there is none), else the kinds of load_audio. What was
+            yielded before the damage must not be used where load_audio would refuse the file.
+    """
+    if not block_seconds > 0:
+        raise ValueError(f"block_seconds must be positive, got {block_seconds}")
+    with contextlib.ExitStack() as stack:
+        source = _open_source(Path(path), stack)
+        frames = max(1, int(min(block_seconds * source.rate, MOST_BLOCK_VALUES / source.channels)))
+        yield AudioStream(source.seconds, _mono_16_khz(source, frames, str(path)))
+
+
+def stream_audio(path: Path | str, block_seconds: float = BLOCK_SECONDS) -> Iterator[Samples]:
+    """Yield a file's blocks and close it after the last: open_audio where the claimed length is of no interest."""
+    with open_audio(path, block_seconds) as stream:
+        yield from stream.blocks
+
+
+@dataclass(frozen=True)
+class _Source:
+    """An opened decoder. ``read(frames)`` gives float32 [at most frames, channels]; fewer only at the end."""
+
+    rate: int
+    channels: int
+    seconds: float | None
+    read: Any
+
+
+class _SequentialFile(sf.SoundFile):  # type: ignore[misc]
+    """A file that is read from its beginning to its end.
+
+    soundfile seeks to where it is after each read of a seekable file. An MP3 decoder then loses the bits that its next
+    frames borrow from earlier ones, and each block would start with a glitch.
+    """
+
+    def seekable(self) -> bool:
+        """Say no, so that nobody seeks."""
+        return False
+
+
+def _open_source(path: Path, stack: contextlib.ExitStack) -> _Source:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ClipError("unreadable", f"{path} is no regular file")
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    except (OSError, ValueError) as error:
+        raise ClipError("unreadable", f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    stack.callback(os.close, descriptor)
+    try:
+        if os.fstat(descriptor).st_size == 0:
+            raise ClipError("empty", f"{path} has no bytes")
+        file = stack.enter_context(_SequentialFile(descriptor, closefd=False))
+    except (RuntimeError, ValueError, TypeError) as error:
+        if path.suffix.lower() in FFMPEG_DEMUXERS:
+            return _open_ffmpeg(path, stack)
+        raise ClipError("undecodable", f"{path}: {_reason(error)}") from error
+
+    def read(frames: int) -> Samples:
+        try:
+            block: Samples = file.read(frames, dtype="float32", always_2d=True)
+        except (RuntimeError, ValueError, TypeError, MemoryError) as error:
+            raise ClipError("undecodable", f"{path}: damaged after the header: {_reason(error)}") from error
+        return block
+
+    seconds = file.frames / file.samplerate if file.frames < 2**62 else None
+    return _Source(file.samplerate, file.channels, seconds, read)
+
+
+def _open_ffmpeg(path: Path, stack: contextlib.ExitStack) -> _Source:
+    """Start ffmpeg, whose output is Sun AU: a header of 24 bytes and more with rate and channels, then float32."""
+    ffmpeg = shutil.which("ffmpeg")
+    if ffmpeg is None:
+        raise ClipError(
+            "needs_ffmpeg", f"{path}: {path.suffix} files are decoded by ffmpeg, and there is none on PATH: install it"
+        )
+    messages = tempfile.TemporaryFile()  # noqa: SIM115 (the stack closes it)
+    stack.enter_context(messages)
+    call = [ffmpeg, "-nostdin", "-v", "error", "-protocol_whitelist", "file,pipe"]
+    call += ["-f", FFMPEG_DEMUXERS[path.suffix.lower()], "-i", f"file:{path}"]
+    call += ["-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
+    process = subprocess.Popen(call, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages)
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    output = stack.enter_context(process.stdout)  # type: ignore[arg-type]
+
+    def check_end() -> None:
+        if process.wait():
+            messages.seek(0)
+            lines = messages.read().decode("utf-8", "replace").strip().splitlines() or ["it gave no reason"]
+            raise ClipError("undecodable", f"{path}: ffmpeg: {re.sub(r' @ 0x[0-9a-f]+', '', lines[0])}")
+
+    header = output.read(24)
+    if len(header) < 24:
+        check_end()
+        raise ClipError("empty", f"{path} has a header and no audio")
+    _, start, _, _, rate, channels = struct.unpack(">4s5I", header)
+    output.read(start - len(header))
+
+    def read(frames: int) -> Samples:
+        data = output.read(4 * channels * frames)
+        if len(data) < 4 * channels * frames:
+            check_end()
+        whole = len(data) // (4 * channels)
+        return np.frombuffer(data, ">f4", count=whole * channels).reshape(whole, channels).astype(np.float32)
+
+    return _Source(rate, channels, None, read)
+
+
+def _mono_16_khz(source: _Source, frames: int, name: str) -> Iterator[Samples]:
+    resampler = _Resampler(source.rate)
+    decoded = given = 0
+    last = False
+    while not last:
+        block = source.read(frames)
+        last = len(block) < frames
+        mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
+        if not np.isfinite(mono).all():
+            raise ClipError("not_finite", f"{name} has NaN or infinite samples")
+        samples = resampler.resample(mono, last)
+        decoded += len(block)
+        given += len(samples)
+        if len(samples):
+            yield samples
+    if not decoded:
+        raise ClipError("empty", f"{name} has a header and no audio")
+    if not given:
+        raise ClipError("empty", f"{name} has less audio than one sample at {SAMPLE_RATE} Hz")
+
+
+class _Resampler:
+    """The resampler of resample(), fed block by block."""
+
+    def __init__(self, rate: int) -> None:
+        self._stream = None
+        if rate != SAMPLE_RATE:
+            import soxr  # type: ignore[import-untyped]
+
+            self._stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+
+    def resample(self, samples: Samples, last: bool) -> Samples:
+        """Float32 [samples] -> float32 [what the filter can already give]; with ``last``, all that is left."""
+        if self._stream is None:
+            return samples
+        resampled: Samples = self._stream.resample_chunk(samples, last)
+        return resampled
 
 
 def resample(samples: Samples, rate: int) -> Samples:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import stat
+import subprocess
+
 import numpy as np
 import pytest
 from audio_samples import MTAT, encoded, needs_mtat, tone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocessing.audio import fit_clip, from_pcm, load_audio, load_clip, to_pcm
+from preprocessing.audio import fit_clip, from_pcm, load_audio, load_clip, open_audio, stream_audio, to_pcm
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.errors import ClipError
 
@@ -164,3 +169,163 @@ def test_pcm_goes_there_and_back_and_clips_what_is_too_loud():
     pcm = np.arange(-32_768, 32_768, dtype="<i2")
     assert np.array_equal(to_pcm(from_pcm(pcm)), pcm)
     assert to_pcm(np.array([-2.0, 2.0], dtype=np.float32)).tolist() == [-32_768, 32_767]
+
+
+def streamed(path, **options):
+    return np.concatenate(list(stream_audio(path, **options)))
+
+
+def noise(seconds, rate, channels):
+    samples = np.random.default_rng(rate).normal(0, 0.1, (round(seconds * rate), channels))
+    return samples.astype(np.float32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(["MP3", "WAV", "FLAC", "OGG"]),
+    rate=st.sampled_from([8_000, 16_000, 22_050, 44_100, 48_000]),
+    channels=st.integers(1, 2),
+    seconds=st.floats(0.05, 3.0),
+    block_seconds=st.floats(0.001, 4.0),
+)
+def test_blocks_together_are_what_the_whole_decode_gives(
+    tmp_path_factory, kind, rate, channels, seconds, block_seconds
+):
+    data = encoded(noise(seconds, rate, channels), rate, kind)
+    path = tmp_path_factory.getbasetemp() / "streamed"
+    path.write_bytes(data)
+    blocks = list(stream_audio(path, block_seconds=block_seconds))
+
+    assert all(block.dtype == np.float32 and block.ndim == 1 and len(block) for block in blocks)
+    np.testing.assert_allclose(np.concatenate(blocks), load_audio(data), atol=1e-6)
+
+
+def test_block_takes_no_more_memory_than_asked_for_and_the_claimed_length_is_told(tmp_path):
+    (tmp_path / "a.flac").write_bytes(encoded(tone(20.0, 44_100, 2), 44_100, "FLAC"))
+    with open_audio(tmp_path / "a.flac", block_seconds=2.0) as stream:
+        lengths = [len(block) for block in stream.blocks]
+    assert stream.seconds == pytest.approx(20.0)
+    assert len(lengths) >= 10
+    assert max(lengths) < 2.2 * SAMPLE_RATE
+
+
+def test_file_that_is_left_after_its_first_block_is_closed(tmp_path):
+    (tmp_path / "a.wav").write_bytes(encoded(tone(5.0)))
+    before = len(os.listdir("/proc/self/fd"))
+    blocks = stream_audio(tmp_path / "a.wav", block_seconds=1.0)
+    next(blocks)
+    blocks.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_streamed_cut_mp3_is_what_is_there(tmp_path):
+    whole = encoded(tone(20.0, 44_100, 2), 44_100, kind="MP3")
+    cut = whole[: len(whole) // 2]
+    (tmp_path / "a.mp3").write_bytes(cut)
+    np.testing.assert_allclose(streamed(tmp_path / "a.mp3", block_seconds=1.0), load_audio(cut), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        pytest.param(b"", "empty", id="no bytes"),
+        pytest.param(encoded(tone(0.0)), "empty", id="header and no audio"),
+        pytest.param(encoded(tone(1 / 44_100, 44_100), 44_100), "empty", id="less than one sample at 16 kHz"),
+        pytest.param(b"this is no audio\n" * 500, "undecodable", id="text named mp3"),
+        pytest.param(SECOND[:20], "undecodable", id="cut within the WAV header"),
+        pytest.param(encoded(tone(1.0), kind="FLAC")[:5_000], "undecodable", id="cut FLAC"),
+        pytest.param(encoded(NOT_A_NUMBER, subtype="FLOAT"), "not_finite", id="NaN"),
+        pytest.param(encoded(INFINITE, subtype="FLOAT"), "not_finite", id="infinity"),
+    ],
+)
+def test_streaming_refuses_what_the_whole_decode_refuses(tmp_path, data, kind):
+    path = tmp_path / "clip.mp3"
+    path.write_bytes(data)
+    with pytest.raises(ClipError, match=r"clip\.mp3") as caught:
+        streamed(path, block_seconds=0.1)
+    assert caught.value.kind == kind
+    with pytest.raises(ClipError):
+        load_audio(data)
+
+
+def test_header_that_claims_a_year_costs_streaming_nothing_and_what_is_there_is_given(tmp_path):
+    (tmp_path / "a.flac").write_bytes(huge_flac())
+    np.testing.assert_allclose(streamed(tmp_path / "a.flac"), load_audio(encoded(tone(1.0), kind="FLAC")))
+
+
+def test_what_is_no_file_is_unreadable_and_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    for path in (tmp_path, tmp_path / "none.wav", tmp_path / "pipe.wav", tmp_path / "a\0b.wav"):
+        with pytest.raises(ClipError) as caught:
+            streamed(path)
+        assert caught.value.kind == "unreadable"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=300), st.integers(0, 20_000), st.sampled_from(["MP3", "WAV", "FLAC", "OGG"]))
+def test_streamed_damaged_files_give_finite_samples_or_a_clip_error(tmp_path_factory, junk, at, kind):
+    data = bytearray(DAMAGED[kind])
+    data[at : at + len(junk)] = junk
+    path = tmp_path_factory.getbasetemp() / "damaged"
+    path.write_bytes(data)
+    try:
+        samples = streamed(path, block_seconds=0.1)
+    except ClipError:
+        return
+    assert len(samples)
+    assert np.isfinite(samples).all()
+
+
+def test_m4a_without_ffmpeg_says_that_it_needs_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "song.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(500))
+    with pytest.raises(ClipError, match=r"song\.m4a.*ffmpeg.*install it") as caught:
+        streamed(tmp_path / "song.m4a")
+    assert caught.value.kind == "needs_ffmpeg"
+
+
+def ffmpeg_double(folder, output: bytes, words: str = "", code: int = 0):
+    """A program named ffmpeg that gives this output, whatever it is asked; its arguments are kept in a file."""
+    (folder / "output").write_bytes(output)
+    script = folder / "ffmpeg"
+    script.write_text(
+        f"#!/bin/sh\nprintf '%s\\n' \"$@\" > '{folder}/arguments'\n/bin/cat '{folder}/output'\n"
+        f"echo '{words}' >&2\nexit {code}\n"
+    )
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+
+
+def test_what_ffmpeg_gives_is_averaged_and_resampled_as_the_rest(tmp_path, monkeypatch):
+    samples = noise(3.0, 44_100, 2)
+    ffmpeg_double(tmp_path, encoded(samples, 44_100, "AU", "FLOAT"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "-song.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(500))
+    got = streamed(tmp_path / "-song.m4a", block_seconds=0.7)
+
+    np.testing.assert_allclose(got, load_audio(encoded(samples, 44_100, "WAV", "FLOAT")), atol=1e-6)
+    arguments = (tmp_path / "arguments").read_text().splitlines()
+    assert arguments[arguments.index("-f") + 1] == "mov", "never left to guess the format"
+    assert arguments[arguments.index("-i") + 1] == f"file:{tmp_path}/-song.m4a"
+
+
+@pytest.mark.parametrize(("output", "kind"), [(b"", "undecodable"), (encoded(tone(1.0), 16_000, "AU"), "undecodable")])
+def test_what_ffmpeg_refuses_is_undecodable_in_its_own_words(tmp_path, monkeypatch, output, kind):
+    ffmpeg_double(tmp_path, output, "[mov @ 0x55d0c0ffee] moov atom not found", code=1)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "song.m4a").write_bytes(bytes(500))
+    with pytest.raises(ClipError, match="moov atom not found") as caught:
+        streamed(tmp_path / "song.m4a")
+    assert caught.value.kind == kind
+    assert "0x" not in caught.value.detail
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg on PATH")
+@pytest.mark.parametrize("suffix", ["m4a", "aac", "wma"])
+def test_real_ffmpeg_decodes_what_it_encoded(tmp_path, suffix):
+    (tmp_path / "a.wav").write_bytes(encoded(tone(5.0, 44_100, 2), 44_100))
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-i", tmp_path / "a.wav", tmp_path / f"a.{suffix}"], check=True, timeout=60
+    )
+    samples = streamed(tmp_path / f"a.{suffix}")
+    assert len(samples) == pytest.approx(5 * SAMPLE_RATE, abs=2_400)
+    assert loudest_hz(samples[SAMPLE_RATE : 4 * SAMPLE_RATE]) == pytest.approx(440, abs=2)
