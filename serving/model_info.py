@@ -101,7 +101,7 @@ class ModelInfo:
 
     Attributes:
         tags: in the order of the outputs.
-        thresholds: tag for tag, the probability from which on the tag counts as heard (best F1 on the validation split).
+        thresholds: tag for tag, from which probability on it counts as heard (best F1 on the validation split).
         normalisation: applied in the graph.
         branches: in the order of the combiner's inputs.
         combiner_parameters: 0 where one branch stands alone.

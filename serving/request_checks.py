@@ -81,8 +81,18 @@ def check_wav(wav: Any) -> Any:
     16-bit PCM at 16 kHz alone; channels are averaged.
     """
     wav = _require_at_most(_check_strings(wav, "wav", "RIFF files (16-bit PCM), as bytes"), "wav")
+    riff = tf.logical_and(_has(wav, 0, "RIFF"), _has(wav, 8, "WAVE"))
+    others = tf.size(riff) - tf.reduce_sum(tf.cast(riff, tf.int32))
+    message = "wav: expected RIFF files of type WAVE, got {} of another kind; send MP3 and others as pcm, decoded"
+    wav = _require(wav, tf.equal(others, 0), message, others)
     pcm = tf.map_fn(_wav_to_pcm, wav, fn_output_signature=tf.TensorSpec([], tf.string), parallel_iterations=1)
     return _require_an_hour(pcm, tf.strings.length(pcm) // 2, "wav")
+
+
+def _has(value: Any, position: int, word: str) -> Any:
+    """Whether strings [clips], of any length, have a word of four bytes at a position: bool [clips]."""
+    padded = tf.strings.join([value, tf.constant(bytes(16))])
+    return tf.equal(tf.strings.substr(padded, position, len(word)), word)
 
 
 def _wav_to_pcm(wav: Any) -> Any:
