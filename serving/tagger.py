@@ -1,118 +1,410 @@
-"""Name what is heard in audio files, with a pushed model and TensorFlow alone (no TFX, no Keras code)."""
+"""Name what is heard in audio files of any length, with a pushed model loaded here or with one that a server has.
+
+A file is decoded block by block and cut into windows of one clip's length (29.1 s) every ``hop``; a song's tags are the
+mean over its windows. Neither the decoded file nor its windows are ever in memory as a whole. Several files are decoded
+at a time, and their windows go to the model in common batches, so that short files keep the cores as busy as long ones.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from preprocessing.audio import Samples, fit_clip, from_pcm, load_audio, to_pcm
-from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
+from preprocessing.audio import Pcm, Samples, fit_clip, from_pcm, open_audio, to_pcm
+from preprocessing.constants import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
 from preprocessing.errors import BadInputError, ClipError
-from serving.model_info import find_model, read_model_info
+from serving.model_info import MODEL_INFO_NAME, find_model, read_model_info
 
-WINDOWS_AT_ONCE: Final = 4
-"""Windows in one call of the model: enough to keep the cores busy; memory does not grow with the file."""
+WINDOWS_AT_ONCE: Final = 8
+"""Most windows in one call of the model."""
+
+WINDOWS_AHEAD: Final = 2 * WINDOWS_AT_ONCE
+"""Windows of one file that wait for their answers: while one batch is computed, the next is decoded."""
+
+SHORTEST_HOP_SECONDS: Final = 0.1
 
 Probabilities = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class TaggedFile:
-    """What was heard in one file: per tag the mean probability over its windows of 29.1 s."""
+class Answers:
+    """What a model says of a batch of windows.
 
-    path: Path
-    seconds: float
-    windows: int
+    Attributes:
+        tags: their names, in the order of the probabilities.
+        thresholds: float32 [n_tags], from which probability on a tag counts as heard.
+        probabilities: float32 [n, n_tags].
+    """
+
     tags: tuple[str, ...]
+    thresholds: Probabilities
     probabilities: Probabilities
 
-    def top(self, count: int) -> list[tuple[str, float]]:
-        """The ``count`` most probable tags, the most probable first."""
-        order = np.argsort(-self.probabilities, kind="stable")[:count]
-        return [(self.tags[i], float(self.probabilities[i])) for i in order]
+
+class TagSource(Protocol):
+    """Whoever turns windows into probabilities."""
+
+    calls_at_once: int
+    """How many threads may call ``answer`` at a time."""
+
+    def identity(self) -> str:
+        """Return what tells this model from others, one line: the same for as long as the answers stay the same."""
+        ...
+
+    def answer(self, windows: Pcm) -> Answers:
+        """Int16 [n, 465600] at 16 kHz -> answers of n rows."""
+        ...
 
 
-class Tagger:
-    """A pushed model, loaded.
+class LocalModel:
+    """A pushed model, loaded in this process.
 
     Args:
         model_dir: a SavedModel written by serving.export, or a folder of numbered versions (the highest is taken).
+        engine: what computes, a name that serving.engines knows; "auto" is the fastest one for this model.
+        threads: of the engine; None leaves it to the engine.
 
     Raises:
         BadInputError: there is no such model, or it cannot be loaded.
     """
 
-    def __init__(self, model_dir: Path | str) -> None:
+    calls_at_once = 1  # an engine uses all cores by itself
+
+    def __init__(self, model_dir: Path | str, engine: str = "auto", threads: int | None = None) -> None:
         self.model_dir = find_model(Path(model_dir))
         self.info = read_model_info(self.model_dir)
-        self._model = _load(self.model_dir)
-        self._predict = self._model.signatures["waveform"]
+        self._thresholds = np.asarray(self.info.thresholds, dtype=np.float32)
+        self._engine = _load_engine(self.model_dir, engine, threads)
+
+    def identity(self) -> str:
+        """Digest of the model card and of the checkpoint's index, which holds a checksum of each weight."""
+        digest = hashlib.sha256()
+        for name in (MODEL_INFO_NAME, "variables/variables.index"):
+            digest.update((self.model_dir / name).read_bytes())
+        return f"autotag {digest.hexdigest()[:16]}"
+
+    def answer(self, windows: Pcm) -> Answers:
+        """Int16 [n, 465600] at 16 kHz -> answers of n rows."""
+        return Answers(self.info.tags, self._thresholds, self._engine.predict(from_pcm(windows)))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which of a file's tags are shown and written.
+
+    Attributes:
+        threshold: from which probability on: a number, "model" for each tag's own threshold, or None for any.
+        most: at most so many, the most probable; None for no limit.
+    """
+
+    threshold: float | Literal["model"] | None = None
+    most: int | None = None
+
+
+@dataclass(frozen=True)
+class TaggedFile:
+    """What was heard in one file.
+
+    Attributes:
+        path: the file.
+        seconds: length of what could be decoded.
+        tags: the model's tags, in the order of its outputs.
+        thresholds: float32 [n_tags], from which probability on a tag counts as heard.
+        probabilities: float32 [n_tags], mean over the windows.
+        starts: float64 [windows], seconds from the beginning at which each window of 29.1 s starts.
+        window_probabilities: float32 [windows, n_tags].
+    """
+
+    path: Path
+    seconds: float
+    tags: tuple[str, ...]
+    thresholds: Probabilities
+    probabilities: Probabilities
+    starts: npt.NDArray[np.float64]
+    window_probabilities: Probabilities
 
     @property
-    def tags(self) -> tuple[str, ...]:
-        """The model's tags, in the order of its outputs."""
-        return self.info.tags
+    def windows(self) -> int:
+        """Number of windows."""
+        return len(self.starts)
+
+    @property
+    def above(self) -> npt.NDArray[np.bool_]:
+        """Bool [n_tags]: the tag's probability reaches its threshold."""
+        reached: npt.NDArray[np.bool_] = self.probabilities >= self.thresholds
+        return reached
+
+    def top(self, count: int) -> list[tuple[str, float]]:
+        """The ``count`` most probable tags, the most probable first."""
+        return self.select(Selection(most=count))
+
+    def select(self, selection: Selection) -> list[tuple[str, float]]:
+        """The tags chosen, with their probability, the most probable first."""
+        threshold = self.thresholds if selection.threshold == "model" else selection.threshold
+        order = np.argsort(-self.probabilities, kind="stable")
+        if threshold is not None:
+            order = order[(self.probabilities >= threshold)[order]]
+        return [(self.tags[i], float(self.probabilities[i])) for i in order[: selection.most]]
+
+
+@dataclass(frozen=True)
+class FailedFile:
+    """A file that could not be tagged."""
+
+    path: Path
+    error: ClipError
+
+
+Progress = Callable[[Path, float, "float | None"], None]
+"""Called with a file, its seconds decoded so far, and the seconds that its header claims; from several threads."""
+
+
+class Tagger:
+    """Tags files of any format and length.
+
+    Args:
+        source: who answers; a path is a model to be loaded.
+        hop_seconds: from one window's start to the next one's, from 0.1 to 29.1 s.
+        jobs: files decoded at a time; None for as many as there are cores.
+
+    Raises:
+        BadInputError: the model cannot be loaded, or the hop is out of range.
+    """
+
+    def __init__(
+        self, source: TagSource | Path | str, *, hop_seconds: float = CLIP_SECONDS, jobs: int | None = None
+    ) -> None:
+        if not SHORTEST_HOP_SECONDS <= hop_seconds <= CLIP_SECONDS:
+            raise BadInputError(f"the hop must be from {SHORTEST_HOP_SECONDS} to {CLIP_SECONDS} s, got {hop_seconds}")
+        self.source: TagSource = LocalModel(source) if isinstance(source, str | Path) else source
+        self.hop_samples = round(hop_seconds * SAMPLE_RATE)
+        self.jobs = jobs or usable_cores()
 
     def tag_file(self, path: Path | str) -> TaggedFile:
-        """Tag one audio file of any format and length.
+        """Tag one file.
 
         Raises:
             ClipError: the file cannot be read or decoded.
         """
-        path = Path(path)
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise ClipError("unreadable", f"{path}: {error.strerror}") from error
-        samples = load_audio(data, str(path))
-        clips = windows(samples)
-        return TaggedFile(path, len(samples) / SAMPLE_RATE, len(clips), self.tags, self._mean_probabilities(clips))
+        with contextlib.closing(self.tag_files([Path(path)])) as answers:
+            answer = next(answers)
+        if isinstance(answer, FailedFile):
+            raise answer.error
+        return answer
+
+    def tag_files(
+        self, paths: Iterable[Path], on_progress: Progress | None = None
+    ) -> Generator[TaggedFile | FailedFile, None, None]:
+        """Tag files, several at a time, and yield their tags in the order of the paths.
+
+        Closing the generator, or an exception where it waits (Ctrl-C), ends the threads after the batch in work.
+
+        Raises:
+            AutotagError: the model or server does not answer.
+        """
+        stopped = threading.Event()
+        running: deque[Future[TaggedFile | FailedFile]] = deque()
+        with _WindowQueue(self.source) as window_queue, ThreadPoolExecutor(self.jobs) as pool:
+            try:
+                for path in paths:
+                    if len(running) == 2 * self.jobs:
+                        yield running.popleft().result()
+                    running.append(pool.submit(self._tag_or_fail, path, window_queue, stopped, on_progress))
+                while running:
+                    yield running.popleft().result()
+            finally:
+                stopped.set()
+                for job in running:
+                    job.cancel()
 
     def tag_samples(self, samples: Samples) -> Probabilities:
         """Float32 mono [n] at 16 kHz, nominally in [-1, 1] -> mean probabilities float32 [n_tags]."""
-        return self._mean_probabilities(windows(samples))
+        cut = [to_pcm(window.samples) for window in stream_windows([samples], self.hop_samples)]
+        batches = [cut[first : first + WINDOWS_AT_ONCE] for first in range(0, len(cut), WINDOWS_AT_ONCE)]
+        return _mean(np.concatenate([self.source.answer(np.stack(batch)).probabilities for batch in batches]))
 
-    def _mean_probabilities(self, clips: list[Samples]) -> Probabilities:
-        import tensorflow as tf
+    def _tag_or_fail(
+        self, path: Path, window_queue: _WindowQueue, stopped: threading.Event, on_progress: Progress | None
+    ) -> TaggedFile | FailedFile:
+        waiting: deque[Future[Answers]] = deque()
+        try:
+            return self._tag(path, window_queue, waiting, stopped, on_progress)
+        except ClipError as error:
+            return FailedFile(path, error)
+        finally:
+            for answer in waiting:
+                answer.cancel()
 
-        answers = []
-        for first in range(0, len(clips), WINDOWS_AT_ONCE):
-            batch = np.stack([_as_stored(clip) for clip in clips[first : first + WINDOWS_AT_ONCE]])
-            answers.append(self._predict(waveform=tf.constant(batch))["predictions"].numpy())
-        mean: Probabilities = np.concatenate(answers).mean(axis=0, dtype=np.float64).astype(np.float32)
-        return mean
+    def _tag(
+        self,
+        path: Path,
+        window_queue: _WindowQueue,
+        waiting: deque[Future[Answers]],
+        stopped: threading.Event,
+        on_progress: Progress | None,
+    ) -> TaggedFile:
+        starts, answers = [], []
+        with open_audio(path) as stream:
+            for window in stream_windows(stream.blocks, self.hop_samples):
+                if stopped.is_set():
+                    raise ClipError("stopped", f"{path} was being decoded when all was stopped")
+                if len(waiting) == WINDOWS_AHEAD:
+                    answers.append(waiting.popleft().result())
+                waiting.append(window_queue.submit(to_pcm(window.samples)))
+                starts.append(window.start)
+                end = (window.start + window.length) / SAMPLE_RATE
+                if on_progress is not None:
+                    on_progress(path, end, stream.seconds)
+        while waiting:
+            answers.append(waiting.popleft().result())
+        rows = np.concatenate([answer.probabilities for answer in answers])
+        first = answers[0]
+        return TaggedFile(path, end, first.tags, first.thresholds, _mean(rows), np.array(starts) / SAMPLE_RATE, rows)
 
 
-def windows(samples: Samples) -> list[Samples]:
-    """Cut float32 [n] into clips of 465,600 samples.
+@dataclass(frozen=True)
+class Window:
+    """One window of a file.
+
+    Attributes:
+        start: its first sample's place in the file.
+        length: samples of the file in it: 465,600, or all that a shorter file has.
+        samples: float32 [465600], zeros after ``length``.
+    """
+
+    start: int
+    length: int
+    samples: Samples
+
+
+def stream_windows(blocks: Iterable[Samples], hop: int = CLIP_SAMPLES) -> Iterator[Window]:
+    """Cut blocks of float32 [any length] into windows of 465,600 samples, one every ``hop`` samples.
 
     What is shorter than a clip is padded with zeros; of what is longer the last window ends where the file ends, so
-    that no silence is added and nothing is left out.
+    that no silence is added and nothing is left out. Holds one window and one block.
+
+    Args:
+        blocks: what follows each other in the file.
+        hop: samples from one window's start to the next one's, from 1 to 465,600.
     """
-    if len(samples) <= CLIP_SAMPLES:
-        return [fit_clip(samples)]
-    starts = list(range(0, len(samples) - CLIP_SAMPLES + 1, CLIP_SAMPLES))
-    if starts[-1] + CLIP_SAMPLES < len(samples):
-        starts.append(len(samples) - CLIP_SAMPLES)
-    return [samples[start : start + CLIP_SAMPLES] for start in starts]
+    if not 1 <= hop <= CLIP_SAMPLES:
+        raise ValueError(f"hop must be from 1 to {CLIP_SAMPLES} samples, got {hop}")
+    held = np.zeros(0, dtype=np.float32)
+    end = start = 0  # of the samples so far; of the next window
+    for block in blocks:
+        held = np.concatenate([held, block])
+        end += len(block)
+        while start + CLIP_SAMPLES <= end:
+            first = start - (end - len(held))
+            yield Window(start, CLIP_SAMPLES, held[first : first + CLIP_SAMPLES])
+            start += hop
+        held = held[-CLIP_SAMPLES:]
+    if end < CLIP_SAMPLES:
+        yield Window(0, end, fit_clip(held))
+    elif start - hop + CLIP_SAMPLES < end:
+        yield Window(end - CLIP_SAMPLES, CLIP_SAMPLES, held)
 
 
-def _as_stored(clip: Samples) -> Samples:
-    """The clip as the model met it in training: int16, overshoot of the decoder clipped."""
-    return from_pcm(to_pcm(clip))
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _load(model_dir: Path) -> Any:
-    import tensorflow as tf
+def windows(samples: Samples, hop: int = CLIP_SAMPLES) -> list[Samples]:
+    """Cut float32 [n] into clips of float32 [465600], by the rule of stream_windows."""
+    return [window.samples for window in stream_windows([samples], hop)]
 
-    try:
-        model = tf.saved_model.load(str(model_dir))
-    except (OSError, ValueError, RuntimeError, KeyError, tf.errors.OpError) as error:
-        raise BadInputError(f"the model at {model_dir} cannot be loaded: {error}") from error
-    if "waveform" not in model.signatures:
-        raise BadInputError(f"the model at {model_dir} has no signature 'waveform', only {sorted(model.signatures)}")
-    return model
+
+class _WindowQueue:
+    """Windows of several files on their way to the model, in batches of what is there."""
+
+    def __init__(self, source: TagSource) -> None:
+        self._source = source
+        self._queue: queue.SimpleQueue[tuple[Pcm, Future[Answers]] | None] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._answer_all, daemon=True) for _ in range(source.calls_at_once)]
+
+    def __enter__(self) -> _WindowQueue:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def submit(self, window: Pcm) -> Future[Answers]:
+        """Int16 [465600] -> the answer of one row to come."""
+        answer: Future[Answers] = Future()
+        self._queue.put((window, answer))
+        return answer
+
+    def _answer_all(self) -> None:
+        while batch := self._next_batch():
+            try:
+                answers = self._source.answer(np.stack([window for window, _ in batch]))
+            except BaseException as error:
+                for _, answer in batch:
+                    answer.set_exception(error)
+            else:
+                for (_, answer), row in zip(batch, answers.probabilities, strict=True):
+                    answer.set_result(Answers(answers.tags, answers.thresholds, row[None]))
+
+    def _next_batch(self) -> list[tuple[Pcm, Future[Answers]]]:
+        """Wait for a window and take those that are there besides; none at the end."""
+        batch: list[tuple[Pcm, Future[Answers]]] = []
+        while len(batch) < WINDOWS_AT_ONCE:
+            try:
+                item = self._queue.get(block=not batch)
+            except queue.Empty:
+                break
+            if item is None:
+                self._queue.put(None)  # for the other threads, and for this one's next call
+                break
+            if item[1].set_running_or_notify_cancel():
+                batch.append(item)
+        return batch
+
+
+def _mean(rows: Probabilities) -> Probabilities:
+    mean: Probabilities = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
+
+
+class _TensorFlowEngine:
+    """The SavedModel itself."""
+
+    def __init__(self, model_dir: Path) -> None:
+        import tensorflow as tf
+
+        try:
+            self._model = tf.saved_model.load(str(model_dir))
+        except (OSError, ValueError, RuntimeError, KeyError, tf.errors.OpError) as error:
+            raise BadInputError(f"the model at {model_dir} cannot be loaded: {error}") from error
+        if "waveform" not in self._model.signatures:
+            names = sorted(self._model.signatures)
+            raise BadInputError(f"the model at {model_dir} has no signature 'waveform', only {names}")
+        self._predict = self._model.signatures["waveform"]
+
+    def predict(self, waveforms: Samples) -> Probabilities:
+        """Float32 [n, 465600] -> float32 [n, n_tags]."""
+        import tensorflow as tf
+
+        probabilities: Probabilities = self._predict(waveform=tf.constant(waveforms))["predictions"].numpy()
+        return probabilities
+
+
+def _load_engine(model_dir: Path, name: str, threads: int | None) -> Any:
+    return _TensorFlowEngine(model_dir)
