@@ -82,6 +82,12 @@ DT_STRING: Final = 7
 _NUMBER_OF: Final = {np.dtype(name): number for number, (name, _) in DATA_TYPES.items()}
 
 
+def data_type_name(number: int) -> str:
+    """Return the name of a type of ``tensorflow.DataType`` (``DT_FLOAT``); its number where it is none of ours."""
+    known = TensorProto.DESCRIPTOR.fields_by_name["dtype"].enum_type.values_by_number.get(number)
+    return str(number) if known is None else str(known.name)
+
+
 def to_tensor(value: npt.NDArray[Any] | bytes | Sequence[bytes]) -> Any:
     """Return the TensorProto of an array, of a list of byte strings ([n]) or of one byte string (scalar).
 

@@ -1,0 +1,277 @@
+"""What a server says of a clip, checked, and put together where a long clip went in several requests.
+
+A clip that is too long for one request is cut at whole windows (``cut``), so that the server finds in the pieces just
+the windows that it would have found in the whole: every 465,600 samples one, the last one ending where the audio ends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
+from preprocessing.errors import BadInputError
+from serving.client.errors import BadAnswerError
+
+SAMPLE_BYTES: Final = 2
+WINDOW_BYTES: Final = SAMPLE_BYTES * CLIP_SAMPLES
+
+PCM_SIGNATURE: Final = "pcm"
+EMBEDDING_SIGNATURE: Final = "embedding"
+
+Floats = npt.NDArray[np.float32]
+Booleans = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ClipTags:
+    """What was heard in one clip or song of any length.
+
+    Attributes:
+        tags: in the order of the arrays.
+        probabilities: float32 [T], the mean over the windows.
+        thresholds: float32 [T], the model's own for each tag.
+        above_threshold: bool [T], where the probability reaches the threshold.
+        no_tag: no tag reaches its threshold.
+        windows: how many windows of 29.1 s the clip has; one at least.
+        window_probabilities: float32 [windows, T].
+        seconds: the clip's length.
+        version: of the model that answered (of the last piece of a song); None over REST, which does not tell.
+    """
+
+    tags: tuple[str, ...]
+    probabilities: Floats
+    thresholds: Floats
+    above_threshold: Booleans
+    no_tag: bool
+    windows: int
+    window_probabilities: Floats
+    seconds: float
+    version: int | None
+
+    def top(self, count: int) -> list[tuple[str, float]]:
+        """The ``count`` most probable tags, the most probable first."""
+        order = np.argsort(-self.probabilities, kind="stable")[:count]
+        return [(self.tags[i], float(self.probabilities[i])) for i in order]
+
+
+@dataclass(frozen=True)
+class ClipEmbedding:
+    """Where one clip lies among all music, for 'sounds like' search.
+
+    Attributes:
+        vector: float32 [E], the mean over the windows.
+        windows: how many windows of 29.1 s the clip has.
+        seconds: the clip's length.
+        version: of the model that answered: vectors of two versions cannot be compared. None over REST.
+    """
+
+    vector: Floats
+    windows: int
+    seconds: float
+    version: int | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A server's answer to one request: outputs by name, as arrays, and the version of the model where it is told."""
+
+    outputs: Mapping[str, npt.NDArray[Any]]
+    version: int | None
+
+
+def window_count(pcm_bytes: int) -> int:
+    """Windows in so many bytes of int16 audio."""
+    return max(1, math.ceil(pcm_bytes / WINDOW_BYTES))
+
+
+def cut(blocks: Iterable[bytes], most_windows: int) -> Iterator[bytes]:
+    """Join blocks of a clip's PCM and cut it into pieces of ``most_windows`` windows; the last has up to one more.
+
+    Every piece but the first has a window at least, so that none is padded, and the windows of the pieces are those of
+    the whole.
+    """
+    piece = most_windows * WINDOW_BYTES
+    buffer = bytearray()
+    for block in blocks:
+        buffer += block
+        while len(buffer) >= piece + WINDOW_BYTES:
+            yield bytes(buffer[:piece])
+            del buffer[:piece]
+    yield bytes(buffer)
+
+
+Clip = TypeVar("Clip", ClipTags, ClipEmbedding)
+Exchange = Generator[list[bytes], Answer, list[Clip]]
+"""Yields the clips of a request, is sent the answer to it, and returns what was learnt of each whole clip."""
+
+
+def tagging(clips: Iterable[Iterable[bytes]], most_windows: int) -> Exchange[ClipTags]:
+    """Tag clips, each given as blocks of its PCM, through the ``pcm`` signature.
+
+    Raises:
+        BadInputError: a clip is no int16 PCM.
+        BadAnswerError: an answer is not as the signature has it.
+    """
+    parts: dict[int, list[ClipTags]] = {}
+    for request in _requests(clips, most_windows):
+        answer = yield [pcm for _, pcm in request]
+        for (index, _), part in zip(request, read_tags(answer, [len(pcm) for _, pcm in request]), strict=True):
+            parts.setdefault(index, []).append(part)
+    return [_whole_tags(parts[index]) for index in sorted(parts)]
+
+
+def embedding(clips: Iterable[Iterable[bytes]], most_windows: int) -> Exchange[ClipEmbedding]:
+    """Embed clips, each given as blocks of its PCM, through the ``embedding`` signature; errors as in tagging."""
+    parts: dict[int, list[ClipEmbedding]] = {}
+    for request in _requests(clips, most_windows):
+        answer = yield [pcm for _, pcm in request]
+        for (index, _), part in zip(request, read_embeddings(answer, [len(pcm) for _, pcm in request]), strict=True):
+            parts.setdefault(index, []).append(part)
+    return [_whole_embedding(parts[index]) for index in sorted(parts)]
+
+
+def _requests(clips: Iterable[Iterable[bytes]], most_windows: int) -> Iterator[list[tuple[int, bytes]]]:
+    """Fill requests with pieces (index of the clip, PCM): short clips share one, a long clip has several."""
+    request: list[tuple[int, bytes]] = []
+    windows = 0
+    for index, blocks in enumerate(clips):
+        for pcm in cut(blocks, most_windows):
+            if not pcm or len(pcm) % SAMPLE_BYTES:
+                raise BadInputError(
+                    f"clip {index}: {len(pcm)} bytes are no 16-bit PCM; give one sample of two bytes at least"
+                )
+            more = window_count(len(pcm))
+            if request and windows + more > most_windows:
+                yield request
+                request, windows = [], 0
+            request.append((index, pcm))
+            windows += more
+    if request:
+        yield request
+
+
+def read_tags(answer: Answer, sizes: Sequence[int]) -> list[ClipTags]:
+    """Read the ``pcm`` signature's answer to clips of so many bytes.
+
+    Raises:
+        BadAnswerError: an output is missing, has another shape than it should, or holds NaN.
+    """
+    probabilities = _floats(answer, "predictions", (len(sizes), None))
+    n_tags = probabilities.shape[1]
+    thresholds = _floats(answer, "thresholds", (len(sizes), n_tags))
+    expected = [window_count(size) for size in sizes]
+    by_window = _floats(answer, "window_predictions", (len(sizes), max(expected), n_tags))
+    _check_windows(answer, expected)
+    names = [_names(row) for row in _output(answer, "tags", (len(sizes), n_tags))]
+    above = _output(answer, "above_threshold", (len(sizes), n_tags)).astype(bool)
+    no_tag = _output(answer, "no_tag", (len(sizes),)).astype(bool)
+    return [
+        ClipTags(
+            tags=names[i],
+            probabilities=probabilities[i],
+            thresholds=thresholds[i],
+            above_threshold=above[i],
+            no_tag=bool(no_tag[i]),
+            windows=expected[i],
+            window_probabilities=by_window[i, : expected[i]],
+            seconds=_seconds(sizes[i]),
+            version=answer.version,
+        )
+        for i in range(len(sizes))
+    ]
+
+
+def read_embeddings(answer: Answer, sizes: Sequence[int]) -> list[ClipEmbedding]:
+    """Read the ``embedding`` signature's answer to clips of so many bytes; errors as in read_tags."""
+    vectors = _floats(answer, "embedding", (len(sizes), None))
+    expected = [window_count(size) for size in sizes]
+    _check_windows(answer, expected)
+    return [
+        ClipEmbedding(vector, windows, _seconds(size), answer.version)
+        for vector, windows, size in zip(vectors, expected, sizes, strict=True)
+    ]
+
+
+def _whole_tags(parts: Sequence[ClipTags]) -> ClipTags:
+    if len(parts) == 1:
+        return parts[0]
+    last = parts[-1]
+    if {part.tags for part in parts} != {last.tags}:
+        raise BadAnswerError("the model changed its tags in the middle of a song: ask again, or choose a version")
+    by_window = np.concatenate([part.window_probabilities for part in parts])
+    probabilities: Floats = by_window.mean(axis=0, dtype=np.float64).astype(np.float32)
+    above = probabilities >= last.thresholds
+    return ClipTags(
+        tags=last.tags,
+        probabilities=probabilities,
+        thresholds=last.thresholds,
+        above_threshold=above,
+        no_tag=not above.any(),
+        windows=len(by_window),
+        window_probabilities=by_window,
+        seconds=sum(part.seconds for part in parts),
+        version=last.version,
+    )
+
+
+def _whole_embedding(parts: Sequence[ClipEmbedding]) -> ClipEmbedding:
+    if len(parts) == 1:
+        return parts[0]
+    if len({(part.version, len(part.vector)) for part in parts}) > 1:
+        raise BadAnswerError("the model changed in the middle of a song: ask again, or choose a version")
+    windows = [part.windows for part in parts]
+    vector = np.average([part.vector for part in parts], axis=0, weights=windows).astype(np.float32)
+    return ClipEmbedding(vector, sum(windows), sum(part.seconds for part in parts), parts[-1].version)
+
+
+def _seconds(size: int) -> float:
+    return size / (SAMPLE_BYTES * SAMPLE_RATE)
+
+
+def _output(answer: Answer, name: str, shape: tuple[int | None, ...]) -> npt.NDArray[Any]:
+    value = answer.outputs.get(name)
+    if value is None:
+        raise BadAnswerError(
+            f"the answer has no {name!r}, only {sorted(answer.outputs)}: is the model one that this version of autotag "
+            "pushed?"
+        )
+    fits = len(value.shape) == len(shape) and all(
+        size in (None, got) for got, size in zip(value.shape, shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise BadAnswerError(f"the answer's {name!r} has shape {value.shape}, expected [{wanted}]")
+    return value
+
+
+def _floats(answer: Answer, name: str, shape: tuple[int | None, ...]) -> Floats:
+    value = _output(answer, name, shape)
+    try:
+        floats = value.astype(np.float32)
+    except (TypeError, ValueError) as error:
+        raise BadAnswerError(f"the answer's {name!r} holds no numbers, but {value.dtype}") from error
+    unusable = int(np.count_nonzero(~np.isfinite(floats)))
+    if unusable:
+        raise BadAnswerError(
+            f"the answer's {name!r} holds {unusable} NaN or infinite values: the model is broken, push another version"
+        )
+    return floats
+
+
+def _check_windows(answer: Answer, expected: Sequence[int]) -> None:
+    windows = _output(answer, "windows", (len(expected),)).tolist()
+    if windows != list(expected):
+        raise BadAnswerError(f"the server found {windows} windows of 29.1 s in the clips, and there are {expected}")
+
+
+def _names(row: npt.NDArray[Any]) -> tuple[str, ...]:
+    try:
+        return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in row)
+    except UnicodeDecodeError as error:
+        raise BadAnswerError(f"a tag's name is not UTF-8: {error}") from error

@@ -1,0 +1,177 @@
+"""The asks over gRPC: TF Serving's messages, errors and channels."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from serving import messages
+from serving.client.answers import Answer
+from serving.client.asks import Ask, MetadataAsk, PredictAsk
+from serving.client.errors import (
+    BadAnswerError,
+    DeadlineError,
+    ModelNotFoundError,
+    RequestRefusedError,
+    ServerBusyError,
+    ServerFailedError,
+    ServerUnavailableError,
+    TagServerError,
+)
+from serving.client.target import ModelMetadata, Signature, Target, TensorDescription, VersionStatus
+
+CHANNEL_OPTIONS: Final = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 100),  # else a channel refuses for a second and more what is tried again
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+
+_Code: Final = grpc.StatusCode
+_REFUSED: Final = {
+    _Code.INVALID_ARGUMENT,
+    _Code.FAILED_PRECONDITION,
+    _Code.OUT_OF_RANGE,
+    _Code.UNIMPLEMENTED,
+    _Code.PERMISSION_DENIED,
+    _Code.UNAUTHENTICATED,
+}
+
+
+class GrpcTransport:
+    """A channel that sends one ask at a time for each thread that calls it."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._channel = _open_channel(grpc, target)
+
+    def send(self, ask: Ask, seconds: float) -> Any:
+        """Return the answer; raise TagServerError."""
+        method, request = encode(ask, self._target)
+        try:
+            data = self._channel.unary_unary(method)(request, timeout=seconds)
+        except grpc.RpcError as error:
+            raise error_of(error, self._target) from error
+        return decode(ask, data)
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._channel.close()
+
+
+class AsyncGrpcTransport:
+    """A channel for one event loop."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._channel = _open_channel(grpc.aio, target)
+
+    async def send(self, ask: Ask, seconds: float) -> Any:
+        """Return the answer; raise TagServerError."""
+        method, request = encode(ask, self._target)
+        try:
+            data = await self._channel.unary_unary(method)(request, timeout=seconds)
+        except grpc.RpcError as error:
+            raise error_of(error, self._target) from error
+        return decode(ask, data)
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close()
+
+
+def _open_channel(kind: Any, target: Target) -> Any:
+    """Open a channel of ``grpc`` or ``grpc.aio``."""
+    if not target.encrypted:
+        return kind.insecure_channel(target.address, options=CHANNEL_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(target.root_certificate_bytes())
+    return kind.secure_channel(target.address, credentials, options=CHANNEL_OPTIONS)
+
+
+def encode(ask: Ask, target: Target) -> tuple[str, bytes]:
+    """Return the method's path and the serialised request."""
+    spec = messages.ModelSpec(name=target.model)
+    if target.version is not None:
+        spec.version.value = target.version
+    if target.label is not None:
+        spec.version_label = target.label
+    if isinstance(ask, PredictAsk):
+        spec.signature_name = ask.signature
+        request = messages.PredictRequest(model_spec=spec)
+        request.inputs["pcm"].CopyFrom(messages.to_tensor(list(ask.clips)))
+        return messages.PREDICT, request.SerializeToString()
+    if isinstance(ask, MetadataAsk):
+        request = messages.GetModelMetadataRequest(model_spec=spec, metadata_field=["signature_def"])
+        return messages.GET_MODEL_METADATA, request.SerializeToString()
+    return messages.GET_MODEL_STATUS, messages.GetModelStatusRequest(model_spec=spec).SerializeToString()
+
+
+def decode(ask: Ask, data: bytes) -> Any:
+    """Return what the serialised response says.
+
+    Raises:
+        BadAnswerError: it is no such response.
+    """
+    try:
+        if isinstance(ask, PredictAsk):
+            return _decode_predict(messages.PredictResponse.FromString(data))
+        if isinstance(ask, MetadataAsk):
+            return _decode_metadata(messages.GetModelMetadataResponse.FromString(data))
+        return _decode_status(messages.GetModelStatusResponse.FromString(data))
+    except (DecodeError, ValueError, KeyError) as error:
+        raise BadAnswerError(f"the server's answer is not TF Serving's: {error}") from error
+
+
+def _decode_predict(response: Any) -> Answer:
+    outputs = {name: messages.from_tensor(tensor) for name, tensor in response.outputs.items()}
+    return Answer(outputs, response.model_spec.version.value if response.model_spec.HasField("version") else None)
+
+
+def _decode_status(response: Any) -> list[VersionStatus]:
+    return [
+        VersionStatus(status.version, messages.ModelVersionStatus.State.Name(status.state), status.status.error_message)
+        for status in response.model_version_status
+    ]
+
+
+def _decode_metadata(response: Any) -> ModelMetadata:
+    definitions = messages.SignatureDefMap.FromString(response.metadata["signature_def"].value).signature_def
+    signatures = {
+        name: Signature(_describe(one.inputs), _describe(one.outputs), one.method_name)
+        for name, one in sorted(definitions.items())
+    }
+    return ModelMetadata(response.model_spec.version.value, signatures)
+
+
+def _describe(tensors: Any) -> dict[str, TensorDescription]:
+    return {
+        name: TensorDescription(
+            messages.data_type_name(info.dtype),
+            None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim),
+        )
+        for name, info in sorted(tensors.items())
+    }
+
+
+def error_of(error: Any, target: Target) -> TagServerError:
+    """Return our error for gRPC's, with what to do."""
+    code, words = error.code(), error.details() or "no details"
+    if code == _Code.DEADLINE_EXCEEDED:
+        return DeadlineError(
+            f"{target}: no answer in time ({words}): give a larger timeout, or see what slows the server"
+        )
+    if code == _Code.NOT_FOUND or "servable version label" in words:
+        return ModelNotFoundError(f"{target} is not there: {words}. Ask status() which versions are")
+    if code == _Code.RESOURCE_EXHAUSTED and "larger than max" not in words:
+        return ServerBusyError(f"{target} is busy: {words}. Ask with fewer jobs, or start it with more threads")
+    if code == _Code.UNAVAILABLE or "RST_STREAM" in words:
+        return ServerUnavailableError(
+            f"{target} cannot be reached: {words}. Is the server running, and is this its gRPC port (8500 by custom)?"
+        )
+    if code in _REFUSED or code == _Code.RESOURCE_EXHAUSTED:
+        return RequestRefusedError(f"{target} refuses the request ({code.name}): {words}")
+    return ServerFailedError(f"{target} failed ({code.name}): {words}. Its log says more")

@@ -1,0 +1,203 @@
+"""The asks over TF Serving's REST API (https://www.tensorflow.org/tfx/serving/api_rest), in its columnar form."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+import numpy as np
+
+from serving.client.answers import Answer
+from serving.client.asks import Ask, MetadataAsk, PredictAsk
+from serving.client.errors import (
+    BadAnswerError,
+    DeadlineError,
+    ModelNotFoundError,
+    RequestRefusedError,
+    ServerBusyError,
+    ServerFailedError,
+    ServerUnavailableError,
+    TagServerError,
+)
+from serving.client.target import ModelMetadata, Signature, Target, TensorDescription, VersionStatus
+
+BUSY: Final = 429
+UNAVAILABLE: Final = (502, 503, 504)
+MOST_WORDS: Final = 500
+"""Characters of an error page that are shown."""
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    """Status, headers and body of an answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class RestTransport:
+    """A pool of connections, for any number of threads."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._client = httpx.Client(verify=_verification(target), limits=_UNLIMITED)
+
+    def send(self, ask: Ask, seconds: float) -> Any:
+        """Return the answer; raise TagServerError."""
+        end = time.monotonic() + seconds
+        try:
+            with self._client.stream(**encode(ask, self._target), timeout=seconds) as response:
+                body = bytearray()
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    if time.monotonic() > end:
+                        raise httpx.ReadTimeout("the answer comes too slowly")
+        except httpx.HTTPError as error:
+            raise connection_error(error, self._target) from error
+        return decode(ask, HttpAnswer(response.status_code, response.headers, bytes(body)), self._target)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+
+class AsyncRestTransport:
+    """A pool of connections for one event loop."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._client = httpx.AsyncClient(verify=_verification(target), limits=_UNLIMITED)
+
+    async def send(self, ask: Ask, seconds: float) -> Any:
+        """Return the answer; raise TagServerError."""
+        call = self._client.request(**encode(ask, self._target), timeout=seconds)
+        try:
+            response = await asyncio.wait_for(call, seconds)
+        except (httpx.HTTPError, asyncio.TimeoutError) as error:
+            raise connection_error(error, self._target) from error
+        return decode(ask, HttpAnswer(response.status_code, response.headers, response.content), self._target)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+_UNLIMITED: Final = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+
+
+def _verification(target: Target) -> ssl.SSLContext | bool:
+    certificates = target.root_certificate_bytes()
+    return True if certificates is None else ssl.create_default_context(cadata=certificates.decode("ascii", "replace"))
+
+
+def encode(ask: Ask, target: Target) -> dict[str, Any]:
+    """Return the request as httpx's arguments."""
+    if isinstance(ask, PredictAsk):
+        clips = [{"b64": base64.b64encode(clip).decode("ascii")} for clip in ask.clips]
+        body = json.dumps({"signature_name": ask.signature, "inputs": {"pcm": clips}})
+        return {
+            "method": "POST",
+            "url": f"{target.versioned_url}:predict",
+            "content": body,
+            "headers": {"content-type": "application/json"},
+        }
+    if isinstance(ask, MetadataAsk):
+        return {"method": "GET", "url": f"{target.versioned_url}/metadata"}
+    return {"method": "GET", "url": target.versioned_url}
+
+
+def decode(ask: Ask, answer: HttpAnswer, target: Target) -> Any:
+    """Return what the answer says.
+
+    Raises:
+        TagServerError: it is an error, or no answer of TF Serving's.
+    """
+    if answer.status != 200:
+        raise error_of(answer, target)
+    try:
+        data = json.loads(answer.body)
+        if isinstance(ask, PredictAsk):
+            return Answer({name: np.asarray(value) for name, value in data["outputs"].items()}, None)
+        return _decode_metadata(data) if isinstance(ask, MetadataAsk) else _decode_status(data)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadAnswerError(f"the server's answer is not TF Serving's: {error!r}") from error
+
+
+def _decode_status(data: Any) -> list[VersionStatus]:
+    return [
+        VersionStatus(int(status["version"]), status["state"], status.get("status", {}).get("error_message", ""))
+        for status in data["model_version_status"]
+    ]
+
+
+def _decode_metadata(data: Any) -> ModelMetadata:
+    signatures = {
+        name: Signature(_describe(one["inputs"]), _describe(one["outputs"]), one["method_name"])
+        for name, one in sorted(data["metadata"]["signature_def"]["signature_def"].items())
+    }
+    return ModelMetadata(int(data["model_spec"]["version"]), signatures)
+
+
+def _describe(tensors: Any) -> dict[str, TensorDescription]:
+    return {
+        name: TensorDescription(
+            info["dtype"],
+            None
+            if info["tensor_shape"].get("unknown_rank")
+            else tuple(int(dim["size"]) for dim in info["tensor_shape"].get("dim", [])),
+        )
+        for name, info in sorted(tensors.items())
+    }
+
+
+def connection_error(error: Exception, target: Target) -> TagServerError:
+    """Return our error where no whole answer came."""
+    if isinstance(error, httpx.ConnectTimeout):
+        return ServerUnavailableError(f"{target} cannot be reached in time: is the address right?")
+    if isinstance(error, httpx.TimeoutException | asyncio.TimeoutError):
+        return DeadlineError(f"{target}: no answer in time: give a larger timeout, or see what slows the server")
+    return ServerUnavailableError(
+        f"{target} cannot be reached: {error or type(error).__name__}. "
+        "Is the server running, and is this its REST port (8501 by custom)?"
+    )
+
+
+def error_of(answer: HttpAnswer, target: Target) -> TagServerError:
+    """Return our error for an HTTP status, with the server's words and what to do."""
+    words, status = _words(answer), answer.status
+    if status == BUSY:
+        return ServerBusyError(f"{target} is busy: {words}. Ask with fewer jobs", _retry_after(answer))
+    if status in UNAVAILABLE:
+        return ServerUnavailableError(f"{target} is not available (HTTP {status}): {words}", _retry_after(answer))
+    if status == 404 or "servable version label" in words:
+        return ModelNotFoundError(f"{target} is not there: {words}. Ask status() which versions are")
+    if status == 413:
+        return RequestRefusedError(
+            f"{target} takes no request of this size (HTTP 413): {words}. "
+            "Send fewer windows at once (most_windows), or let the proxy in front of it take more"
+        )
+    if 400 <= status < 500:
+        return RequestRefusedError(f"{target} refuses the request (HTTP {status}): {words}")
+    return ServerFailedError(f"{target} failed (HTTP {status}): {words}. Its log says more")
+
+
+def _words(answer: HttpAnswer) -> str:
+    """The server's ``error``, or the beginning of whatever a proxy says."""
+    try:
+        return str(json.loads(answer.body)["error"])[:MOST_WORDS]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return answer.body[:MOST_WORDS].decode("utf-8", "replace").strip() or "no words"
+
+
+def _retry_after(answer: HttpAnswer) -> float:
+    """Seconds of a Retry-After header; 0 where there is none or it is a date."""
+    value = answer.headers.get("retry-after", "")
+    return float(value) if value.isascii() and value.isdecimal() else 0.0
