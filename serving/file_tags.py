@@ -1,0 +1,248 @@
+"""Tags in the audio files themselves: read, and written without touching the audio.
+
+What is written is a field of our own with a value for each tag, ``AUTOTAG`` unless named otherwise, and beside it
+``AUTOTAG_MODEL``, which says what model with what settings wrote it.
+
+=======================  ==================================================================
+file                     field
+=======================  ==================================================================
+MP3, WAV, AIFF           ID3v2 ``TXXX`` frame of that description, several values
+FLAC, Ogg Vorbis, Opus   Vorbis comments of that name, one for each value
+M4A, M4B, MP4            ``----:com.apple.iTunes:`` atom of that name, several UTF-8 values
+=======================  ==================================================================
+
+All other tags and pictures stay as they are: ID3v2.3 stays 2.3 (2.2, which cannot be written, becomes 2.4) and an ID3v1
+tag keeps its bytes. A file is copied within its folder, changed there, flushed to the disk and put in place of the old
+one in one step, so it is never half written. Permissions, owner (where the system allows), and extended attributes are
+kept; links are followed to their file; the modification time becomes the time of writing, by which music libraries
+notice the change. Another hard link to the file keeps the old content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import stat
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import mutagen
+from mutagen import MutagenError  # type: ignore[attr-defined]
+from mutagen.aiff import AIFF
+from mutagen.flac import FLAC
+from mutagen.id3 import TXXX, Encoding  # type: ignore[attr-defined]
+from mutagen.mp3 import MP3
+from mutagen.mp4 import MP4, AtomDataType, MP4FreeForm
+from mutagen.oggflac import OggFLAC
+from mutagen.oggopus import OggOpus
+from mutagen.oggvorbis import OggVorbis
+from mutagen.wave import WAVE
+
+from preprocessing.errors import BadInputError, ClipError
+
+DEFAULT_FIELD: Final = "AUTOTAG"
+MODEL_SUFFIX: Final = "_MODEL"
+WRITABLE: Final = "MP3, FLAC, Ogg Vorbis, Opus, M4A, WAV and AIFF"
+
+ID3_FILES: Final = (MP3, WAVE, AIFF)
+VORBIS_FILES: Final = (FLAC, OggVorbis, OggOpus, OggFLAC)
+ITUNES: Final = "----:com.apple.iTunes:"
+ID3V1_BYTES: Final = 128
+
+TAKEN_FIELDS: Final = frozenset(
+    "TITLE VERSION ALBUM ALBUMARTIST TRACKNUMBER TRACKTOTAL DISCNUMBER ARTIST PERFORMER COMPOSER COPYRIGHT LICENSE "
+    "ORGANIZATION DESCRIPTION COMMENT GENRE DATE LOCATION CONTACT ISRC BPM LYRICS ENCODER "
+    "METADATA_BLOCK_PICTURE".split()
+)
+"""Fields with a meaning of their own (most are Vorbis comments' proposed names): never overwritten."""
+
+
+PARSER_ERRORS: Final = (MutagenError, OSError, ValueError, LookupError, EOFError, struct.error, zlib.error)
+"""What mutagen lets through of damaged files."""
+
+
+@dataclass(frozen=True)
+class FileTags:
+    """What a file holds in our fields.
+
+    Attributes:
+        tags: in the order in which they were written, the most probable first.
+        model: what wrote them, with its settings; empty where that is not known.
+    """
+
+    tags: tuple[str, ...]
+    model: str
+
+
+NO_TAGS: Final = FileTags((), "")
+
+
+def check_field(field: str) -> str:
+    """Return a field's name that all formats can hold.
+
+    Raises:
+        BadInputError: it is no such name, or has a meaning of its own.
+    """
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]{0,63}", field):
+        raise BadInputError(
+            f"a field's name starts with a letter and has letters, digits, '_', '.' and '-' alone, got {field!r}"
+        )
+    if field.upper() in TAKEN_FIELDS or field.upper().startswith("REPLAYGAIN"):
+        raise BadInputError(f"players use the field {field} for something else; take another name, as AUTOTAG")
+    return field
+
+
+def read_file_tags(path: Path, field: str = DEFAULT_FIELD) -> FileTags:
+    """Return what a file holds in the field, NO_TAGS where it is not there.
+
+    Raises:
+        ClipError: ``unreadable``, or ``untaggable`` (a format that holds no tags, or tags that are damaged).
+    """
+    with _words(path, "unreadable"):
+        file = _open(path)
+        model = _get(file, field + MODEL_SUFFIX)
+        return FileTags(tuple(_get(file, field)), model[0] if model else "")
+
+
+def write_file_tags(path: Path, new: FileTags, field: str = DEFAULT_FIELD) -> None:
+    """Put tags into a file's field, in place of what was in it. Without tags, only the model's field is there then.
+
+    Raises:
+        ClipError: ``untaggable`` (as read_file_tags), or ``unwritable`` (read-only, disk full, changed by somebody
+            else meanwhile); the file is then as it was.
+        ValueError: a tag is empty or has a NUL character.
+    """
+    for value in (*new.tags, new.model):
+        if not value or "\0" in value:
+            raise ValueError(f"no file can hold the tag {value!r}")
+    with _words(path, "unwritable"):
+        _open(path)  # what cannot hold tags is not copied first
+        with _replacement(Path(os.path.realpath(path))) as copy:
+            file = _open(copy)
+            _set(file, field, new.tags)
+            _set(file, field + MODEL_SUFFIX, [new.model])
+            _save(file, copy)
+            if read_file_tags(copy, field) != new:
+                raise ClipError("untaggable", f"{path} is damaged: what was written could not be read again")
+
+
+@contextlib.contextmanager
+def _words(path: Path, kind: str) -> Iterator[None]:
+    """Turn what mutagen and the system raise into a ClipError that names the file."""
+    try:
+        yield
+    except PARSER_ERRORS as error:
+        cause = error if isinstance(error, OSError) else error.__context__
+        if isinstance(cause, OSError) and cause.strerror:
+            raise ClipError(kind, f"{path}: {cause.strerror}") from error
+        raise ClipError("untaggable", f"{path}: its tags cannot be read: {error or type(error).__name__}") from error
+
+
+def _open(path: Path) -> Any:
+    file = mutagen.File(path)  # type: ignore[attr-defined]
+    if not isinstance(file, (*ID3_FILES, *VORBIS_FILES, MP4)):
+        raise ClipError("untaggable", f"{path}: only {WRITABLE} files can hold tags")
+    if isinstance(file, ID3_FILES) and file.tags is not None and file.tags.version >= (2, 3):
+        file = type(file)(path, translate=False)  # older frames stay as they are
+    if file.tags is None:
+        file.add_tags()
+    return file
+
+
+def _key(file: Any, field: str) -> str:
+    if isinstance(file, ID3_FILES):
+        return f"TXXX:{field}"
+    return ITUNES + field if isinstance(file, MP4) else field
+
+
+def _get(file: Any, field: str) -> list[str]:
+    held = file.tags.get(_key(file, field)) or []
+    if isinstance(file, ID3_FILES):
+        return [value for value in getattr(held, "text", []) if value]
+    return [bytes(value).decode("utf-8", "replace") if isinstance(value, bytes) else value for value in held]
+
+
+def _set(file: Any, field: str, values: Sequence[str]) -> None:
+    tags, key = file.tags, _key(file, field)
+    if key in tags:
+        del tags[key]
+    if not values:
+        return
+    if isinstance(file, ID3_FILES):
+        tags[key] = TXXX(encoding=Encoding.UTF8, desc=field, text=list(values))  # type: ignore[no-untyped-call]
+    elif isinstance(file, MP4):
+        tags[key] = [_free_form(value) for value in values]
+    else:
+        tags[key] = list(values)
+
+
+def _free_form(value: str) -> MP4FreeForm:
+    return MP4FreeForm(value.encode(), dataformat=AtomDataType.UTF8)  # type: ignore[no-untyped-call]
+
+
+def _save(file: Any, path: Path) -> None:
+    if not isinstance(file, ID3_FILES):
+        file.save(path)
+        return
+    tags: Any = file.tags
+    old_end = _id3v1(path) if isinstance(file, MP3) else b""
+    file.save(path, v2_version=3 if tags.version[:2] == (2, 3) else 4, v23_sep=None)
+    if old_end:
+        with path.open("r+b") as opened:
+            opened.seek(-ID3V1_BYTES, os.SEEK_END)
+            opened.write(old_end)
+
+
+def _id3v1(path: Path) -> bytes:
+    """The ID3v1 tag at the end of a file, or nothing."""
+    with path.open("rb") as file:
+        file.seek(-min(ID3V1_BYTES, path.stat().st_size), os.SEEK_END)
+        end = file.read()
+    return end if len(end) == ID3V1_BYTES and end.startswith(b"TAG") else b""
+
+
+@contextlib.contextmanager
+def _replacement(path: Path) -> Iterator[Path]:
+    """Yield a copy in the same folder that takes the file's place at the end, or is gone after an error."""
+    before = path.stat()
+    if not before.st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) or not os.access(path, os.W_OK):
+        raise ClipError("unwritable", f"{path} is read-only")
+    descriptor, name = tempfile.mkstemp(prefix=".autotag-", suffix=path.suffix, dir=path.parent)
+    os.close(descriptor)
+    copy = Path(name)
+    try:
+        shutil.copyfile(path, copy)
+        yield copy
+        _copy_attributes(path, copy)
+        _flush(copy)
+        now = path.stat()
+        if (now.st_mtime_ns, now.st_size, now.st_ino) != (before.st_mtime_ns, before.st_size, before.st_ino):
+            raise ClipError("unwritable", f"{path} was changed by another program meanwhile; try again")
+        os.replace(copy, path)
+    finally:
+        copy.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # some file systems cannot flush a folder; the file itself is complete
+        _flush(path.parent)
+
+
+def _copy_attributes(path: Path, copy: Path) -> None:
+    written = copy.stat()
+    shutil.copystat(path, copy)
+    os.utime(copy, ns=(written.st_atime_ns, written.st_mtime_ns))
+    with contextlib.suppress(PermissionError):
+        os.chown(copy, path.stat().st_uid, path.stat().st_gid)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
