@@ -60,7 +60,7 @@ Fault = Literal[
 ]
 Arrays = dict[str, np.ndarray[Any, Any]]
 
-SLOW_SECONDS = 3.0
+SLOW_SECONDS = 1.5
 
 
 class RefusedError(Exception):

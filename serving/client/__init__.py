@@ -11,7 +11,7 @@
             print(result.path, result.error or result.clip.top(3))
 
 ``AsyncTagClient`` is the same with ``await``. Audio of any format, rate and length goes in (``tag_file``), or 16 kHz
-mono int16 PCM (``tag_pcm``); it travels as bytes through the signatures ``pcm`` and ``embedding``. Songs that are longer
+mono int16 PCM (``tag_pcm``); it travels as bytes through the signatures ``pcm`` and ``embedding``. Songs longer
 than one request should carry are decoded, sent and merged piece by piece, so that memory does not grow with the file.
 Errors are documented in ``serving.client.errors``.
 """

@@ -215,7 +215,7 @@ def _whole_tags(parts: Sequence[ClipTags]) -> ClipTags:
         no_tag=not above.any(),
         windows=len(by_window),
         window_probabilities=by_window,
-        seconds=sum(part.seconds for part in parts),
+        seconds=math.fsum(part.seconds for part in parts),
         version=last.version,
     )
 
@@ -227,7 +227,7 @@ def _whole_embedding(parts: Sequence[ClipEmbedding]) -> ClipEmbedding:
         raise BadAnswerError("the model changed in the middle of a song: ask again, or choose a version")
     windows = [part.windows for part in parts]
     vector = np.average([part.vector for part in parts], axis=0, weights=windows).astype(np.float32)
-    return ClipEmbedding(vector, sum(windows), sum(part.seconds for part in parts), parts[-1].version)
+    return ClipEmbedding(vector, sum(windows), math.fsum(part.seconds for part in parts), parts[-1].version)
 
 
 def _seconds(size: int) -> float:
