@@ -217,13 +217,17 @@ class Seen:
 
 @dataclass
 class ServingDouble:
-    """The running double. ``requests`` and ``reloads`` came in; ``labels`` and ``versions`` may be changed."""
+    """The running double. ``requests`` and ``reloads`` came in; ``labels`` and ``versions`` may be changed.
+
+    ``tensor_content``: answer with the tensors' bytes, as the real server does when it is told to, instead of lists.
+    """
 
     versions: dict[int, Model]
     labels: dict[str, int]
     name: str
     grpc_port: int = 0
     rest_port: int = 0
+    tensor_content: bool = False
     requests: list[Seen] = field(default_factory=list)
     reloads: list[Any] = field(default_factory=list)
     most_at_once: int = 0
@@ -426,6 +430,8 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         for key, output in outputs.items():
             if not request.output_filter or key in request.output_filter:
                 response.outputs[key].CopyFrom(tf.make_tensor_proto(output))
+                if not self.double.tensor_content:
+                    _list_values(response.outputs[key], output)
         _answer_spec(response.model_spec, request.model_spec.name, version, signature)
         return response
 
@@ -482,6 +488,14 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
             if one == version or not chosen:
                 response.model_version_status.add(version=one, state="AVAILABLE")
         return response
+
+
+def _list_values(tensor: Any, output: np.ndarray[Any, Any]) -> None:
+    """Put numbers into the list of their type, as the real server does."""
+    fields = {"f": tensor.float_val, "i": tensor.int_val, "b": tensor.bool_val}
+    if output.dtype.kind in fields:
+        tensor.ClearField("tensor_content")
+        fields[output.dtype.kind][:] = output.ravel().tolist()
 
 
 def _version(double: ServingDouble, spec: Any) -> int:

@@ -146,6 +146,16 @@ def test_clips_are_tagged(client: Callable[..., Any]) -> None:
         assert_same(answer, clip)
 
 
+def test_answers_as_bytes_are_read_too(double: ServingDouble) -> None:
+    double.tensor_content = True
+    try:
+        with TagClient(double.grpc_address) as tags:
+            (answer,) = tags.tag_pcm([pcm(40)])
+    finally:
+        double.tensor_content = False
+    assert_same(answer, pcm(40))
+
+
 def test_version_that_answered_is_told_over_grpc_alone(client: Callable[..., Any]) -> None:
     (answer,) = client().tag_pcm([pcm(1)])
     assert answer.version == (2 if client.transport == "grpc" else None)  # type: ignore[attr-defined]
