@@ -30,7 +30,6 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import path_utils
 
-from components.gates import TEST_SET
 from components.metrics import score_tags
 from components.reader import TransformFacts, transform_facts
 from components.thresholds import best_f1_thresholds, macro_f1
@@ -221,11 +220,10 @@ class EnsembleTrainerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
         )
         model = artifact_utils.get_single_instance(output_dict["model"])
         model.set_string_custom_property("ensemble", "+".join(pushed))
-        model.set_string_custom_property(TEST_SET, config["test_set"])
 
 
 def data_info(data: Mapping[str, Any], labels: Mapping[str, Array]) -> DataInfo:
-    """What the model card says of the data: ``data`` has name, licence and split; labels of a split are [clips, tags]."""
+    """What the model card says of the data: ``data`` has name, licence and split; labels are [clips, tags]."""
     return DataInfo(
         name=data["name"],
         licence=data["licence"],
@@ -347,8 +345,8 @@ class EnsembleTrainer(base_component.BaseComponent):  # type: ignore[misc]
             transformed_examples: Transform's.
             transform_graph: Transform's.
             branches: name -> the Trainer's model.
-            config: ``settings`` (TrainingSettings), ``ensemble`` (names of the branches to export), ``test_set`` (what
-                says which models can be compared), ``data`` (name, licence and split, for the model card) and ``code``.
+            config: ``settings`` (TrainingSettings), ``ensemble`` (names of the branches to export), ``data`` (name,
+                licence and split, for the model card) and ``code``.
         """
         super().__init__(
             spec=EnsembleTrainerSpec(

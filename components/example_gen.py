@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from tfx import types
@@ -24,12 +24,14 @@ from preprocessing import storage
 from preprocessing.constants import SPLITS
 from preprocessing.errors import AutotagError
 from preprocessing.job import REJECTED, SUMMARY, TAGS, run_job
-from preprocessing.manifest import Manifest, PreprocessSettings
+from preprocessing.manifest import Manifest, PreprocessSettings, build_manifest
 from preprocessing.shards import CHANGED
 
 log = logging.getLogger(__name__)
 
 EXAMPLES_KEY = "examples"
+ANY_VERSION = "any"
+"""Data version of a run that takes the data as they are when it begins."""
 
 
 class ClipExampleGenExecutor(base_beam_executor.BaseBeamExecutor):  # type: ignore[misc]
@@ -42,14 +44,15 @@ class ClipExampleGenExecutor(base_beam_executor.BaseBeamExecutor):  # type: igno
         exec_properties: dict[str, Any],
     ) -> None:
         """Write the examples; the artifact's splits are ``train``, ``valid`` and ``test``."""
-        manifest = Manifest.from_json(storage.read_bytes(exec_properties["manifest"]).decode())
-        settings = json.loads(exec_properties["settings"])
+        values = json.loads(exec_properties["settings"])
+        settings = PreprocessSettings(**{**values, "ratio": tuple(values["ratio"])})
+        manifest = read_manifest(exec_properties, settings)
         shard_dir = os.path.join(exec_properties["work_dir"], exec_properties["code"])
         summary = run_job(
             manifest,
             exec_properties["audio_dir"],
             shard_dir,
-            PreprocessSettings(**{**settings, "ratio": tuple(settings["ratio"])}),
+            settings,
             self._beam_pipeline_args or [],
             _progress_log(len(manifest.clips)),
         )
@@ -66,6 +69,26 @@ class ClipExampleGenExecutor(base_beam_executor.BaseBeamExecutor):  # type: igno
             link_or_copy(os.path.join(shard_dir, shard.name), os.path.join(folder, shard.name))
         for name in (SUMMARY, REJECTED, TAGS):
             storage.write_whole(os.path.join(examples.uri, name), storage.read_bytes(os.path.join(shard_dir, name)))
+
+
+def read_manifest(exec_properties: Mapping[str, Any], settings: PreprocessSettings) -> Manifest:
+    """Read the manifest of the run, or make it here, where the audio is.
+
+    Raises:
+        BadInputError: audio or annotations cannot be used.
+        AutotagError: the data are not those that the run was asked for.
+    """
+    if exec_properties.get("manifest"):
+        return Manifest.from_json(storage.read_bytes(exec_properties["manifest"]).decode())
+    audio_dir, asked = exec_properties["audio_dir"], exec_properties["data_version"]
+    manifest = build_manifest(audio_dir, exec_properties["annotations"], settings)
+    log.warning("%d clips in %s, version %s", len(manifest.clips), audio_dir, manifest.fingerprint)
+    if asked not in (ANY_VERSION, manifest.fingerprint):
+        raise AutotagError(
+            f"{audio_dir}: the data are version {manifest.fingerprint} and version {asked} was asked for: "
+            "they changed since the run was submitted, or are others than where it was submitted; submit it again"
+        )
+    return manifest
 
 
 def _progress_log(clips: int) -> Callable[[int], None]:
@@ -101,8 +124,10 @@ class ClipExampleGenSpec(ComponentSpec):  # type: ignore[misc]
     """ClipExampleGen's interface."""
 
     PARAMETERS: ClassVar[dict[str, Any]] = {
-        "manifest": ExecutionParameter(type=str),
+        "manifest": ExecutionParameter(type=str, optional=True),
+        "data_version": ExecutionParameter(type=str),
         "audio_dir": ExecutionParameter(type=str),
+        "annotations": ExecutionParameter(type=str),
         "settings": ExecutionParameter(type=str),
         "work_dir": ExecutionParameter(type=str),
         "code": ExecutionParameter(type=str),
@@ -117,12 +142,23 @@ class ClipExampleGen(base_beam_component.BaseBeamComponent):  # type: ignore[mis
     SPEC_CLASS = ClipExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(ClipExampleGenExecutor)
 
-    def __init__(self, manifest: str, audio_dir: str, settings: str, work_dir: str, code: str) -> None:
+    def __init__(
+        self,
+        manifest: str | None,
+        data_version: str,
+        audio_dir: str,
+        annotations: str,
+        settings: str,
+        work_dir: str,
+        code: str,
+    ) -> None:
         """Construct the component.
 
         Args:
-            manifest: path of the manifest; named after its content, so that TFX's cache sees a changed clip.
+            manifest: path of the manifest; None where the step makes it itself.
+            data_version: the manifest's fingerprint, by which TFX's cache sees a changed clip, or ANY_VERSION.
             audio_dir: folder that the manifest's paths are relative to.
+            annotations: path of annotations_final.csv, which a manifest is made from.
             settings: PreprocessSettings as JSON.
             work_dir: where shards are kept from one execution to the next.
             code: hash of the source that makes an example.
@@ -130,7 +166,9 @@ class ClipExampleGen(base_beam_component.BaseBeamComponent):  # type: ignore[mis
         super().__init__(
             spec=ClipExampleGenSpec(
                 manifest=manifest,
+                data_version=data_version,
                 audio_dir=audio_dir,
+                annotations=annotations,
                 settings=settings,
                 work_dir=work_dir,
                 code=code,

@@ -1,22 +1,19 @@
-"""What stops a run or lets it go on: anomalies in a delivery, and the baseline that a model is measured against."""
+"""What stops a run: anomalies in a delivery, found by TFX's ExampleValidator, which only reports them."""
 
 from __future__ import annotations
 
 import os
 from typing import Any, ClassVar
 
+from tensorflow_data_validation.anomalies.proto import custom_validation_config_pb2
 from tfx import types
-from tfx.components.evaluator import constants as evaluator_constants
+from tfx.components.example_validator import executor as validator_executor
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
-from tfx.dsl.components.common import resolver
-from tfx.types import artifact_utils, standard_artifacts
-from tfx.types.component_spec import ChannelParameter, ComponentSpec
-from tfx.utils import io_utils
+from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.utils import io_utils, proto_utils
 
 from preprocessing.errors import AutotagError
-
-TEST_SET = "test_set"
-"""Custom property of an ensemble's model: the split and the tags that it is measured on."""
 
 
 class DataAnomaliesError(AutotagError):
@@ -35,6 +32,60 @@ def list_anomalies(anomalies: types.Artifact) -> list[str]:
             reasons = "; ".join(reason.description for reason in info.reason) or info.description
             lines.append(f"{split}, {feature}: {reasons}")
     return lines
+
+
+class PortableExampleValidatorExecutor(validator_executor.Executor):  # type: ignore[misc]
+    """TFX's ExampleValidator, given its custom validations as JSON."""
+
+    def Do(  # noqa: N802 TFX's name
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> Any:
+        """Write the anomalies of each split."""
+        key = standard_component_specs.CUSTOM_VALIDATION_CONFIG_KEY
+        message = custom_validation_config_pb2.CustomValidationConfig()
+        proto_utils.json_to_proto(exec_properties[key], message)
+        return super().Do(input_dict, output_dict, {**exec_properties, key: message})
+
+
+class PortableExampleValidatorSpec(ComponentSpec):  # type: ignore[misc]
+    """ExampleValidator's interface with the custom validations as text."""
+
+    PARAMETERS: ClassVar[dict[str, Any]] = {
+        standard_component_specs.EXCLUDE_SPLITS_KEY: ExecutionParameter(type=str),
+        standard_component_specs.CUSTOM_VALIDATION_CONFIG_KEY: ExecutionParameter(type=str),
+    }
+    INPUTS: ClassVar[dict[str, Any]] = {
+        "statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics),
+        "schema": ChannelParameter(type=standard_artifacts.Schema),
+    }
+    OUTPUTS: ClassVar[dict[str, Any]] = {"anomalies": ChannelParameter(type=standard_artifacts.ExampleAnomalies)}
+
+
+class PortableExampleValidator(base_component.BaseComponent):  # type: ignore[misc]
+    """TFX's ExampleValidator with custom validations that compile for Kubeflow, where TFX's own do not."""
+
+    SPEC_CLASS = PortableExampleValidatorSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(PortableExampleValidatorExecutor)
+
+    def __init__(
+        self,
+        statistics: types.BaseChannel,
+        schema: types.BaseChannel,
+        custom_validations: custom_validation_config_pb2.CustomValidationConfig,
+    ) -> None:
+        """Take statistics, schema and what a delivery must fulfil as a whole."""
+        super().__init__(
+            spec=PortableExampleValidatorSpec(
+                statistics=statistics,
+                schema=schema,
+                exclude_splits="[]",
+                custom_validation_config=proto_utils.proto_to_json(custom_validations),
+                anomalies=types.Channel(type=standard_artifacts.ExampleAnomalies),
+            )
+        )
 
 
 class RequireNoAnomaliesExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
@@ -65,7 +116,7 @@ class RequireNoAnomaliesSpec(ComponentSpec):  # type: ignore[misc]
 
 
 class RequireNoAnomalies(base_component.BaseComponent):  # type: ignore[misc]
-    """Stops the run on a delivery with anomalies: ExampleValidator only reports them."""
+    """Stops the run on a delivery with anomalies."""
 
     SPEC_CLASS = RequireNoAnomaliesSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(RequireNoAnomaliesExecutor)
@@ -73,37 +124,3 @@ class RequireNoAnomalies(base_component.BaseComponent):  # type: ignore[misc]
     def __init__(self, anomalies: types.BaseChannel) -> None:
         """Take ExampleValidator's anomalies."""
         super().__init__(spec=RequireNoAnomaliesSpec(anomalies=anomalies))
-
-
-class LatestOtherBlessedModel(resolver.ResolverStrategy):  # type: ignore[misc]
-    """The latest blessed model that is not the candidate itself.
-
-    With TFX's own LatestBlessedModelStrategy a model that was just blessed becomes its own baseline in the next run,
-    and an unchanged rerun evaluates and pushes again. A model of another test split or other tags is no baseline: it
-    may have been trained on what is the test split now.
-    """
-
-    def resolve_artifacts(
-        self, store: object, input_dict: dict[str, list[types.Artifact]]
-    ) -> dict[str, list[types.Artifact]]:
-        """Return the baseline under ``model`` and its blessing, or empty lists where there is none."""
-        candidates = {artifact.uri for artifact in input_dict["candidate"]}
-        test_sets = {artifact.get_string_custom_property(TEST_SET) for artifact in input_dict["candidate"]}
-        blessings = {
-            blessing.get_int_custom_property(evaluator_constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY): blessing
-            for blessing in input_dict["model_blessing"]
-            if blessing.get_int_custom_property(evaluator_constants.ARTIFACT_PROPERTY_BLESSED_KEY) == 1
-        }
-        comparable = [
-            model
-            for model in input_dict["model"]
-            if model.uri not in candidates and model.get_string_custom_property(TEST_SET) in test_sets
-        ]
-        latest = max(
-            (model for model in comparable if model.id in blessings), key=lambda model: int(model.id), default=None
-        )
-        return {
-            "model": [latest] if latest else [],
-            "model_blessing": [blessings[latest.id]] if latest else [],
-            "candidate": [],
-        }

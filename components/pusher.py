@@ -23,7 +23,8 @@ from tfx.utils import io_utils, proto_utils
 log = logging.getLogger(__name__)
 
 PUSH_RECORD = "push.json"
-"""In each pushed version: the model's address and id in ML Metadata."""
+"""In each pushed version: ``model``, its address; ``model_id``, in ML Metadata; ``test_set``, its clips and tags."""
+TEST_SET = "test_set"
 
 
 class WholePusherExecutor(executor.Executor):  # type: ignore[misc]
@@ -50,7 +51,9 @@ class WholePusherExecutor(executor.Executor):  # type: ignore[misc]
             version = newest
             log.warning("already pushed: %s", os.path.join(base, version))
         else:
-            version = push_whole(self.GetModelPath(input_dict), base, {"model": model.uri, "model_id": model.id})
+            test_set = json.loads(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY])[TEST_SET]
+            record = {"model": model.uri, "model_id": model.id, TEST_SET: test_set}
+            version = push_whole(self.GetModelPath(input_dict), base, record)
             log.warning("pushed: %s", os.path.join(base, version))
         os.makedirs(pushed.uri, exist_ok=True)
         io_utils.write_string_file(
@@ -75,20 +78,30 @@ def push_whole(model_path: str, base: str, record: dict[str, Any]) -> str:
     return version
 
 
+def versions(base: str) -> list[str]:
+    """Names of the versions in a push folder, the oldest first; [] where there is no such folder."""
+    try:
+        return sorted((name for name in os.listdir(base) if name.isdigit()), key=int)
+    except FileNotFoundError:
+        return []
+
+
 def newest_version(base: str) -> str | None:
     """Name of the newest version in a push folder, None where there is none."""
+    found = versions(base)
+    return found[-1] if found else None
+
+
+def push_record(version_dir: str) -> dict[str, Any]:
+    """Return what a pushed version says of itself (PUSH_RECORD), {} where it says nothing."""
     try:
-        versions = [name for name in os.listdir(base) if name.isdigit()]
-    except FileNotFoundError:
-        return None
-    return max(versions, key=int) if versions else None
+        with open(os.path.join(version_dir, PUSH_RECORD), encoding="utf-8") as file:
+            record = json.load(file)
+    except (FileNotFoundError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def pushed_model(version_dir: str) -> str | None:
     """Address of the model that a pushed version was copied from, None where it does not say."""
-    try:
-        with open(os.path.join(version_dir, PUSH_RECORD), encoding="utf-8") as file:
-            address: str | None = json.load(file).get("model")
-            return address
-    except (FileNotFoundError, ValueError):
-        return None
+    return push_record(version_dir).get("model")

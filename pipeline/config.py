@@ -18,6 +18,11 @@ from preprocessing.splits import PAPER_RATIO
 BRANCH_NAMES = ("mel_1d", "mel_2d", "waveform_1d")
 
 
+_CPU = r"^([0-9]+(\.[0-9]+)?|[0-9]+m)$"
+_MEMORY = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$"
+"""Kubernetes' quantities."""
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
@@ -78,6 +83,72 @@ class GateConfig(_Settings):
     max_drop: float = Field(0.005, ge=0, le=1, description="ROC-AUC that it may lie below the latest blessed model")
 
 
+class StepResources(_Settings):
+    """What a step asks of the cluster; what is not given is not asked for."""
+
+    cpu: str | None = Field(None, pattern=_CPU, description="cores, requested and at most: 2, 0.5 or 500m")
+    memory: str | None = Field(None, pattern=_MEMORY, description="requested and at most: 8Gi, 512Mi")
+    gpus: int = Field(0, ge=0)
+    gpu_type: str = Field("nvidia.com/gpu", description="name of the cluster's resource")
+    node_selector: dict[str, str] = Field(default_factory=dict, description="labels that the node must carry")
+
+
+class VolumeConfig(_Settings):
+    """A persistent volume that every step sees."""
+
+    claim: str = Field(min_length=1, description="name of the PersistentVolumeClaim")
+    path: str = Field(pattern="^/", description="where the steps see it")
+
+
+class SecretConfig(_Settings):
+    """A Kubernetes secret for every step, as variables or as files."""
+
+    name: str = Field(min_length=1)
+    env: dict[str, str] = Field(default_factory=dict, description="environment variable -> key in the secret")
+    path: str | None = Field(None, pattern="^/", description="folder in which the keys lie as files")
+
+    @model_validator(mode="after")
+    def _used(self) -> SecretConfig:
+        if not self.env and not self.path:
+            raise ValueError("give env (variable: key) or path")
+        return self
+
+
+class KubeflowConfig(_Settings):
+    """Where and how the pipeline runs on Kubeflow Pipelines."""
+
+    host: str | None = Field(None, description="address of the API, such as http://localhost:8888")
+    namespace: str | None = Field(None, description="in multi-user mode")
+    experiment: str = Field("autotag", min_length=1)
+    image: str | None = Field(None, description="the project's image, with which every step runs")
+    pipeline_root: str = Field(
+        "minio://mlpipeline/v2/artifacts", pattern=r"^(minio|s3|gs)://[^/]+", description="where artifacts go"
+    )
+    work_dir: str = Field(
+        "/data/autotag", pattern="^/", description="stands for root in the steps: shards, checkpoints, pushed models"
+    )
+    volumes: tuple[VolumeConfig, ...] = (VolumeConfig(claim="autotag-data", path="/data"),)
+    secrets: tuple[SecretConfig, ...] = ()
+    env: dict[str, str] = Field(default_factory=dict, description="environment variables of every step")
+    image_pull_secrets: tuple[str, ...] = ()
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
+    caching: bool = Field(True, description="take a step's result from an earlier run with the same inputs")
+    retries: int = Field(2, ge=0, description="of a step that failed")
+    retry_seconds: int = Field(60, ge=0, description="before the first retry; doubled for each further one")
+    resources: StepResources = Field(StepResources(cpu="1", memory="4Gi"), description="of steps not named in steps")
+    steps: dict[str, StepResources] = Field(
+        default_factory=lambda: {"Transform": StepResources(cpu="2", memory="8Gi")},
+        description="name of a step -> what it asks of the cluster",
+    )
+
+    @model_validator(mode="after")
+    def _on_a_volume(self) -> KubeflowConfig:
+        paths = [volume.path.rstrip("/") or "/" for volume in self.volumes]
+        if len(set(paths)) < len(paths):
+            raise ValueError(f"two volumes at {max(paths, key=paths.count)}")
+        return self
+
+
 class PipelineConfig(_Settings):
     """Everything that a run is made from."""
 
@@ -90,6 +161,7 @@ class PipelineConfig(_Settings):
     ensemble: tuple[str, ...] = Field(BRANCH_NAMES, description="branches of the model that is pushed")
     gate: GateConfig = GateConfig()
     beam: tuple[str, ...] = Field((), description="Beam options of ExampleGen, StatisticsGen, Transform and Evaluator")
+    kubeflow: KubeflowConfig = KubeflowConfig()
 
     @field_validator("branches")
     @classmethod
@@ -111,7 +183,7 @@ class PipelineConfig(_Settings):
     @property
     def pushed(self) -> str:
         """Folder of the pushed versions."""
-        return os.path.abspath(self.push_dir or os.path.join(self.root, "pushed"))
+        return absolute(self.push_dir or os.path.join(self.root, "pushed"))
 
     @property
     def metadata_file(self) -> str:
@@ -121,6 +193,11 @@ class PipelineConfig(_Settings):
     def to_yaml(self) -> str:
         """Serialise in full."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def absolute(path: str) -> str:
+    """Make a path absolute; an address on an object store (``s3://...``) stays as it is."""
+    return path if "://" in path else os.path.abspath(path)
 
 
 def load_config(path: str | None, overrides: Sequence[str] = ()) -> PipelineConfig:

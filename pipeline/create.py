@@ -11,46 +11,47 @@ import tensorflow_model_analysis as tfma
 from tensorflow_data_validation.anomalies.proto import custom_validation_config_pb2
 from tensorflow_data_validation.statistics.stats_options import StatsOptions
 from tfx.components import (
-    Evaluator,
-    ExampleValidator,
     Pusher,
     SchemaGen,
     StatisticsGen,
     Trainer,
     Transform,
 )
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.components.base.base_node import BaseNode
-from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
-from tfx.types import BaseChannel, Channel, standard_artifacts
+from tfx.types import BaseChannel
 
+from components.baseline import Baseline, BaselineEvaluator
 from components.ensemble import EnsembleTrainer
 from components.example_gen import ClipExampleGen
-from components.gates import LatestOtherBlessedModel, RequireNoAnomalies
+from components.gates import PortableExampleValidator, RequireNoAnomalies
 from components.metrics import ROC_AUC
-from components.pusher import WholePusherExecutor
+from components.pusher import TEST_SET, WholePusherExecutor
+from components.schema import CuratedSchema
 from components.source_hash import ENSEMBLE_SOURCE, EXAMPLE_SOURCE, NETWORK_SOURCE, source_hash
 from models.branches import BRANCHES
-from pipeline.config import PipelineConfig, TrainConfig
+from pipeline.config import PipelineConfig, TrainConfig, absolute
 from preprocessing.constants import SPLITS
 from preprocessing.features import HEALTH_FEATURES
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Files that a run is made from; each is named after its content, so that TFX's cache sees a change.
+    """What a run is made from besides the settings.
 
     Attributes:
-        manifest: preprocessing.manifest.Manifest as JSON.
-        schema: of the raw examples.
+        manifest: path of preprocessing.manifest.Manifest as JSON; None where ClipExampleGen makes it itself.
+        data_version: the manifest's fingerprint, so that TFX's cache sees a change; components.example_gen.ANY_VERSION
+            where it is not known before the run.
+        schema: of the raw examples, as protobuf text.
         push_token: another one in every run, so that the Pusher is never taken from the cache: it looks at its folder
             and pushes again what is not, or no longer, the newest version there.
     """
 
-    manifest: str
+    manifest: str | None
+    data_version: str
     schema: str
     push_token: str
 
@@ -60,7 +61,7 @@ def create_pipeline(config: PipelineConfig, inputs: Inputs) -> Pipeline:
 
     Args:
         config: settings.
-        inputs: manifest and schema.
+        inputs: data and schema.
 
     Returns:
         The pipeline, with SQLite metadata under config.root.
@@ -68,7 +69,9 @@ def create_pipeline(config: PipelineConfig, inputs: Inputs) -> Pipeline:
     root = os.path.abspath(config.root)
     example_gen = ClipExampleGen(
         manifest=inputs.manifest,
-        audio_dir=os.path.abspath(config.data.audio_dir),
+        data_version=inputs.data_version,
+        audio_dir=absolute(config.data.audio_dir),
+        annotations=absolute(config.data.annotations),
         settings=json.dumps(asdict(config.data.preprocess_settings()), sort_keys=True),
         work_dir=os.path.join(root, "shards"),
         code=source_hash(*EXAMPLE_SOURCE),
@@ -95,7 +98,6 @@ def create_pipeline(config: PipelineConfig, inputs: Inputs) -> Pipeline:
         config={
             "settings": config.combiner.model_dump(mode="json"),
             "ensemble": list(config.ensemble),
-            "test_set": _test_set(config),
             "data": _data_card(config),
             "code": source_hash(*ENSEMBLE_SOURCE),
         },
@@ -124,12 +126,12 @@ def _validation_nodes(config: PipelineConfig, inputs: Inputs, examples: BaseChan
         examples=examples, stats_options=StatsOptions(feature_allowlist=[*HEALTH_FEATURES, "clip_id", "track", "tags"])
     )
     proposal = SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=True)
-    schema = ImportSchemaGen(schema_file=inputs.schema)
-    validator = ExampleValidator(
+    schema = CuratedSchema(text=inputs.schema)
+    validator = PortableExampleValidator(
         statistics=statistics.outputs["statistics"],
         schema=schema.outputs["schema"],
-        custom_validation_config=custom_validations(config),
-    )
+        custom_validations=custom_validations(config),
+    ).with_id("ExampleValidator")
     require = RequireNoAnomalies(anomalies=validator.outputs["anomalies"])
     return [schema, statistics, proposal, validator, require]
 
@@ -191,19 +193,14 @@ def _data_card(config: PipelineConfig) -> dict[str, Any]:
 
 def _gate_nodes(config: PipelineConfig, inputs: Inputs, examples: BaseChannel, model: BaseChannel) -> list[BaseNode]:
     """Baseline, Evaluator and Pusher."""
-    baseline = Resolver(
-        strategy_class=LatestOtherBlessedModel,
-        model=Channel(type=standard_artifacts.Model, producer_component_id="EnsembleTrainer"),
-        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
-        candidate=model,
-    ).with_id("Baseline")
-    evaluator = Evaluator(
+    baseline = Baseline(candidate=model, push_dir=config.pushed, test_set=_test_set(config))
+    evaluator = BaselineEvaluator(
         examples=examples,
         model=model,
         baseline_model=baseline.outputs["model"],
         example_splits=["test"],
         eval_config=evaluation_config(config),
-    )
+    ).with_id("Evaluator")
     pusher = Pusher(
         model=model,
         model_blessing=evaluator.outputs["blessing"],
@@ -211,7 +208,7 @@ def _gate_nodes(config: PipelineConfig, inputs: Inputs, examples: BaseChannel, m
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=config.pushed)
         ),
         custom_executor_spec=executor_spec.ExecutorClassSpec(WholePusherExecutor),
-        custom_config={"push_token": inputs.push_token},
+        custom_config={"push_token": inputs.push_token, TEST_SET: _test_set(config)},
     )
     return [baseline, evaluator, pusher]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import logging
 import os
 import time
@@ -12,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import PipelineConfig
+from pipeline.config import PipelineConfig, absolute
 from preprocessing import storage
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.locks import hold
@@ -22,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def prepare_inputs(config: PipelineConfig, on_clip: Callable[[int, int], None] | None = None) -> Any:
-    """Write manifest and schema under names made of their content; returns pipeline.create.Inputs.
+    """Write the manifest under a name made of its content; returns pipeline.create.Inputs.
 
     Raises:
         BadInputError: audio, annotations or schema cannot be used.
@@ -30,8 +29,8 @@ def prepare_inputs(config: PipelineConfig, on_clip: Callable[[int, int], None] |
     from pipeline.create import Inputs
 
     manifest = build_manifest(
-        os.path.abspath(config.data.audio_dir),
-        os.path.abspath(config.data.annotations),
+        absolute(config.data.audio_dir),
+        absolute(config.data.annotations),
         config.data.preprocess_settings(),
         on_clip,
     )
@@ -40,13 +39,15 @@ def prepare_inputs(config: PipelineConfig, on_clip: Callable[[int, int], None] |
     manifest_path = os.path.join(folder, f"manifest-{manifest.fingerprint[:16]}.json")
     if not os.path.exists(manifest_path):
         storage.write_whole(manifest_path, manifest.to_json())
-    schema = _read_schema(config.data.schema_file)
-    schema_path = os.path.join(folder, f"schema-{hashlib.sha256(schema).hexdigest()[:16]}.pbtxt")
-    storage.write_whole(schema_path, schema)
-    return Inputs(manifest_path, schema_path, str(time.time_ns()))
+    return Inputs(manifest_path, manifest.fingerprint, read_schema(config.data.schema_file), str(time.time_ns()))
 
 
-def _read_schema(path: str | None) -> bytes:
+def read_schema(path: str | None) -> str:
+    """Read the curated schema, the package's own where no file is given.
+
+    Raises:
+        BadInputError: it cannot be read.
+    """
     from google.protobuf import text_format
     from tensorflow_metadata.proto.v0 import schema_pb2
 
@@ -55,7 +56,7 @@ def _read_schema(path: str | None) -> bytes:
         text_format.Parse(data.decode(), schema_pb2.Schema())
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise BadInputError(f"schema {path}: {error}") from None
-    return data
+    return data.decode()
 
 
 def run_pipeline(

@@ -4,62 +4,75 @@ import json
 from pathlib import Path
 
 import pytest
+from tfx.orchestration.portable.data_types import ExecutionInfo
 from tfx.types import standard_artifacts
 
-from components.gates import LatestOtherBlessedModel
+from components.baseline import NONE, BaselineDriver, BaselineExecutor, choose_baseline
 from components.pusher import PUSH_RECORD, newest_version, push_whole, pushed_model
 from components.source_hash import source_hash
 
-
-def model(identity: int, test_set: str = "track 13:1:2") -> standard_artifacts.Model:
-    artifact = standard_artifacts.Model()
-    artifact.set_string_custom_property("test_set", test_set)
-    artifact.id, artifact.uri = identity, f"/models/{identity}"
-    return artifact
+TRACK, FOLDER = "track 13:1:2", "folder"
 
 
-def blessing(of: int, blessed: bool) -> standard_artifacts.ModelBlessing:
-    artifact = standard_artifacts.ModelBlessing()
-    artifact.set_int_custom_property("current_model_id", of)
-    artifact.set_int_custom_property("blessed", int(blessed))
-    return artifact
+def push(base: Path, version: int, model: str, test_set: str = TRACK) -> Path:
+    folder = base / str(version)
+    folder.mkdir(parents=True)
+    (folder / "saved_model.pb").write_text(model)
+    (folder / PUSH_RECORD).write_text(json.dumps({"model": model, "test_set": test_set}))
+    return folder
 
 
-def resolve(models: list[int], blessings: dict[int, bool], candidate: int) -> list[int]:
-    found = LatestOtherBlessedModel().resolve_artifacts(
-        None,
-        {
-            "model": [model(identity) for identity in models],
-            "model_blessing": [blessing(of, blessed) for of, blessed in blessings.items()],
-            "candidate": [model(candidate)],
-        },
+def test_first_model_has_no_baseline(tmp_path: Path) -> None:
+    assert choose_baseline(str(tmp_path / "nowhere"), TRACK, "/models/1") == NONE
+    assert choose_baseline(str(tmp_path), TRACK, "/models/1") == NONE
+
+
+def test_baseline_is_the_newest_pushed_model(tmp_path: Path) -> None:
+    push(tmp_path, 9, "/models/1")
+    newest = push(tmp_path, 10, "/models/2")
+    assert choose_baseline(str(tmp_path), TRACK, "/models/4") == str(newest)
+
+
+def test_model_is_never_its_own_baseline(tmp_path: Path) -> None:
+    before = push(tmp_path, 9, "/models/1")
+    push(tmp_path, 10, "/models/4")
+    assert choose_baseline(str(tmp_path), TRACK, "/models/4") == str(before)
+
+
+def test_model_of_another_test_split_is_no_baseline(tmp_path: Path) -> None:
+    same = push(tmp_path, 9, "/models/1")
+    push(tmp_path, 10, "/models/2", FOLDER)
+    assert choose_baseline(str(tmp_path), TRACK, "/models/3") == str(same)
+
+
+def test_version_that_does_not_say_what_it_is_is_no_baseline(tmp_path: Path) -> None:
+    folder = push(tmp_path, 9, "/models/1")
+    (folder / PUSH_RECORD).unlink()
+    assert choose_baseline(str(tmp_path), TRACK, "/models/3") == NONE
+
+
+def artifact(uri: Path) -> standard_artifacts.Model:
+    found = standard_artifacts.Model()
+    found.uri = str(uri)
+    return found
+
+
+def test_baseline_is_copied_to_where_the_evaluator_looks(tmp_path: Path) -> None:
+    push(tmp_path / "pushed", 9, "/models/1")
+    properties = {"push_dir": str(tmp_path / "pushed"), "test_set": TRACK}
+    output = artifact(tmp_path / "out")
+    BaselineExecutor().Do({"candidate": [artifact(tmp_path / "c")]}, {"model": [output]}, properties)
+    files = {path.name: path.read_text() for path in (tmp_path / "out" / "Format-Serving").iterdir()}
+    assert files == {"saved_model.pb": "/models/1"}
+
+
+def test_driver_says_the_choice_before_the_cache_is_asked(tmp_path: Path) -> None:
+    folder = push(tmp_path / "pushed", 9, "/models/1")
+    info = ExecutionInfo(
+        input_dict={"candidate": [artifact(tmp_path / "c")]},
+        exec_properties={"push_dir": str(tmp_path / "pushed"), "test_set": TRACK},
     )
-    assert len(found["model"]) == len(found["model_blessing"])
-    return [artifact.id for artifact in found["model"]]
-
-
-def test_first_model_has_no_baseline() -> None:
-    assert resolve([5], {}, candidate=5) == []
-
-
-def test_baseline_is_the_latest_blessed_model() -> None:
-    assert resolve([1, 2, 3, 4], {1: True, 2: True, 3: False}, candidate=4) == [2]
-
-
-def test_model_is_never_its_own_baseline() -> None:
-    assert resolve([1, 4], {1: True, 4: True}, candidate=4) == [1]
-
-
-def test_model_of_another_test_split_is_no_baseline() -> None:
-    found = LatestOtherBlessedModel().resolve_artifacts(
-        None,
-        {
-            "model": [model(1), model(2, "folder"), model(3)],
-            "model_blessing": [blessing(1, True), blessing(2, True)],
-            "candidate": [model(3)],
-        },
-    )
-    assert [artifact.id for artifact in found["model"]] == [1]
+    assert BaselineDriver(None).run(info).exec_properties["chosen"].string_value == str(folder)
 
 
 @pytest.fixture

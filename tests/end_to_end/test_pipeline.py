@@ -74,7 +74,25 @@ def test_run_ends_with_a_blessed_and_pushed_ensemble(place: Path) -> None:
     version = Path(str(run["pushed"]))
     assert [version.name] == pushed_versions(place)
     assert {"saved_model.pb", "variables", "model.json", "push.json"} <= {path.name for path in version.iterdir()}
-    assert len(json.loads((version / "model.json").read_text())["tags"]) == 20
+    assert (version / "assets.extra" / "tf_serving_warmup_requests").stat().st_size > 1_000_000
+
+
+def test_model_card_says_what_the_model_was_made_from_and_how_it_did(place: Path) -> None:
+    card = json.loads((place / "run" / "pushed" / pushed_versions(place)[0] / "model.json").read_text())
+    assert len(card["tags"]) == len(card["thresholds"]) == 20
+    assert len(set(card["thresholds"])) > 5
+    scores_file = next((place / "run" / "artifacts" / "EnsembleTrainer" / "model_run").glob("*/scores.json"))
+    rows = {row["name"]: row for row in json.loads(scores_file.read_text())["models"]}
+    assert card["scores"]["test"]["roc_auc"] == rows["mel_1d+mel_2d+waveform_1d"]["roc_auc"]
+    assert 0 <= card["scores"]["valid"]["f1"] <= 1
+    shards = (place / "run" / "shards").glob("*/*.tfrecord")
+    records = 0
+    for shard in shards:
+        with shard.open("rb") as file:
+            records += sum(1 for _ in read_records(file))
+    assert sum(card["data"]["clips"].values()) == records
+    assert card["data"]["split"]["rule"] == "track"
+    assert all(len(counts) == 20 for counts in card["data"]["clips_with_tag"].values())
 
 
 def test_all_combinations_are_scored_and_the_evaluator_agrees(place: Path) -> None:
@@ -128,8 +146,8 @@ def test_unchanged_rerun_trains_nothing_and_pushes_nothing(place: Path) -> None:
     autotag("run", "test.yaml", cwd=place)
     nodes = newest_run(place)["nodes"]
     assert isinstance(nodes, dict)
-    # The gate on anomalies has no output to cache, the resolver looks for a baseline anew, the Pusher at its folder.
-    assert {name for name, state in nodes.items() if state != "cached"} <= {"RequireNoAnomalies", "Baseline", "Pusher"}
+    # The gate on anomalies has no output to cache, the Pusher looks at its folder.
+    assert {name for name, state in nodes.items() if state != "cached"} <= {"RequireNoAnomalies", "Pusher"}
     assert pushed_versions(place) == versions
     assert shard_inodes(place) == before
 
@@ -175,7 +193,7 @@ def test_replaced_clip_rewrites_its_own_shard_alone(place: Path) -> None:
         nodes = newest_run(place)["nodes"]
         assert isinstance(nodes, dict)
         assert nodes["ClipExampleGen"] == "done"
-        assert nodes["ImportSchemaGen"] == "cached"
+        assert nodes["CuratedSchema"] == "cached"
         changed = {name for name, inode in shard_inodes(place).items() if before[name] != inode}
         assert len(changed) == 1
     finally:
