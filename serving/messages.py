@@ -79,6 +79,10 @@ DATA_TYPES: Final = {
 """Numeric types by their number in ``tensorflow.DataType``: numpy's name, and the list that may hold the values."""
 
 DT_STRING: Final = 7
+
+MOST_FILLED: Final = 2**24
+"""Values that a list shorter than its shape is filled up to: a few bytes must not claim all memory."""
+
 _NUMBER_OF: Final = {np.dtype(name): number for number, (name, _) in DATA_TYPES.items()}
 
 
@@ -127,7 +131,8 @@ def from_tensor(tensor: Any) -> npt.NDArray[Any]:
         raise ValueError(f"a tensor of type number {tensor.dtype} (tensorflow.DataType) is not understood")
     values = _values(tensor)
     size = math.prod(shape)
-    if len(values) > size or (len(values) < size and (not len(values) or tensor.tensor_content)):
+    fillable = len(values) > 0 and not tensor.tensor_content and size <= MOST_FILLED
+    if len(values) > size or (len(values) < size and not fillable):
         raise ValueError(f"a tensor of shape {shape} has {len(values)} values")
     if len(values) < size:
         whole = np.empty(size, values.dtype)

@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float32]
 Booleans = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClipTags:
     """What was heard in one clip or song of any length.
 
@@ -60,7 +60,7 @@ class ClipTags:
         return [(self.tags[i], float(self.probabilities[i])) for i in order]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClipEmbedding:
     """Where one clip lies among all music, for 'sounds like' search.
 
@@ -166,11 +166,13 @@ def read_tags(answer: Answer, sizes: Sequence[int]) -> list[ClipTags]:
     n_tags = probabilities.shape[1]
     thresholds = _floats(answer, "thresholds", (len(sizes), n_tags))
     expected = [window_count(size) for size in sizes]
-    by_window = _floats(answer, "window_predictions", (len(sizes), max(expected), n_tags))
     _check_windows(answer, expected)
+    by_window = _floats(answer, "window_predictions", (len(sizes), None, n_tags))
+    if by_window.shape[1] < max(expected):  # more there may be: the server batches requests of several clients
+        raise BadAnswerError(f"the answer's 'window_predictions' has shape {by_window.shape} for {expected} windows")
     names = [_names(row) for row in _output(answer, "tags", (len(sizes), n_tags))]
-    above = _output(answer, "above_threshold", (len(sizes), n_tags)).astype(bool)
-    no_tag = _output(answer, "no_tag", (len(sizes),)).astype(bool)
+    above = _booleans(answer, "above_threshold", (len(sizes), n_tags))
+    no_tag = _booleans(answer, "no_tag", (len(sizes),))
     return [
         ClipTags(
             tags=names[i],
@@ -254,7 +256,7 @@ def _floats(answer: Answer, name: str, shape: tuple[int | None, ...]) -> Floats:
     value = _output(answer, name, shape)
     try:
         floats = value.astype(np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise BadAnswerError(f"the answer's {name!r} holds no numbers, but {value.dtype}") from error
     unusable = int(np.count_nonzero(~np.isfinite(floats)))
     if unusable:
@@ -262,6 +264,13 @@ def _floats(answer: Answer, name: str, shape: tuple[int | None, ...]) -> Floats:
             f"the answer's {name!r} holds {unusable} NaN or infinite values: the model is broken, push another version"
         )
     return floats
+
+
+def _booleans(answer: Answer, name: str, shape: tuple[int | None, ...]) -> Booleans:
+    value = _output(answer, name, shape)
+    if value.dtype != np.bool_:
+        raise BadAnswerError(f"the answer's {name!r} holds no booleans, but {value.dtype}")
+    return value
 
 
 def _check_windows(answer: Answer, expected: Sequence[int]) -> None:
@@ -272,6 +281,6 @@ def _check_windows(answer: Answer, expected: Sequence[int]) -> None:
 
 def _names(row: npt.NDArray[Any]) -> tuple[str, ...]:
     try:
-        return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in row)
-    except UnicodeDecodeError as error:
-        raise BadAnswerError(f"a tag's name is not UTF-8: {error}") from error
+        return tuple(name if isinstance(name, str) else bytes.decode(name) for name in row)
+    except (UnicodeDecodeError, TypeError) as error:
+        raise BadAnswerError(f"a tag's name is no text: {error}") from error

@@ -139,6 +139,8 @@ def _decode_status(response: Any) -> list[VersionStatus]:
 
 
 def _decode_metadata(response: Any) -> ModelMetadata:
+    if "signature_def" not in response.metadata:
+        raise ValueError("no signature_def in the metadata")
     definitions = messages.SignatureDefMap.FromString(response.metadata["signature_def"].value).signature_def
     signatures = {
         name: Signature(_describe(one.inputs), _describe(one.outputs), one.method_name)

@@ -30,7 +30,7 @@ class RetryPolicy:
 
     def wait(self, attempt: int, drawn: float) -> float:
         """Seconds after attempt 0, 1, ...; ``drawn`` is from [0, 1)."""
-        whole: float = min(self.longest_wait, self.first_wait * 2**attempt)
+        whole: float = min(self.longest_wait, self.first_wait * 2.0 ** min(attempt, 99))
         return whole * (1 + drawn) / 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import json
 import subprocess
@@ -154,6 +155,15 @@ def test_answers_as_bytes_are_read_too(double: ServingDouble) -> None:
     finally:
         double.tensor_content = False
     assert_same(answer, pcm(40))
+
+
+def test_answer_cut_from_a_larger_batch_of_the_servers_is_read(
+    client: Callable[..., Any], double: ServingDouble
+) -> None:
+    clip = pcm(40)
+    double.fail_next("merged")
+    (answer,) = client().tag_pcm([clip])
+    assert_same(answer, clip)
 
 
 def test_version_that_answered_is_told_over_grpc_alone(client: Callable[..., Any]) -> None:
@@ -434,6 +444,55 @@ def test_garbage_is_no_answer(client: Callable[..., Any], double: ServingDouble)
     double.fail_next("garbage")
     with pytest.raises(BadAnswerError):
         client().tag_pcm([pcm(1)])
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**400), 10**400) | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["outputs", "b64", "a"]), inner),
+    max_leaves=8,
+)
+OUTPUTS = "predictions tags thresholds above_threshold no_tag windows window_predictions".split()
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=JSON, name=st.sampled_from(OUTPUTS))
+def test_any_json_in_an_answer_is_read_or_is_a_bad_answer(data: Any, name: str) -> None:
+    from serving.client.answers import read_tags
+    from serving.client.asks import MetadataAsk, PredictAsk, StatusAsk
+    from serving.client.rest_wire import HttpAnswer, decode
+    from serving.client.target import Target
+
+    good = MadeUpModel()("pcm", np.array([b"\0\0"], object))
+    outputs: dict[str, Any] = {key: value.tolist() for key, value in good.items()}
+    outputs["tags"] = [list(TAGS)]
+    for ask in (PredictAsk("pcm", (b"\0\0",)), StatusAsk(), MetadataAsk()):
+        for body in (data, {"outputs": {**outputs, name: data}}, {"metadata": data, "model_version_status": data}):
+            with contextlib.suppress(BadAnswerError):
+                answer = decode(ask, HttpAnswer(200, {}, json.dumps(body).encode()), Target("a:1", "rest"))
+                if isinstance(ask, PredictAsk):
+                    read_tags(answer, [2])
+
+
+@pytest.mark.filterwarnings("ignore:Unexpected end-group tag")
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_any_bytes_over_grpc_are_read_or_are_a_bad_answer(data: Any) -> None:
+    from serving import messages
+    from serving.client.answers import read_tags
+    from serving.client.asks import MetadataAsk, PredictAsk, StatusAsk
+    from serving.client.grpc_wire import decode
+
+    response = messages.PredictResponse()
+    for name, value in MadeUpModel()("pcm", np.array([b"\0\0"], object)).items():
+        response.outputs[name].CopyFrom(messages.to_tensor(value))
+    damaged = bytearray(response.SerializeToString())
+    for at in data.draw(st.lists(st.integers(0, len(damaged) - 1), max_size=4)):
+        damaged[at] ^= data.draw(st.integers(1, 255))
+    for ask in (PredictAsk("pcm", (b"\0\0",)), StatusAsk(), MetadataAsk()):
+        with contextlib.suppress(BadAnswerError):
+            answer = decode(ask, bytes(damaged))
+            if isinstance(ask, PredictAsk):
+                read_tags(answer, [2])
 
 
 def test_nan_in_an_embedding_is_refused(client: Callable[..., Any], double: ServingDouble) -> None:

@@ -200,6 +200,13 @@ def test_shape_must_be_known() -> None:
         from_tensor(tensor)
 
 
+def test_few_bytes_do_not_claim_all_memory() -> None:
+    tensor = TensorProto(dtype=1, float_val=[1])
+    tensor.tensor_shape.dim.add(size=2**40)
+    with pytest.raises(ValueError, match="has 1 values"):
+        from_tensor(tensor)
+
+
 @pytest.mark.parametrize("value", [["text"], np.array([1 + 2j]), np.array(["text"], dtype=object)])
 def test_what_is_no_tensor_is_refused(value: Any) -> None:
     with pytest.raises(TypeError):

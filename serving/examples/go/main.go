@@ -63,7 +63,7 @@ func run(ctx context.Context, server, model, label, path string, top int) error 
 	if err != nil {
 		return fmt.Errorf("%s did not tag %s: %w", server, path, err)
 	}
-	return print(answer, top)
+	return printTop(answer, top)
 }
 
 // request asks for the tags of one clip: a list of one string, the file's bytes.
@@ -88,7 +88,7 @@ func request(model, label, path string, audio []byte) *serving.PredictRequest {
 	}
 }
 
-func print(answer *serving.PredictResponse, top int) error {
+func printTop(answer *serving.PredictResponse, top int) error {
 	tags := answer.Outputs["tags"].GetStringVal()
 	probabilities := floats(answer.Outputs["predictions"])
 	if len(tags) == 0 || len(tags) != len(probabilities) {
