@@ -327,20 +327,15 @@ class RunningServer:
             AutotagError: it ended, or does not become ready; with its own last lines.
         """
         end = time.monotonic() + seconds
-        client = ModelServer(self.grpc_address, timeout=5)
         states: Mapping[int, VersionState] = {}
-        try:
-            while time.monotonic() < end and not stop.is_set():
-                if self.ended.is_set():
-                    raise AutotagError(f"TensorFlow Serving ended while it was starting, {self.end()}")
-                with contextlib.suppress(AutotagError):
-                    states = client.status()
-                available = tuple(sorted(number for number, state in states.items() if state.state == AVAILABLE))
-                if available and set(awaited) <= set(available):
-                    return available
-                self.ended.wait(POLL_SECONDS)
-        finally:
-            client.close()
+        while time.monotonic() < end and not stop.is_set():
+            if self.ended.is_set():
+                raise AutotagError(f"TensorFlow Serving ended while it was starting, {self.end()}")
+            states = self._states()
+            available = tuple(sorted(number for number, state in states.items() if state.state == AVAILABLE))
+            if available and set(awaited) <= set(available):
+                return available
+            self.ended.wait(POLL_SECONDS)
         if stop.is_set():
             return ()
         seen = "; ".join(f"version {number} is {state}" for number, state in sorted(states.items()))
@@ -348,6 +343,24 @@ class RunningServer:
             f"TensorFlow Serving is not ready after {seconds:.0f} s ({seen or 'it does not answer'}). "
             f"Its last lines:\n{self.last_words()}"
         )
+
+    def _states(self) -> dict[int, VersionState]:
+        """What the server says of its versions; {} while it does not answer.
+
+        A refused connection makes gRPC pause for seconds, so a socket looks first whether anybody is there.
+        """
+        address = ("127.0.0.1", self.settings.grpc_port)
+        try:
+            socket.create_connection(address, timeout=1).close()
+        except OSError:
+            return {}
+        client = ModelServer("{}:{}".format(*address), timeout=5)
+        try:
+            return client.status()
+        except AutotagError:
+            return {}
+        finally:
+            client.close()
 
 
 @contextlib.contextmanager

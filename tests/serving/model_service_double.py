@@ -20,8 +20,9 @@ import time
 from collections.abc import Iterator
 from concurrent import futures
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import ThreadingTCPServer
 from typing import Any
 
 import grpc
@@ -169,7 +170,7 @@ def running(manager: VersionManager, port: int = 0) -> Iterator[str]:
         manager.close()
 
 
-def _rest(manager: VersionManager, port: int) -> ThreadingHTTPServer:
+def _rest(manager: VersionManager, port: int) -> ThreadingTCPServer:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # noqa: N802
             names = {LOADING: "LOADING", AVAILABLE: "AVAILABLE", END: "END"}
@@ -190,7 +191,7 @@ def _rest(manager: VersionManager, port: int) -> ThreadingHTTPServer:
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    return ThreadingHTTPServer(("localhost", port), Handler)
+    return ThreadingTCPServer(("localhost", port), Handler)  # HTTPServer asks the resolver for its own name
 
 
 def main() -> None:
