@@ -113,10 +113,10 @@ def bare_loop(corpus: Path, out: Path) -> Callable[[list[Path]], None]:
 
 def beam_job(workers: int) -> Callable[[Path, Path], Callable[[list[Path]], None]]:
     def prepare(corpus: Path, out: Path) -> Callable[[list[Path]], None]:
-        from pipeline.commands.preprocess import direct_options
         from preprocessing.examples import clip_example
         from preprocessing.job import run_job
         from preprocessing.manifest import PreprocessSettings, build_manifest
+        from preprocessing.runners import BeamSettings
 
         def run(paths: list[Path]) -> None:
             if len(paths) == 1:
@@ -124,7 +124,7 @@ def beam_job(workers: int) -> Callable[[Path, Path], Callable[[list[Path]], None
                 return
             settings = PreprocessSettings(n_tags=len(TAGS), shard_clips=64)
             manifest = build_manifest(str(corpus), str(corpus / "annotations_final.csv"), settings)
-            options = ["--runner=DirectRunner", *direct_options(workers, len(paths))]
+            options = BeamSettings(workers=workers).arguments()
             summary = run_job(manifest, str(corpus), str(out), settings, options, lambda done: None)
             assert summary["examples"] == len(paths)
 

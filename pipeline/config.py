@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from preprocessing.constants import N_TAGS
 from preprocessing.errors import BadInputError
 from preprocessing.manifest import PreprocessSettings
+from preprocessing.runners import BeamSettings
 from preprocessing.splits import PAPER_RATIO
 
 BRANCH_NAMES = ("mel_1d", "mel_2d", "waveform_1d")
@@ -160,7 +161,10 @@ class PipelineConfig(_Settings):
     combiner: CombinerConfig = CombinerConfig()
     ensemble: tuple[str, ...] = Field(BRANCH_NAMES, description="branches of the model that is pushed")
     gate: GateConfig = GateConfig()
-    beam: tuple[str, ...] = Field((), description="Beam options of ExampleGen, StatisticsGen, Transform and Evaluator")
+    beam: BeamSettings = Field(
+        BeamSettings(),
+        description="of ExampleGen, StatisticsGen, Transform, Evaluator, as autotag preprocess has it",
+    )
     kubeflow: KubeflowConfig = KubeflowConfig()
 
     @field_validator("branches")

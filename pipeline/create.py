@@ -110,7 +110,7 @@ def create_pipeline(config: PipelineConfig, inputs: Inputs) -> Pipeline:
         components=nodes,
         enable_cache=True,
         metadata_connection_config=_sqlite(config.metadata_file),
-        beam_pipeline_args=list(config.beam) or ["--direct_running_mode=in_memory", "--direct_num_workers=1"],
+        beam_pipeline_args=config.beam.arguments(),
     )
 
 

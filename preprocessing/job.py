@@ -7,6 +7,7 @@ shards that are not there yet.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -17,16 +18,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from typing import Any, NoReturn
+from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from preprocessing import constants, storage
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.examples import LOG_MEL_BYTES, WAVEFORM_BYTES
 from preprocessing.locks import hold
 from preprocessing.manifest import Manifest, PreprocessSettings, Shard
+from preprocessing.runners import check_needs, parse_options
 from preprocessing.shards import (
     RECORDS_FOLDER,
     RejectedClip,
@@ -86,10 +88,32 @@ class Plan:
 
 
 def plan_job(manifest: Manifest, out_dir: str) -> Plan:
-    """Say which shards there will be and which are there already."""
+    """Say which shards there will be and which are there already.
+
+    Raises:
+        BadInputError: the output folder's store cannot be reached.
+    """
     shards = tuple(manifest.shards())
-    records = (finished(shard, out_dir) for shard in shards)
+    try:
+        records = _records(shards, out_dir)
+    except OSError as error:
+        raise BadInputError(f"output folder {out_dir}: {error.strerror or error}") from None
     return Plan(shards, tuple(record for record in records if record and record.final))
+
+
+def _records(shards: Sequence[Shard], out_dir: str) -> list[ShardRecord | None]:
+    """Return each shard's record, None where it is not there; several at a time, for stores that answer slowly."""
+    there = storage.list_files(storage.join(out_dir, RECORDS_FOLDER))
+
+    def record(shard: Shard) -> ShardRecord | None:
+        return finished(shard, out_dir) if _record_name(shard.name) in there else None
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        return list(pool.map(record, shards))
+
+
+def _record_name(shard_name: str) -> str:
+    return os.path.basename(record_path("", shard_name))
 
 
 def run_job(
@@ -114,16 +138,19 @@ def run_job(
         What summary.json holds.
 
     Raises:
-        BadInputError: another job is writing there, the folder cannot be made, or an option is unknown.
-        AutotagError: the disk is too small, or the counts do not add up.
+        BadInputError: another job is writing there, the folder cannot be made, an option is unknown, or what the runner
+            needs is missing.
+        AutotagError: the disk is too small, the runner failed, or the counts do not add up.
     """
     beam_options = options if isinstance(options, PipelineOptions) else parse_options(options)
+    check_needs(beam_options)
     try:
         storage.make_folder(storage.join(out_dir, RECORDS_FOLDER))
     except OSError as error:
         raise BadInputError(f"output folder {out_dir}: {error.strerror or error}") from None
     with _locked(out_dir):
-        _sweep(out_dir)
+        for folder in (out_dir, storage.join(out_dir, RECORDS_FOLDER)):
+            storage.sweep_dead(folder)
         plan = plan_job(manifest, out_dir)
         if plan.to_do:
             _check_space(plan, out_dir)
@@ -132,45 +159,41 @@ def run_job(
         return _finish(manifest, plan, out_dir, settings)
 
 
-def parse_options(arguments: Sequence[str]) -> PipelineOptions:
-    """Make Beam's pipeline options of command-line arguments.
-
-    Raises:
-        BadInputError: an argument that Beam does not know, on the direct runner. (Another runner's job server may have
-            options of its own, so there Beam judges.)
-    """
-    parser = _OptionParser(add_help=False, allow_abbrev=False)
-    for options in {str(cls): cls for cls in PipelineOptions.__subclasses__()}.values():
-        options._add_argparse_args(parser)
-    known, unknown = parser.parse_known_args(list(arguments))
-    if unknown and known.runner in (None, "DirectRunner"):
-        raise BadInputError(f"no such option of autotag preprocess or of Beam: {unknown[0]}")
-    return PipelineOptions(list(arguments))
-
-
-class _OptionParser(_BeamArgumentParser):  # type: ignore[misc]
-    """Beam's parser, with our way of saying what is wrong."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise instead of leaving the program."""
-        raise BadInputError(f"Beam option: {message}")
-
-
 _WORKER_ERROR = re.compile(r"AutotagError: (.*?)(?: \[while running .*)?$", re.MULTILINE)
 """Our own error in what Beam raises: the error with a few words more, or a RuntimeError with a traceback's text."""
 
 
 def _run_beam(plan: Plan, audio_dir: str, out_dir: str, options: PipelineOptions) -> None:
+    runner = options.view_as(StandardOptions).runner or "DirectRunner"
+    pipeline = beam.Pipeline(options=options)
+    add_shards(pipeline, plan.to_do, audio_dir, out_dir)
+    result = None
     try:
-        with beam.Pipeline(options=options) as pipeline:
-            add_shards(pipeline, plan.to_do, audio_dir, out_dir)
+        result = pipeline.run()
+        result.wait_until_finish()
+    except KeyboardInterrupt:
+        _cancel(result)
+        raise
     except Exception as error:
         if "KeyboardInterrupt" in str(error):
             raise KeyboardInterrupt from None
         said = worker_error(error)
-        if said is None:
+        if said is None and runner == "DirectRunner":
             raise
+        said = said or f"the job on {runner} failed: {_last_line(error)}"
         raise AutotagError(f"{said}; the shards that are whole stay, and the next call goes on from there") from error
+
+
+def _cancel(result: Any) -> None:
+    """Stop the job on a cluster, which goes on without the program that sent it there."""
+    if result is not None:
+        with contextlib.suppress(Exception):
+            result.cancel()
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def worker_error(error: Exception) -> str | None:
@@ -219,22 +242,24 @@ def _watched(plan: Plan, out_dir: str, on_progress: Callable[[int], None] | None
         yield
         return
     stop = threading.Event()
-    to_do = {shard.name: len(shard.clips) for shard in plan.to_do}
+    to_do = {_record_name(shard.name): len(shard.clips) for shard in plan.to_do}
+    records_dir = storage.join(out_dir, RECORDS_FOLDER)
+    local = storage.is_local(out_dir)
+    before = storage.list_files(records_dir)  # records of an earlier plan are not done yet
 
     def clips_done() -> int:
-        done = sum(count for name, count in to_do.items() if storage.exists(record_path(out_dir, name)))
-        if storage.is_local(out_dir):
-            for name in storage.list_files(out_dir):
-                if storage.TEMPORARY_MARK in name:
-                    done += (storage.size(storage.join(out_dir, name)) or 0) // EXAMPLE_BYTES
+        now = storage.list_files(records_dir)
+        done = sum(count for name, count in to_do.items() if name in now and now[name] != before.get(name))
+        if local:
+            files = storage.list_files(out_dir)
+            done += sum(state.size // EXAMPLE_BYTES for name, state in files.items() if storage.TEMPORARY_MARK in name)
         return min(done, plan.clips_to_do)
 
     def watch() -> None:
-        while not stop.wait(0.5):
-            on_progress(clips_done())
+        while not stop.wait(0.5 if local else 5):
+            with contextlib.suppress(OSError):
+                on_progress(clips_done())
 
-    for name in to_do:  # records of an earlier plan would count as done
-        storage.delete([record_path(out_dir, name)])
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
@@ -245,16 +270,9 @@ def _watched(plan: Plan, out_dir: str, on_progress: Callable[[int], None] | None
     on_progress(plan.clips_to_do)
 
 
-def _sweep(out_dir: str) -> None:
-    """Delete what killed attempts left."""
-    for folder in (out_dir, storage.join(out_dir, RECORDS_FOLDER)):
-        left = [name for name in storage.list_files(folder) if storage.TEMPORARY_MARK in name]
-        storage.delete([storage.join(folder, name) for name in left])
-
-
 def _finish(manifest: Manifest, plan: Plan, out_dir: str, settings: PreprocessSettings) -> dict[str, Any]:
     """Write the lists that go with the shards, and take away the files of earlier plans."""
-    records = [finished(shard, out_dir) for shard in plan.shards]
+    records = _records(plan.shards, out_dir)
     missing = [shard.name for shard, record in zip(plan.shards, records, strict=True) if record is None]
     if missing:
         raise AutotagError(f"{out_dir}: {len(missing)} shards are not there after the job, {missing[0]} the first")
@@ -287,7 +305,8 @@ def _remove_stale(plan: Plan, out_dir: str) -> None:
     ]
     stale += [storage.join(folder, name) for name in storage.list_files(folder) if name not in records]
     storage.delete(stale)
-    _sweep(out_dir)
+    for swept in (out_dir, folder):
+        storage.sweep(swept)
 
 
 def summarise(

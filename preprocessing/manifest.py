@@ -241,7 +241,11 @@ def build_manifest(
 
 def _check_folder(path: str) -> None:
     """Raise BadInputError where the audio folder cannot be used."""
-    if not storage.exists(path):
+    try:
+        there = storage.exists(path)
+    except OSError as error:
+        raise BadInputError(f"audio folder {path}: {error.strerror or error}") from None
+    if not there:
         raise BadInputError(f"audio folder {path}: there is no such folder")
     if storage.is_local(path):
         try:

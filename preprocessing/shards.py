@@ -84,9 +84,11 @@ def finished(shard: Shard, out_dir: str) -> ShardRecord | None:
 def write_shard(
     shard: Shard, audio_dir: str, out_dir: str, on_clip: Callable[[RejectedClip | None], None] | None = None
 ) -> ShardRecord:
-    """Write one shard, unless it is there.
+    """Write one shard, unless it is there, whoever wrote it.
 
-    A clip that cannot be used is rejected with its reason and never stops the shard.
+    A clip that cannot be used is rejected with its reason and never stops the shard. Several attempts at one shard may
+    run at once, as after a worker's loss: each writes the same bytes, and the file under the shard's name is whole at
+    any time. An attempt that is disturbed when another has finished takes that one's.
 
     Args:
         shard: the clips.
@@ -105,6 +107,9 @@ def write_shard(
         record = _write_records(shard, path, audio_dir, on_clip)
         storage.write_whole(record_path(out_dir, shard.name), record.to_json())
     except OSError as error:
+        done = finished(shard, out_dir)
+        if done and done.final:
+            return done
         raise AutotagError(f"{path}: {error.strerror or error}") from error
     return record
 

@@ -1,19 +1,56 @@
-"""Files on any file system that Beam knows, appearing under their final name only when whole."""
+"""Files on this machine, on object stores and on HDFS, under their final name only when whole.
+
+A local path is read and written with Python's own functions; ``scheme://`` goes to fsspec (``s3://`` by s3fs, ``gs://``
+by gcsfs, ``hdfs://`` by pyarrow), which takes credentials and endpoints from the environment, on workers as on the
+caller. Beam's own file systems make an S3 client for each file, which costs more than decoding a clip and its features.
+
+How a file becomes visible whole depends on where it lies:
+
+- local, HDFS: written under a temporary name in the same folder, then renamed, which is atomic there;
+- object stores: no temporary name and no rename (a copy and a delete there). An object appears when its upload is
+  completed, so nothing is sent before the writer is done, and an upload that fails is aborted.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
-from typing import BinaryIO
+from dataclasses import dataclass
+from typing import Any, BinaryIO
 
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
+from preprocessing.errors import BadInputError
 
 TEMPORARY_MARK = ".tmp-"
 """Part of every temporary name: what a killed writer leaves is known by it."""
+
+OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
+"""Schemes whose uploads are atomic."""
+
+PACKAGES = {
+    "s3": "autotag[aws]",
+    "s3a": "autotag[aws]",
+    "gs": "autotag[gcp]",
+    "gcs": "autotag[gcp]",
+    "hdfs": "autotag[hdfs]",
+}
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What a listing says of a file.
+
+    Attributes:
+        size: in bytes.
+        stamp: another one when the file was written again.
+    """
+
+    size: int
+    stamp: str
 
 
 def is_local(path: str) -> bool:
@@ -21,10 +58,53 @@ def is_local(path: str) -> bool:
     return "://" not in path
 
 
+def is_object_store(path: str) -> bool:
+    """Whether the path lies where an upload is atomic and a rename is a copy."""
+    return path.partition("://")[0] in OBJECT_STORES and not is_local(path)
+
+
 def join(*parts: str) -> str:
     """Join path parts in the way of the first part's file system."""
-    joined: str = FileSystems.join(*parts)
-    return joined
+    if is_local(parts[0]):
+        return os.path.join(*parts)
+    return "/".join([parts[0].rstrip("/"), *parts[1:]])
+
+
+def check_scheme(path: str) -> None:
+    """Check that files of this kind can be reached at all.
+
+    Raises:
+        BadInputError: nothing here knows the scheme, or the package for it is missing.
+    """
+    if not is_local(path):
+        with _as_os_error(path):
+            _remote(path)
+
+
+def _remote(path: str) -> tuple[Any, str]:
+    """Return fsspec's file system of a path and the path without its scheme."""
+    scheme = path.partition("://")[0]
+    try:
+        import fsspec
+
+        file_system, inner = fsspec.core.url_to_fs(path, use_listings_cache=False)
+    except ValueError as error:
+        raise BadInputError(f"{path}: {error}") from None
+    except ImportError as error:
+        package = PACKAGES.get(scheme, "fsspec")
+        raise BadInputError(f"{path}: {scheme}:// needs a package ({error}): pip install '{package}'") from None
+    return file_system, inner
+
+
+@contextlib.contextmanager
+def _as_os_error(path: str) -> Iterator[None]:
+    """Turn what a store's client raises (no credentials, say) into an OSError, so that callers know one kind."""
+    try:
+        yield
+    except (OSError, BadInputError):
+        raise
+    except Exception as error:
+        raise OSError(f"{path}: {type(error).__name__}: {error}") from error
 
 
 def read_bytes(path: str) -> bytes:
@@ -36,76 +116,188 @@ def read_bytes(path: str) -> bytes:
     if is_local(path):
         with open(path, "rb") as file:
             return file.read()
-    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        data: bytes = file.read()
+    with _as_os_error(path):
+        file_system, inner = _remote(path)
+        data: bytes = file_system.cat_file(inner)
         return data
 
 
 def exists(path: str) -> bool:
-    """Whether the file or folder is there."""
-    return bool(FileSystems.exists(path))
+    """Whether the file is there, or the folder (on an object store: some object below it).
+
+    Raises:
+        OSError: the store does not answer.
+    """
+    if is_local(path):
+        return os.path.exists(path)
+    with _as_os_error(path):
+        file_system, inner = _remote(path)
+        return bool(file_system.exists(inner))
 
 
 def size(path: str) -> int | None:
     """Size of a file in bytes, None where it is not there."""
-    if is_local(path):
-        try:
+    try:
+        if is_local(path):
             return os.stat(path).st_size
-        except OSError:
-            return None
-    found = FileSystems.match([path])[0].metadata_list
-    return found[0].size_in_bytes if found else None
+        with _as_os_error(path):
+            file_system, inner = _remote(path)
+            found: int | None = file_system.info(inner)["size"]
+            return found
+    except OSError:
+        return None
 
 
 def make_folder(path: str) -> None:
-    """Make a folder and those above it, unless it is there."""
+    """Make a folder and those above it, unless it is there. Object stores have none; there the bucket is looked for.
+
+    Raises:
+        OSError: it cannot be made, or there is no such bucket.
+    """
     if is_local(path):
         os.makedirs(path, exist_ok=True)
-    elif not exists(path):
-        FileSystems.mkdirs(path)
+        return
+    with _as_os_error(path):
+        file_system, inner = _remote(path)
+        if not is_object_store(path):
+            file_system.makedirs(inner, exist_ok=True)
+        elif not file_system.exists(inner.split("/")[0]):
+            raise FileNotFoundError(f"there is no bucket {inner.split('/')[0]}, or it may not be listed")
 
 
-def list_files(folder: str) -> list[str]:
-    """Return the names of the files that lie directly in a folder, in order; [] where there is none."""
+def list_files(folder: str) -> dict[str, FileState]:
+    """Return the files that lie directly in a folder, by name and in order; {} where there is none."""
     if is_local(folder):
         try:
-            return sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+            files = {entry.name: entry.stat() for entry in os.scandir(folder) if entry.is_file()}
         except FileNotFoundError:
-            return []
-    found = FileSystems.match([join(folder, "*")])[0].metadata_list
-    return sorted(metadata.path.rsplit("/", 1)[-1] for metadata in found)
+            return {}
+        return {name: FileState(files[name].st_size, str(files[name].st_mtime_ns)) for name in sorted(files)}
+    with _as_os_error(folder):
+        file_system, inner = _remote(folder)
+        try:
+            entries = [entry for entry in file_system.ls(inner, detail=True) if entry["type"] == "file"]
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+    found = {
+        entry["name"].rsplit("/", 1)[-1]: FileState(
+            entry["size"], str(entry.get("LastModified") or entry.get("updated") or entry.get("mtime") or entry["size"])
+        )
+        for entry in entries
+    }
+    return {name: found[name] for name in sorted(found)}
 
 
 def delete(paths: list[str]) -> None:
     """Delete files; one that is gone already is no error."""
     for path in paths:
-        with contextlib.suppress(OSError):
-            FileSystems.delete([path])
+        with contextlib.suppress(OSError), _as_os_error(path):
+            if is_local(path):
+                os.remove(path)
+            else:
+                file_system, inner = _remote(path)
+                file_system.rm_file(inner)
 
 
 @contextlib.contextmanager
 def open_whole(path: str) -> Iterator[BinaryIO]:
     """Open a file for writing that appears under ``path`` only when the block ends without an error.
 
-    Two writers at once use different temporary names; the last one to finish wins, and a reader sees one or the other.
+    Two writers at once do not meet: the last one to finish wins, and a reader sees one or the other, whole.
+
+    Raises:
+        OSError: it cannot be written.
     """
-    folder, _, name = path.rpartition("/")
-    temporary = f"{folder or '.'}/.{name}{TEMPORARY_MARK}{socket.gethostname()}-{os.getpid()}-{time.time_ns()}"
+    if is_object_store(path):
+        with tempfile.TemporaryDirectory(prefix="autotag-") as folder:
+            spool = os.path.join(folder, "upload")
+            with open(spool, "wb", buffering=1 << 20) as file:
+                yield file
+            with _as_os_error(path):
+                file_system, inner = _remote(path)
+                file_system.put_file(spool, inner)
+        return
+    temporary = temporary_name(path)
     try:
         if is_local(path):
             with open(temporary, "wb", buffering=1 << 20) as file:
                 yield file
             os.replace(temporary, path)
         else:
-            with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-                yield file
-            FileSystems.rename([temporary], [path])
+            with tempfile.TemporaryFile() as spool_file:
+                yield spool_file  # type: ignore[misc]
+                spool_file.seek(0)
+                with _as_os_error(path):
+                    _write_and_rename(spool_file, temporary, path)
     except BaseException:
         delete([temporary])
         raise
 
 
+def _write_and_rename(source: Any, temporary: str, path: str) -> None:
+    """HDFS and its like: rename replaces nothing, so what is there goes first."""
+    file_system, inner = _remote(path)
+    inner_temporary = _remote(temporary)[1]
+    with file_system.open(inner_temporary, "wb") as file:
+        shutil.copyfileobj(source, file, 1 << 20)
+    if file_system.exists(inner):
+        file_system.rm_file(inner)
+    try:
+        file_system.mv(inner_temporary, inner)
+    except OSError:
+        if not file_system.exists(inner):
+            raise
+    if file_system.exists(inner_temporary):  # another writer's file came between; it is whole too
+        file_system.rm_file(inner_temporary)
+
+
+def temporary_name(path: str) -> str:
+    """Return a name beside ``path`` that no other writer uses and that says who writes."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder or '.'}/.{name}{TEMPORARY_MARK}{socket.gethostname()}-{os.getpid()}-{time.time_ns()}"
+
+
 def write_whole(path: str, data: bytes | str) -> None:
     """Write a small file in one go, whole or not at all."""
+    data = data.encode() if isinstance(data, str) else data
+    if is_object_store(path):
+        with _as_os_error(path):
+            file_system, inner = _remote(path)
+            file_system.pipe_file(inner, data)
+        return
     with open_whole(path) as file:
-        file.write(data.encode() if isinstance(data, str) else data)
+        file.write(data)
+
+
+def sweep(folder: str) -> None:
+    """Delete what killed writers left directly in a folder: temporary files; on S3, uploads that nobody completed."""
+    delete([join(folder, name) for name in list_files(folder) if TEMPORARY_MARK in name])
+    if folder.startswith(("s3://", "s3a://")):
+        with contextlib.suppress(OSError), _as_os_error(folder):
+            file_system, inner = _remote(folder)
+            bucket, _, prefix = inner.partition("/")
+            for upload in file_system.list_multipart_uploads(bucket):
+                if upload["Key"].startswith(f"{prefix}/"):
+                    file_system.abort_mpu(bucket, upload["Key"], upload["UploadId"])
+
+
+def sweep_dead(folder: str) -> None:
+    """Delete the temporary files of this machine's processes that are no more; others may still be written."""
+    if not is_local(folder):
+        return
+    host = socket.gethostname()
+    for name in list_files(folder):
+        _, _, writer = name.partition(TEMPORARY_MARK)
+        pid = writer.removeprefix(f"{host}-").partition("-")[0]
+        if writer.startswith(f"{host}-") and pid.isdigit() and not _alive(int(pid)):
+            delete([join(folder, name)])
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

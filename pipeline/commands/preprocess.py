@@ -14,25 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from preprocessing.constants import N_TAGS
+from preprocessing.runners import RUNNERS, check_needs, parse_options, settings_of
 from preprocessing.splits import RULES, parse_ratio
-
-RUNNERS = {
-    "direct": "DirectRunner",
-    "flink": "FlinkRunner",
-    "spark": "SparkRunner",
-    "dataflow": "DataflowRunner",
-    "prism": "PrismRunner",
-}
-PROCESSES_FROM_CLIPS = 1000
-"""From this many clips on, the start of worker processes pays on the direct runner."""
-
-
-def direct_options(workers: int | None, clips: int) -> list[str]:
-    """Return Beam's options for the direct runner: worker processes where they are asked for or pay."""
-    count = workers or ((os.cpu_count() or 1) if clips >= PROCESSES_FROM_CLIPS else 1)
-    if count == 1:
-        return ["--direct_running_mode=in_memory", "--direct_num_workers=1"]
-    return ["--direct_running_mode=multi_processing", f"--direct_num_workers={count}"]
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -45,12 +28,23 @@ def direct_options(workers: int | None, clips: int) -> list[str]:
 @click.option("--synonyms", help="Merge synonyms: a YAML file, or 'default' for MagnaTagATune's. Off unless given.")
 @click.option("--shard-clips", default=128, show_default=True, help="Clips in a shard, on average.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the seeded split rules.")
-@click.option("--workers", type=click.IntRange(1), help="Processes of the direct runner [default: by clips and cores].")
 @click.option("--runner", type=click.Choice(list(RUNNERS)), default="direct", show_default=True, help="Beam engine.")
+@click.option("--workers", type=int, help="direct: processes [default: by clips and cores].")
+@click.option("--flink-master", metavar="HOST:PORT", help="flink: its REST address, or [local].")
+@click.option("--parallelism", type=int, help="flink: of the job [default: the cluster's].")
+@click.option("--spark-master", metavar="URL", help="spark: spark://HOST:PORT or local[N].")
+@click.option("--project", help="dataflow: Google Cloud project.")
+@click.option("--region", help="dataflow: region.")
+@click.option("--temp-location", metavar="GS", help="dataflow: gs:// folder for the job's files.")
+@click.option("--image", help="flink, spark, dataflow: container image of the workers, with autotag in it.")
+@click.option("--worker-pool", metavar="HOST:PORT", help="flink, spark: Beam worker pool beside each TaskManager.")
+@click.option("--worker-command", metavar="FILE", help="flink, spark: program on each machine that starts a worker.")
+@click.option("--setup-file", metavar="FILE", help="flink, spark, dataflow: our setup.py, for workers without autotag.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     audio_dir: str,
     annotations: str,
     out: str,
@@ -60,23 +54,31 @@ def command(
     synonyms: str | None,
     shard_clips: int,
     seed: int,
-    workers: int | None,
-    runner: str,
     dry_run: bool,
+    **beam_settings: Any,
 ) -> None:
     """Turn the clips of AUDIO_DIR that ANNOTATIONS names into TFRecords in OUT.
 
     A killed call is finished by the next one. A clip that cannot be used goes to rejected.jsonl with its reason. Any
-    further option is passed to Beam.
+    further option is passed to Beam. Folders may be local, s3://, gs:// or hdfs://; on a cluster, where every worker
+    sees them under the same name.
 
     \b
-    Example:
+    Examples:
         autotag preprocess mtat mtat/annotations_final.csv mtat-examples --split clean --workers 2
+        autotag preprocess s3://music/mtat s3://music/mtat/annotations_final.csv s3://music/examples \\
+            --runner flink --flink-master flink:8081 --parallelism 16 --worker-pool localhost:50000
     """
-    from preprocessing.job import parse_options, plan_job, run_job
+    from preprocessing import storage
+    from preprocessing.job import plan_job, run_job
     from preprocessing.manifest import MISSING, PreprocessSettings, build_manifest
 
-    parse_options([f"--runner={RUNNERS[runner]}", *ctx.args])  # an unknown option is said before any work
+    beam = settings_of(beam_settings, ctx.args)
+    beam_options = parse_options(beam.arguments())  # what is wrong or missing is said before any work
+    for path in (audio_dir, annotations, out):
+        storage.check_scheme(path)
+    if not dry_run:
+        check_needs(beam_options)
     settings = PreprocessSettings(split, parse_ratio(ratio), seed, n_tags, synonyms, shard_clips)
     console = Console(stderr=True, highlight=False)
     with _progress(console) as progress:
@@ -102,9 +104,6 @@ def command(
             soft_wrap=True,
         )
         return
-    options = [f"--runner={RUNNERS[runner]}", *ctx.args]
-    if runner == "direct" and not any(option.startswith("--direct_") for option in ctx.args):
-        options += direct_options(workers, plan.clips_to_do)
     verbose = ctx.find_root().params.get("verbose")
     with (
         contextlib.nullcontext(console) if verbose else _libraries_silenced() as console,
@@ -116,7 +115,7 @@ def command(
             audio_dir,
             out,
             settings,
-            options,
+            beam.arguments(plan.clips_to_do),
             lambda done: progress.update(task, completed=done, visible=True),
         )
     print_summary(summary, out)

@@ -47,6 +47,11 @@ def test_override_of_one_setting_keeps_the_other_defaults() -> None:
         ("name.first=x", "is a value"),
         ("epochs", "KEY=VALUE"),
         ("data.seed=[", "--set"),
+        ("beam.runner=stork", "Beam runner 'stork': expected one of direct, flink"),
+        ("beam.runners=flink", "beam.runners: Unexpected keyword argument"),
+        ("beam.parallelism=2", "--parallelism (beam.parallelism) belongs to the runner flink"),
+        ("beam.runner=flink", "--flink-master (beam.flink_master) is missing"),
+        ("beam=[--direct_num_workers=2]", "beam: Input should be a dictionary"),
     ],
 )
 def test_wrong_setting_is_named(override: str, words: str) -> None:
@@ -63,3 +68,17 @@ def test_missing_broken_and_odd_files_are_bad_input(tmp_path: Path) -> None:
             load_config(str(path))
     with pytest.raises(BadInputError, match=r"nowhere\.yaml"):
         load_config(str(tmp_path / "nowhere.yaml"))
+
+
+def test_beam_steps_get_the_runner_of_the_configuration() -> None:
+    assert load_config(None).beam.arguments() == [
+        "--runner=DirectRunner",
+        "--direct_running_mode=in_memory",
+        "--direct_num_workers=1",
+    ]
+    several = load_config(None, ["beam.workers=3"]).beam.arguments()
+    assert several[1:] == ["--direct_running_mode=multi_processing", "--direct_num_workers=3"]
+    overrides = ["beam.runner=flink", "beam.flink_master=flink:8081", "beam.parallelism=4", "beam.image=autotag:1"]
+    config = load_config(None, [*overrides, "beam.options=[--job_name=weekly]"])
+    assert {"--flink_master=flink:8081", "--parallelism=4", "--job_name=weekly"} <= set(config.beam.arguments())
+    assert PipelineConfig.model_validate(yaml.safe_load(config.to_yaml())) == config

@@ -14,7 +14,7 @@ from audio_samples import annotation_rows, clip_paths, encoded, table, tone, wri
 from click.testing import CliRunner
 
 from pipeline import cli
-from pipeline.commands.preprocess import command, direct_options
+from pipeline.commands.preprocess import command
 
 GOOD = encoded(tone(0.2))
 SMALL = ("--split", "folder", "--tags", "3", "--shard-clips", "4")
@@ -97,6 +97,13 @@ def test_beam_options_are_passed_through(autotag, corpus):
         (["--tags", "4"], "4 tags are asked for and only 3 are used by any clip"),
         (["--tags", "many"], "'many' is not a valid integer"),
         (["--shard-clips", "0", "--tags", "3"], "shard clips 0: expected 1 or more"),
+        (["--runner", "flink"], "runner flink: --flink-master (beam.flink_master) is missing"),
+        (["--runner", "flink", "--flink-master", "f:1"], "say how its workers are started"),
+        (
+            ["--runner", "flink", "--flink-master", "127.0.0.1:9", "--image", "i"],
+            "Flink at 127.0.0.1:9 does not answer",
+        ),
+        (["--parallelism", "2"], "--parallelism (beam.parallelism) belongs to the runner flink, not to direct"),
         (["--tags", "3", "--synonyms", "no.yaml"], "synonyms no.yaml: No such file or directory"),
     ],
 )
@@ -171,16 +178,6 @@ def test_a_terminal_shows_progress_and_a_second_call_has_nothing_to_do(corpus):
 
 def test_help_has_an_example():
     text = CliRunner().invoke(command, ["--help"]).output
-    assert "Example:" in text
-    for option in ("--split", "--tags", "--synonyms", "--shard-clips", "--seed", "--dry-run", "--runner"):
+    assert "Examples:" in text
+    for option in ("--split", "--tags", "--synonyms", "--seed", "--dry-run", "--runner", "--flink-master", "--image"):
         assert option in text
-
-
-@pytest.mark.parametrize(
-    ("workers", "clips", "mode"),
-    [(None, 10, "in_memory"), (1, 10_000, "in_memory"), (2, 10, "multi_processing"), (4, 10_000, "multi_processing")],
-)
-def test_processes_are_started_where_asked_for_or_where_they_pay(workers, clips, mode):
-    options = direct_options(workers, clips)
-    assert options[0] == f"--direct_running_mode={mode}"
-    assert options[1] == f"--direct_num_workers={workers or 1}"

@@ -1,0 +1,362 @@
+"""Beam engines: short, checked options for the usual settings, and any Beam option besides.
+
+The same BeamSettings come from ``autotag preprocess``'s options and from ``beam:`` in a pipeline's configuration. They
+turn into Beam's own command-line arguments, and nothing else of the project knows one engine from another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, NoReturn
+
+from preprocessing.errors import BadInputError
+
+RUNNERS = {
+    "direct": "DirectRunner",
+    "flink": "FlinkRunner",
+    "spark": "SparkRunner",
+    "dataflow": "DataflowRunner",
+    "prism": "PrismRunner",
+}
+FLINK_VERSION = "1.19"
+"""What deploy/flink starts; Beam's job server must be of the same version."""
+
+PROCESSES_FROM_CLIPS = 1000
+"""From this many clips on, the start of worker processes pays on the direct runner."""
+
+LOCAL_FLINK = ("[local]", "[auto]")
+_LOCAL_SPARK = re.compile(r"local(\[.+\])?")
+_ENVIRONMENTS = ("image", "worker_pool", "worker_command")
+
+_RUNNERS_OF = {
+    "workers": ("direct",),
+    "flink_master": ("flink",),
+    "parallelism": ("flink",),
+    "spark_master": ("spark",),
+    "project": ("dataflow",),
+    "region": ("dataflow",),
+    "temp_location": ("dataflow",),
+    "image": ("flink", "spark", "dataflow"),
+    "worker_pool": ("flink", "spark"),
+    "worker_command": ("flink", "spark"),
+    "setup_file": ("flink", "spark", "dataflow"),
+}
+_SHORT_FORM = {
+    "--runner": "runner",
+    "--flink_master": "flink_master",
+    "--parallelism": "parallelism",
+    "--spark_master_url": "spark_master",
+    "--project": "project",
+    "--region": "region",
+    "--temp_location": "temp_location",
+    "--setup_file": "setup_file",
+    "--sdk_container_image": "image",
+}
+
+
+@dataclass(frozen=True)
+class BeamSettings:
+    """Where a Beam job runs.
+
+    Attributes:
+        runner: a key of RUNNERS.
+        workers: processes of the direct runner; by clips and cores where it is not said.
+        flink_master: ``HOST:PORT`` of Flink's REST interface, or ``[local]`` for a Flink of the job's own.
+        parallelism: of the Flink job; the cluster's default unless said.
+        spark_master: ``spark://HOST:PORT`` or ``local[N]``.
+        project: Google Cloud project of a Dataflow job.
+        region: of a Dataflow job.
+        temp_location: ``gs://`` folder for a Dataflow job's files.
+        image: container image of the workers, with autotag in it.
+        worker_pool: ``HOST:PORT`` of Beam worker pools that run already, as seen from each TaskManager or executor.
+        worker_command: program on each machine that starts a worker (Beam's PROCESS environment).
+        setup_file: path of this project's setup.py, which Beam packs and installs on workers that lack autotag.
+        options: any other Beam option, as on a command line.
+
+    Raises:
+        BadInputError: an unknown runner, settings that do not go together, or one missing that the runner needs.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    runner: str = "direct"
+    workers: int | None = None
+    flink_master: str | None = None
+    parallelism: int | None = None
+    spark_master: str | None = None
+    project: str | None = None
+    region: str | None = None
+    temp_location: str | None = None
+    image: str | None = None
+    worker_pool: str | None = None
+    worker_command: str | None = None
+    setup_file: str | None = None
+    options: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.runner not in RUNNERS:
+            raise BadInputError(f"Beam runner {self.runner!r}: expected one of {', '.join(RUNNERS)}")
+        self._check_belonging()
+        self._check_options()
+        {"flink": self._check_flink, "spark": self._check_spark, "dataflow": self._check_dataflow}.get(
+            self.runner, lambda: None
+        )()
+
+    def _check_belonging(self) -> None:
+        for name, runners in _RUNNERS_OF.items():
+            if getattr(self, name) is not None and self.runner not in runners:
+                raise BadInputError(f"{_name(name)} belongs to the runner {' or '.join(runners)}, not to {self.runner}")
+        for name in ("workers", "parallelism"):
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise BadInputError(f"{_name(name)} {count}: expected 1 or more")
+        said = [name for name in _ENVIRONMENTS if getattr(self, name) is not None]
+        if len(said) > 1:
+            raise BadInputError(f"{' and '.join(map(_name, said))}: workers run in one of these ways; say one")
+        if self.setup_file is not None:
+            if os.path.basename(self.setup_file) != "setup.py" or not os.path.isfile(self.setup_file):
+                raise BadInputError(f"{_name('setup_file')} {self.setup_file}: expected a file named setup.py")
+            if self.worker_pool or self.worker_command:
+                raise BadInputError(
+                    f"{_name('setup_file')}: nothing that is sent reaches the workers of a pool or of a command; "
+                    "install autotag where they run"
+                )
+
+    def _check_options(self) -> None:
+        for option in self.options:
+            name = option.partition("=")[0]
+            if name in _SHORT_FORM:
+                raise BadInputError(f"Beam option {name}: say it as {_name(_SHORT_FORM[name])}")
+
+    def _has_option(self, *names: str) -> bool:
+        return any(option.partition("=")[0] in names for option in self.options)
+
+    @property
+    def _has_environment(self) -> bool:
+        return any(getattr(self, name) for name in _ENVIRONMENTS) or self._has_option("--environment_type")
+
+    def _check_flink(self) -> None:
+        if not self.flink_master and not self._has_option("--job_endpoint"):
+            raise BadInputError(
+                f"runner flink: {_name('flink_master')} is missing: HOST:PORT of Flink's REST interface, "
+                "or [local] for a Flink started for this job alone (deploy/flink has a cluster for one machine)"
+            )
+        if self.flink_master not in LOCAL_FLINK:
+            self._check_environment()
+
+    def _check_spark(self) -> None:
+        if not self.spark_master and not self._has_option("--job_endpoint"):
+            raise BadInputError(
+                f"runner spark: {_name('spark_master')} is missing: spark://HOST:PORT, or local[2] for this machine"
+            )
+        if not (self.spark_master and _LOCAL_SPARK.fullmatch(self.spark_master)):
+            self._check_environment()
+
+    def _check_environment(self) -> None:
+        if not self._has_environment:
+            raise BadInputError(
+                f"runner {self.runner}: say how its workers are started, with autotag installed where they run: "
+                f"{_name('image')} (a container), {_name('worker_pool')} (pools that run beside the task managers) or "
+                f"{_name('worker_command')} (a program on each machine)"
+            )
+
+    def _check_dataflow(self) -> None:
+        for name in ("project", "region", "temp_location"):
+            if not getattr(self, name):
+                raise BadInputError(f"runner dataflow: {_name(name)} is missing")
+        if not str(self.temp_location).startswith("gs://"):
+            raise BadInputError(f"{_name('temp_location')} {self.temp_location}: expected a gs:// folder")
+        if not self.image and not self.setup_file:
+            raise BadInputError(
+                f"runner dataflow: its workers have no autotag: give {_name('image')} or {_name('setup_file')}"
+            )
+
+    def arguments(self, clips: int | None = None) -> list[str]:
+        """Return Beam's command-line arguments.
+
+        Args:
+            clips: how many there are to do, which decides on processes of the direct runner where ``workers`` does not.
+        """
+        arguments = [f"--runner={RUNNERS[self.runner]}"]
+        if self.runner == "direct" and not any(option.startswith("--direct_") for option in self.options):
+            arguments += direct_arguments(self.workers, clips or 0)
+        if self.runner == "prism" and not self._has_option("--prism_location"):
+            binary = shutil.which("prism") or shutil.which("prism", path=os.path.expanduser("~/go/bin"))
+            arguments += [f"--prism_location={binary}"] if binary else []
+        if self.runner == "flink" and not self._has_option("--flink_version"):
+            arguments.append(f"--flink_version={FLINK_VERSION}")
+        for option, name in _SHORT_FORM.items():
+            value = getattr(self, name)
+            if name not in ("runner", "image") and value is not None:
+                arguments.append(f"{option}={value}")
+        return [*arguments, *self._environment_arguments(), *self.options]
+
+    def _environment_arguments(self) -> list[str]:
+        if self.runner == "dataflow":
+            return [f"--sdk_container_image={self.image}"] if self.image else []
+        if self.image:
+            kind, config = "DOCKER", self.image
+        elif self.worker_pool:
+            kind, config = "EXTERNAL", self.worker_pool
+        elif self.worker_command:
+            kind, config = "PROCESS", json.dumps({"command": os.path.abspath(self.worker_command)})
+        else:
+            return []
+        keep = [] if self._has_option("--environment_cache_millis") else ["--environment_cache_millis=60000"]
+        return [f"--environment_type={kind}", f"--environment_config={config}", *keep]
+
+
+def settings_of(values: dict[str, Any], options: Sequence[str]) -> BeamSettings:
+    """Make settings of command-line values, of which those that were not given are None.
+
+    Raises:
+        BadInputError: as BeamSettings.
+    """
+    known = {field.name for field in fields(BeamSettings)}
+    given = {name: value for name, value in values.items() if name in known and value is not None}
+    return BeamSettings(**given, options=tuple(options))
+
+
+def _name(field: str) -> str:
+    """How messages call a setting: as the command line does and as a configuration does."""
+    return f"--{field.replace('_', '-')} (beam.{field})"
+
+
+def direct_arguments(workers: int | None, clips: int) -> list[str]:
+    """Return Beam's arguments for the direct runner: worker processes where they are asked for or pay."""
+    count = workers or ((os.cpu_count() or 1) if clips >= PROCESSES_FROM_CLIPS else 1)
+    if count == 1:
+        return ["--direct_running_mode=in_memory", "--direct_num_workers=1"]
+    return ["--direct_running_mode=multi_processing", f"--direct_num_workers={count}"]
+
+
+def parse_options(arguments: Sequence[str]) -> Any:
+    """Make Beam's PipelineOptions of command-line arguments.
+
+    Raises:
+        BadInputError: an argument that Beam does not know, on the direct runner. (Another runner's job server may have
+            options of its own, so there Beam judges.)
+    """
+    from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
+
+    class Parser(_BeamArgumentParser):  # type: ignore[misc]
+        """Beam's parser, with our way of saying what is wrong."""
+
+        def error(self, message: str) -> NoReturn:
+            raise BadInputError(f"Beam option: {message}")
+
+    parser = Parser(add_help=False, allow_abbrev=False)
+    for options in {str(cls): cls for cls in PipelineOptions.__subclasses__()}.values():
+        options._add_argparse_args(parser)
+    known, unknown = parser.parse_known_args(list(arguments))
+    if unknown and known.runner in (None, "DirectRunner"):
+        raise BadInputError(f"no such option of autotag preprocess or of Beam: {unknown[0]}")
+    return PipelineOptions(list(arguments))
+
+
+def check_needs(options: Any) -> None:
+    """Check that what a runner needs is there, before a long job is begun.
+
+    Args:
+        options: Beam's PipelineOptions.
+
+    Raises:
+        BadInputError: names the Java, job server, Prism binary, Flink cluster or Google package that is missing, and
+            how it is had.
+    """
+    from apache_beam.options.pipeline_options import StandardOptions
+
+    runner = options.view_as(StandardOptions).runner
+    checks = {
+        "FlinkRunner": _check_flink_runner,
+        "SparkRunner": _check_spark_runner,
+        "PrismRunner": _check_prism,
+        "DataflowRunner": _check_google_packages,
+    }
+    if runner in checks:
+        checks[runner](options)
+
+
+def _check_flink_runner(options: Any) -> None:
+    from apache_beam.options.pipeline_options import FlinkRunnerOptions
+    from apache_beam.runners.portability.flink_runner import FlinkJarJobServer
+
+    flink = options.view_as(FlinkRunnerOptions)
+    if flink.flink_master not in LOCAL_FLINK:
+        check_flink_cluster(flink.flink_master, flink.parallelism)
+    _check_job_server(options, FlinkJarJobServer)
+
+
+def check_flink_cluster(master: str, parallelism: int) -> None:
+    """Check that a Flink cluster answers and has enough task slots: a job that finds too few would wait for them.
+
+    Raises:
+        BadInputError: no answer, or fewer slots than ``parallelism``.
+    """
+    url = master if "://" in master else f"http://{master}"
+    try:
+        with urllib.request.urlopen(f"{url}/overview", timeout=10) as answer:
+            overview = json.load(answer)
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"Flink at {master} does not answer: {error}; is the cluster up?") from None
+    slots = overview.get("slots-total", 0)
+    if slots < max(parallelism, 1):
+        raise BadInputError(
+            f"Flink at {master} has {slots} task slots and the job wants {max(parallelism, 1)}: "
+            "start more TaskManagers or lower --parallelism"
+        )
+
+
+def _check_spark_runner(options: Any) -> None:
+    from apache_beam.runners.portability.spark_runner import SparkJarJobServer
+
+    _check_job_server(options, SparkJarJobServer)
+
+
+def _check_job_server(options: Any, server: Any) -> None:
+    """Find the job server's jar as Beam will: in its cache, else from Maven Central."""
+    from apache_beam.options.pipeline_options import JobServerOptions, PortableOptions
+
+    if options.view_as(PortableOptions).job_endpoint:
+        return
+    job_server = options.view_as(JobServerOptions)
+    if not shutil.which(job_server.job_server_java_launcher):
+        raise BadInputError(
+            f"{job_server.job_server_java_launcher}: not found, and Beam's job server needs Java 11 or 17; "
+            "install it, or name a job server that runs already with --job_endpoint=HOST:PORT"
+        )
+    try:
+        url = server(options).path_to_jar()
+        server.local_jar(url, job_server.jar_cache_dir)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise BadInputError(f"Beam's job server cannot be had: {error}") from None
+
+
+def _check_prism(options: Any) -> None:
+    from apache_beam.options.pipeline_options import PortableOptions
+    from apache_beam.runners.portability.prism_runner import PrismJobServer
+    from apache_beam.version import __version__
+
+    if options.view_as(PortableOptions).job_endpoint:
+        return
+    try:
+        PrismJobServer.local_bin(PrismJobServer(options).path_to_binary())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise BadInputError(
+            f"runner prism: its binary cannot be had ({error}); install Go and call "
+            f"'go install github.com/apache/beam/sdks/v2/go/cmd/prism@v{__version__}', "
+            "or name a binary with --prism_location=FILE"
+        ) from None
+
+
+def _check_google_packages(options: Any) -> None:
+    try:
+        import apache_beam.runners.dataflow.internal.apiclient  # noqa: F401 what the runner imports when it starts
+    except ImportError as error:
+        raise BadInputError(f"runner dataflow: {error}; pip install 'autotag[gcp]'") from None

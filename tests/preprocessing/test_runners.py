@@ -1,0 +1,197 @@
+"""Beam engines: settings that are checked, what Beam gets of them, and what is said where something is missing."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import shutil
+import threading
+
+import pytest
+
+from preprocessing import runners
+from preprocessing.errors import BadInputError
+from preprocessing.runners import BeamSettings, check_flink_cluster, check_needs, parse_options, settings_of
+
+
+@pytest.fixture
+def setup_file(tmp_path):
+    path = tmp_path / "setup.py"
+    path.write_text("")
+    return str(path)
+
+
+def test_direct_runner_is_the_default_and_starts_processes_where_asked_for_or_where_they_pay():
+    assert BeamSettings().arguments() == [
+        "--runner=DirectRunner",
+        "--direct_running_mode=in_memory",
+        "--direct_num_workers=1",
+    ]
+    assert "--direct_num_workers=2" in BeamSettings(workers=2).arguments(10)
+    assert BeamSettings(workers=1).arguments(10_000)[1] == "--direct_running_mode=in_memory"
+    assert BeamSettings(workers=4).arguments(10_000)[1] == "--direct_running_mode=multi_processing"
+    own = ("--direct_running_mode=multi_threading", "--direct_num_workers=3")
+    assert BeamSettings(options=own).arguments(10_000) == ["--runner=DirectRunner", *own]
+
+
+def test_flink_gets_its_master_version_parallelism_and_worker_pool():
+    settings = BeamSettings("flink", flink_master="f:8081", parallelism=8, worker_pool="localhost:50000")
+    assert settings.arguments() == [
+        "--runner=FlinkRunner",
+        "--flink_version=1.19",
+        "--flink_master=f:8081",
+        "--parallelism=8",
+        "--environment_type=EXTERNAL",
+        "--environment_config=localhost:50000",
+        "--environment_cache_millis=60000",
+    ]
+
+
+def test_environments_become_beams_own():
+    command = BeamSettings("flink", flink_master="f:1", worker_command="/opt/worker").arguments()
+    assert "--environment_type=PROCESS" in command
+    assert json.loads(command[-2].partition("=")[2]) == {"command": "/opt/worker"}
+    image = BeamSettings("spark", spark_master="spark://s:7077", image="autotag:1").arguments()
+    assert {"--environment_type=DOCKER", "--environment_config=autotag:1", "--spark_master_url=spark://s:7077"} <= set(
+        image
+    )
+
+
+def test_dataflow_gets_image_or_setup_file(setup_file):
+    google = {"project": "p", "region": "europe-west1", "temp_location": "gs://b/tmp"}
+    image = BeamSettings("dataflow", image="gcr.io/p/autotag:1", **google).arguments()
+    assert image == [
+        "--runner=DataflowRunner",
+        "--project=p",
+        "--region=europe-west1",
+        "--temp_location=gs://b/tmp",
+        "--sdk_container_image=gcr.io/p/autotag:1",
+    ]
+    assert f"--setup_file={setup_file}" in BeamSettings("dataflow", setup_file=setup_file, **google).arguments()
+
+
+def test_local_engines_need_no_environment():
+    assert "--flink_master=[local]" in BeamSettings("flink", flink_master="[local]").arguments()
+    assert "--spark_master_url=local[2]" in BeamSettings("spark", spark_master="local[2]").arguments()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"runner": "stork"}, "Beam runner 'stork': expected one of direct, flink, spark, dataflow, prism"),
+        ({"workers": 0}, r"--workers \(beam.workers\) 0: expected 1 or more"),
+        ({"parallelism": 2}, r"--parallelism \(beam.parallelism\) belongs to the runner flink, not to direct"),
+        ({"runner": "flink", "workers": 2}, "--workers .* belongs to the runner direct"),
+        ({"runner": "flink"}, "--flink-master .* is missing: HOST:PORT"),
+        ({"runner": "flink", "flink_master": "f:1"}, "say how its workers are started"),
+        ({"runner": "flink", "options": ("--job_endpoint=j:8099",)}, "say how its workers are started"),
+        (
+            {"runner": "flink", "flink_master": "f:1", "image": "i", "worker_pool": "p:1"},
+            "--image .* and --worker-pool .* say one",
+        ),
+        ({"runner": "spark"}, "--spark-master .* is missing"),
+        ({"runner": "dataflow"}, "--project .* is missing"),
+        ({"runner": "dataflow", "project": "p", "region": "r"}, "--temp-location .* is missing"),
+        (
+            {"runner": "dataflow", "project": "p", "region": "r", "temp_location": "/tmp"},
+            "--temp-location .* /tmp: expected a gs:// folder",
+        ),
+        (
+            {"runner": "dataflow", "project": "p", "region": "r", "temp_location": "gs://b"},
+            "its workers have no autotag: give --image .* or --setup-file",
+        ),
+        ({"runner": "flink", "flink_master": "f:1", "setup_file": "/no/setup.py"}, "expected a file named setup.py"),
+        ({"options": ("--runner=FlinkRunner",)}, "Beam option --runner: say it as --runner"),
+        ({"options": ("--flink_master=f:1",)}, "Beam option --flink_master: say it as --flink-master"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(settings, words):
+    with pytest.raises(BadInputError, match=words):
+        BeamSettings(**settings)
+
+
+def test_what_is_packed_does_not_reach_a_pools_workers(setup_file):
+    with pytest.raises(BadInputError, match="install autotag where they run"):
+        BeamSettings("flink", flink_master="f:1", worker_pool="p:1", setup_file=setup_file)
+
+
+def test_command_line_values_that_were_not_given_keep_their_defaults():
+    values = {"runner": "flink", "flink_master": "f:1", "image": "i", "workers": None}
+    assert settings_of(values, ["--job_name=x"]) == BeamSettings(
+        "flink", flink_master="f:1", image="i", options=("--job_name=x",)
+    )
+
+
+class _Overview(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):  # noqa: N802 http.server's name
+        body = json.dumps({"slots-total": 2}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def flink():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Overview) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_cluster_with_too_few_slots_is_said_before_the_job(flink):
+    check_flink_cluster(flink, 2)
+    check_flink_cluster(f"http://{flink}", -1)
+    with pytest.raises(BadInputError, match="has 2 task slots and the job wants 3"):
+        check_flink_cluster(flink, 3)
+
+
+def test_cluster_that_does_not_answer_is_said():
+    with pytest.raises(BadInputError, match="Flink at 127.0.0.1:9 does not answer: .* is the cluster up"):
+        check_flink_cluster("127.0.0.1:9", 1)
+
+
+def options(*arguments: str):
+    return parse_options(arguments)
+
+
+def test_missing_java_is_said(flink):
+    with pytest.raises(BadInputError, match="no-java: not found, and Beam's job server needs Java"):
+        check_needs(options("--runner=FlinkRunner", f"--flink_master={flink}", "--job_server_java_launcher=no-java"))
+
+
+@pytest.mark.skipif(not shutil.which("java"), reason="no Java")
+@pytest.mark.parametrize("runner", ["flink", "spark"])
+def test_missing_job_server_jar_is_said(runner, tmp_path):
+    arguments = {"flink": ["--flink_master=[local]"], "spark": ["--spark_master_url=local"]}[runner]
+    jar = f"--{runner}_job_server_jar={tmp_path}/no.jar"
+    with pytest.raises(BadInputError, match="Beam's job server cannot be had: .*no.jar"):
+        check_needs(options(f"--runner={runners.RUNNERS[runner]}", *arguments, jar))
+
+
+def test_job_server_that_runs_already_needs_no_jar(flink):
+    check_needs(
+        options(
+            "--runner=FlinkRunner",
+            f"--flink_master={flink}",
+            "--job_endpoint=localhost:8099",
+            "--job_server_java_launcher=no-java",
+        )
+    )
+
+
+def test_missing_prism_binary_is_said(tmp_path):
+    with pytest.raises(BadInputError, match=r"go install github.com/apache/beam/sdks/v2/go/cmd/prism@v\d"):
+        check_needs(options("--runner=PrismRunner", f"--prism_location={tmp_path}/prism"))
+
+
+def test_prism_on_the_path_is_taken(tmp_path, monkeypatch):
+    binary = tmp_path / "prism"
+    binary.write_text("#!/bin/sh\n")
+    binary.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert BeamSettings("prism").arguments() == ["--runner=PrismRunner", f"--prism_location={binary}"]
+    check_needs(options(*BeamSettings("prism").arguments()))
