@@ -17,6 +17,7 @@ import yaml
 from pipeline.config import KubeflowConfig, PipelineConfig, StepResources, absolute
 from preprocessing import storage
 from preprocessing.errors import BadInputError
+from preprocessing.manifest import build_manifest
 
 Spec = dict[str, Any]
 
@@ -213,20 +214,17 @@ def _keys(env: Mapping[str, str]) -> list[Spec]:
     return [{"envVar": variable, "secretKey": key} for variable, key in sorted(env.items())]
 
 
-def find_data_version(config: PipelineConfig, on_clip: Callable[[int, int], None] | None = None) -> str:
-    """Return the fingerprint of the data, or ANY_VERSION where they cannot be seen from here.
+def find_data_version(config: PipelineConfig, on_clip: Callable[[int, int], None] | None = None) -> str | None:
+    """Return the fingerprint of the data, or None where they cannot be seen from here.
 
     Raises:
         BadInputError: they can be seen and cannot be used.
     """
-    from components.example_gen import ANY_VERSION
-    from preprocessing.manifest import build_manifest
-
     audio_dir, annotations = absolute(config.data.audio_dir), absolute(config.data.annotations)
     try:
         visible = storage.exists(annotations)
     except (OSError, ValueError, ImportError):  # no access, no credentials, no client for the store
         visible = False
     if not visible:
-        return ANY_VERSION
+        return None
     return build_manifest(audio_dir, annotations, config.data.preprocess_settings(), on_clip).fingerprint

@@ -1,0 +1,273 @@
+"""``autotag kubeflow``: the pipeline on a Kubeflow Pipelines server, now or by the clock."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pipeline.config import PipelineConfig
+    from pipeline.kubeflow_server import Server
+
+_CONFIG = click.argument("config", required=False, type=click.Path())
+_SET = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting; repeatable.")
+_HOST = click.option("--host", help="Address of the API; else kubeflow.host, else KF_PIPELINES_ENDPOINT.")
+_EXPERIMENT = click.option("--experiment", help="Experiment; else kubeflow.experiment.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _options(*options: Callable[[Any], Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+@click.group()
+def command() -> None:
+    """Run the pipeline on Kubeflow Pipelines, once or on a schedule.
+
+    CONFIG is the file of `autotag run`; its section `kubeflow` says image, volumes, resources of each step and where
+    artifacts go. Paths in it are those that the steps see.
+
+    \b
+    Example:
+        autotag kubeflow submit my.yaml --host http://localhost:8888
+        autotag kubeflow schedule my.yaml --cron "0 0 2 * * 1"
+    """
+
+
+@command.command("compile")
+@_options(_CONFIG, _SET)
+@click.option("-o", "--out", type=click.Path(path_type=Path), default="pipeline.yaml", show_default=True)
+def compile_(config: str | None, overrides: tuple[str, ...], out: Path) -> None:
+    """Write the pipeline as a file that Kubeflow Pipelines takes (schema 2.1.0).
+
+    Data are read as they are when a run begins. Upload the file by hand, or let `submit` and `schedule` do it; give
+    each run kubeflow.pipeline_root as its pipeline root.
+
+    \b
+    Example:
+        autotag kubeflow compile my.yaml -o pipeline.yaml
+    """
+    from preprocessing.storage import write_whole
+
+    settings = _load(config, overrides)
+    write_whole(str(out.absolute()), _compile(settings, None))
+    click.echo(f"written: {out}")
+
+
+@command.command()
+@_options(_CONFIG, _SET, _HOST, _EXPERIMENT)
+@click.option("--name", help="Of the run; pipeline and time unless given.")
+def submit(
+    config: str | None, overrides: tuple[str, ...], host: str | None, experiment: str | None, name: str | None
+) -> None:
+    """Run the pipeline now.
+
+    Where the audio can be seen from here under the same path or address, its checksums go with the run: what an earlier
+    run made of the same data comes from the cache, and data that change before the run reads them stop it. Otherwise
+    the run reads the data as they are and makes everything anew.
+
+    \b
+    Example:
+        autotag kubeflow submit my.yaml --host http://localhost:8888 --set branches.mel_2d.epochs=40
+    """
+    settings = _load(config, overrides)
+    server = _server(settings, host)
+    text = _compile(settings, _data_version(settings))
+    version = server.publish(settings.name, text)
+    click.echo(f"pipeline {settings.name}, version {version.name}: {'uploaded' if version.new else 'is there already'}")
+    run_name = name or f"{settings.name} {datetime.datetime.now():%Y-%m-%d %H:%M:%S}"
+    run_id = server.run(version, run_name, experiment or settings.kubeflow.experiment, settings.kubeflow.pipeline_root)
+    click.echo(f"run {run_name}: {server.host}/#/runs/details/{run_id}")
+
+
+@command.command()
+@_options(_CONFIG, _SET, _HOST, _EXPERIMENT)
+@click.option("--cron", required=True, help="Six fields, seconds first: '0 0 2 * * 1' is Mondays at two, UTC.")
+@click.option("--name", help="Of the recurring run; the pipeline's unless given.")
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+def schedule(
+    config: str | None,
+    overrides: tuple[str, ...],
+    host: str | None,
+    experiment: str | None,
+    cron: str,
+    name: str | None,
+    dry_run: bool,
+) -> None:
+    """Run the pipeline by the clock.
+
+    One run at a time; runs that were missed are not made up for; each reads the data as they are then. Called again
+    with the same name it changes what differs, and nothing where nothing does.
+
+    \b
+    Example:
+        autotag kubeflow schedule my.yaml --cron "0 0 2 * * 1" --dry-run
+    """
+    import hashlib
+
+    from pipeline.kubeflow_server import Schedule, check_cron, describe_changes
+
+    cron = check_cron(cron)
+    settings = _load(config, overrides)
+    experiment = experiment or settings.kubeflow.experiment
+    server = _server(settings, host)
+    text = _compile(settings, None)
+    wanted = Schedule(
+        name or settings.name, cron, hashlib.sha256(text.encode()).hexdigest(), settings.kubeflow.pipeline_root
+    )
+    changes = describe_changes(server.find_schedules(wanted.name, experiment), wanted)
+    for line in changes or [f"{wanted.name}: is as it should be, at {wanted.cron}; nothing to change"]:
+        click.echo(line)
+    if dry_run or not changes:
+        return
+    server.schedule(wanted, server.publish(settings.name, text), experiment)
+    click.echo(f"done: {wanted.name} runs at {wanted.cron}")
+
+
+@command.command()
+@_options(_CONFIG, _SET, _HOST, _EXPERIMENT, _JSON)
+def schedules(
+    config: str | None, overrides: tuple[str, ...], host: str | None, experiment: str | None, as_json: bool
+) -> None:
+    """List recurring runs.
+
+    \b
+    Example:
+        autotag kubeflow schedules my.yaml
+    """
+    settings = _load(config, overrides)
+    found = _server(settings, host).schedules(experiment or settings.kubeflow.experiment)
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found], indent=1))
+        return
+    rows = [
+        (one.schedule.name, one.schedule.cron, one.status, one.schedule.pipeline[:12], one.identity) for one in found
+    ]
+    _print_table(("name", "cron", "status", "pipeline", "id"), rows)
+
+
+@command.command()
+@click.argument("name")
+@_options(_CONFIG, _SET, _HOST, _EXPERIMENT)
+@click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
+def unschedule(
+    name: str,
+    config: str | None,
+    overrides: tuple[str, ...],
+    host: str | None,
+    experiment: str | None,
+    dry_run: bool,
+) -> None:
+    """Delete the recurring run NAME; runs that it began go on.
+
+    \b
+    Example:
+        autotag kubeflow unschedule autotag-mtat my.yaml
+    """
+    from preprocessing.errors import BadInputError
+
+    settings = _load(config, overrides)
+    experiment = experiment or settings.kubeflow.experiment
+    server = _server(settings, host)
+    there = server.schedules(experiment)
+    found = [one for one in there if one.schedule.name == name]
+    if not found:
+        listed = ", ".join(sorted(one.schedule.name for one in there)) or "none"
+        raise BadInputError(f"{experiment} has no recurring run {name!r}; it has {listed}")
+    for one in found:
+        if not dry_run:
+            server.unschedule(one)
+        click.echo(f"{'would be deleted' if dry_run else 'deleted'}: {name}, at {one.schedule.cron} ({one.identity})")
+
+
+@command.command()
+@_options(_CONFIG, _SET, _HOST, _EXPERIMENT, _JSON)
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="How many.")
+def runs(
+    config: str | None,
+    overrides: tuple[str, ...],
+    host: str | None,
+    experiment: str | None,
+    as_json: bool,
+    limit: int,
+) -> None:
+    """List runs, the newest first.
+
+    \b
+    Example:
+        autotag kubeflow runs my.yaml --limit 5
+    """
+    settings = _load(config, overrides)
+    found = _server(settings, host).runs(experiment or settings.kubeflow.experiment, limit)
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found], indent=1, default=str))
+        return
+    rows = [
+        (one.name, one.state, f"{one.created:%Y-%m-%d %H:%M}", _duration(one.created, one.finished), one.identity)
+        for one in found
+    ]
+    _print_table(("run", "state", "began", "took", "id"), rows)
+    for one in found:
+        if one.error:
+            click.echo(f"{one.name}: {one.error}")
+
+
+def _load(config: str | None, overrides: tuple[str, ...]) -> PipelineConfig:
+    from pipeline.config import load_config
+
+    return load_config(config, overrides)
+
+
+def _server(settings: PipelineConfig, host: str | None) -> Server:
+    from pipeline.kubeflow_server import Server
+
+    return Server(host or settings.kubeflow.host, settings.kubeflow.namespace)
+
+
+def _compile(settings: PipelineConfig, data_version: str | None) -> str:
+    with Console(stderr=True).status("starting TFX (about half a minute)"):
+        from components.example_gen import ANY_VERSION
+        from pipeline.kubeflow import compile_pipeline, to_yaml
+
+        return to_yaml(compile_pipeline(settings, data_version or ANY_VERSION))
+
+
+def _data_version(settings: PipelineConfig) -> str | None:
+    from pipeline.kubeflow import find_data_version
+
+    with Console(stderr=True).status("checksums of the clips") as status:
+        version = find_data_version(settings, lambda done, total: status.update(f"checksums: {done} of {total} clips"))
+    if version is None:
+        click.echo(
+            f"{settings.data.annotations} cannot be seen from here: the run reads the data as they are and makes "
+            "everything anew",
+            err=True,
+        )
+    return version
+
+
+def _duration(began: datetime.datetime, ended: datetime.datetime | None) -> str:
+    return str(datetime.timedelta(seconds=round((ended - began).total_seconds()))) if ended else ""
+
+
+def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console(highlight=False, soft_wrap=True).print(table)

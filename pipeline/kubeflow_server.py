@@ -1,0 +1,356 @@
+"""What is asked of a Kubeflow Pipelines server: upload, run, schedule, list; and its errors in words.
+
+A thin layer over kfp.Client. A pipeline is uploaded once for each content (its checksum stands in the version's
+description); a recurring run is known by its name, and is replaced where anything of it differs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import io
+import json
+import logging
+import os
+import tempfile
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from preprocessing.errors import AutotagError, BadInputError
+
+log = logging.getLogger(__name__)
+
+HOST_VARIABLE: Final = "KF_PIPELINES_ENDPOINT"
+"""kfp's own environment variable for the API's address."""
+TIMEOUT_SECONDS: Final = 10
+PAGE: Final = 100
+CHECKSUM: Final = "autotag sha256 "
+CRON_FIELDS: Final = ("second", "minute", "hour", "day of month", "month", "day of week")
+
+
+@dataclass(frozen=True)
+class Version:
+    """An uploaded version of a pipeline."""
+
+    pipeline_id: str
+    version_id: str
+    name: str
+    checksum: str
+    new: bool
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A recurring run, as it is or as it is to be.
+
+    Attributes:
+        pipeline: checksum of the pipeline's file.
+        at_once: how many of its runs may be at work at the same time.
+        catch_up: whether runs that were missed are made up for.
+    """
+
+    name: str
+    cron: str
+    pipeline: str
+    pipeline_root: str
+    enabled: bool = True
+    at_once: int = 1
+    catch_up: bool = False
+
+    def changes(self, wanted: Schedule) -> list[str]:
+        """One line for each thing in which ``wanted`` differs."""
+        lines = []
+        for field, words in (
+            ("cron", "time"),
+            ("pipeline", "pipeline"),
+            ("pipeline_root", "artifacts"),
+            ("enabled", "enabled"),
+            ("at_once", "runs at once"),
+            ("catch_up", "catch-up"),
+        ):
+            old, new = getattr(self, field), getattr(wanted, field)
+            if old != new:
+                old, new = (value[:12] if field == "pipeline" else value for value in (old, new))
+                lines.append(f"{words}: {old} -> {new}")
+        return lines
+
+
+@dataclass(frozen=True)
+class FoundSchedule:
+    """A recurring run that the server has."""
+
+    schedule: Schedule
+    identity: str
+    experiment_id: str
+    status: str
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """A run that the server has."""
+
+    identity: str
+    name: str
+    state: str
+    created: datetime.datetime
+    finished: datetime.datetime | None
+    error: str | None
+    schedule: str | None
+
+
+def check_cron(cron: str) -> str:
+    """Return the expression with single spaces.
+
+    Raises:
+        BadInputError: it has not the six fields that KFP reads.
+    """
+    fields = cron.split()
+    if len(fields) == 5:
+        raise BadInputError(
+            f"--cron {cron!r}: Kubeflow's schedules have six fields, seconds first; for a crontab line of five put 0 "
+            f"before it: {'0 ' + ' '.join(fields)!r}"
+        )
+    if len(fields) != len(CRON_FIELDS):
+        raise BadInputError(f"--cron {cron!r}: expected six fields ({', '.join(CRON_FIELDS)}), such as '0 0 2 * * 1'")
+    return " ".join(fields)
+
+
+class Server:
+    """A Kubeflow Pipelines API server."""
+
+    def __init__(self, host: str | None, namespace: str | None = None) -> None:
+        """Connect.
+
+        Raises:
+            BadInputError: no address is given.
+            AutotagError: nothing answers there.
+        """
+        self.host = (host or os.environ.get(HOST_VARIABLE) or "").rstrip("/")
+        if not self.host:
+            raise BadInputError(
+                f"no address of a Kubeflow Pipelines API: give --host, kubeflow.host or {HOST_VARIABLE}, such as "
+                "http://localhost:8888 after `kubectl -n kubeflow port-forward svc/ml-pipeline 8888`"
+            )
+        self._namespace = namespace
+        _check_answers(self.host)
+        with self._words("connect"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # kfp says with which servers it works
+            import kfp
+
+            self._client = kfp.Client(host=self.host, namespace=namespace or "kubeflow")
+
+    @contextlib.contextmanager
+    def _words(self, doing: str) -> Iterator[None]:
+        """Turn the client's errors into one message each, and keep what it prints."""
+        import kfp_server_api  # type: ignore[import-untyped]
+        import urllib3
+
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                yield
+        except kfp_server_api.ApiException as error:
+            raise AutotagError(f"{self.host} refused to {doing}: {error_message(error)}") from None
+        except (urllib3.exceptions.HTTPError, TimeoutError) as error:
+            raise AutotagError(f"{self.host} stopped answering while it was asked to {doing}: {error}") from None
+
+    def publish(self, name: str, text: str) -> Version:
+        """Upload a pipeline's file, unless this very text is there; returns its version.
+
+        Raises:
+            AutotagError: the server refused it, or does not answer.
+        """
+        checksum = hashlib.sha256(text.encode()).hexdigest()
+        with self._words(f"look for the pipeline {name}"):
+            pipeline_id = self._client.get_pipeline_id(name)
+            list_versions = self._client.list_pipeline_versions
+            there = self._pages(list_versions, "pipeline_versions", pipeline_id=pipeline_id) if pipeline_id else []
+        for version in there:
+            if version.description == CHECKSUM + checksum:
+                return Version(pipeline_id, version.pipeline_version_id, version.display_name, checksum, new=False)
+        with tempfile.TemporaryDirectory() as folder, self._words(f"take the pipeline {name}"):
+            path = os.path.join(folder, "pipeline.yaml")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+            if pipeline_id:
+                version = self._client.upload_pipeline_version(
+                    path, f"{name}-{checksum[:12]}", pipeline_id=pipeline_id, description=CHECKSUM + checksum
+                )
+            else:
+                pipeline_id = self._client.upload_pipeline(path, name, CHECKSUM + checksum, self._namespace).pipeline_id
+                version = self._client.list_pipeline_versions(pipeline_id).pipeline_versions[0]
+        return Version(pipeline_id, version.pipeline_version_id, version.display_name, checksum, new=True)
+
+    def run(self, version: Version, name: str, experiment: str, pipeline_root: str) -> str:
+        """Start a run; returns its id.
+
+        Raises:
+            AutotagError: the server refused it, or does not answer.
+        """
+        with self._words(f"start the run {name}"):
+            found = self._client.create_experiment(experiment, namespace=self._namespace)
+            run = self._client.run_pipeline(
+                found.experiment_id,
+                name,
+                pipeline_id=version.pipeline_id,
+                version_id=version.version_id,
+                pipeline_root=pipeline_root,
+            )
+        return str(run.run_id)
+
+    def schedules(self, experiment: str) -> list[FoundSchedule]:
+        """Return an experiment's recurring runs.
+
+        Raises:
+            BadInputError: there is no such experiment.
+            AutotagError: the server does not answer.
+        """
+        experiment_id = self._experiment_id(experiment)
+        with self._words("list the recurring runs"):
+            found = self._pages(self._client.list_recurring_runs, "recurring_runs", experiment_id=experiment_id)
+            return [self._read_schedule(recurring) for recurring in found]
+
+    def schedule(self, wanted: Schedule, version: Version, experiment: str) -> list[FoundSchedule]:
+        """Make a recurring run; those of its name that were there go when the new one is. Returns what went.
+
+        Raises:
+            AutotagError: the server refused it, or does not answer.
+        """
+        with self._words(f"make the recurring run {wanted.name}"):
+            found = self._client.create_experiment(experiment, namespace=self._namespace)
+        replaced = self.find_schedules(wanted.name, experiment)
+        with self._words(f"make the recurring run {wanted.name}"):
+            self._client.create_recurring_run(
+                found.experiment_id,
+                wanted.name,
+                cron_expression=wanted.cron,
+                max_concurrency=wanted.at_once,
+                no_catchup=not wanted.catch_up,
+                pipeline_id=version.pipeline_id,
+                version_id=version.version_id,
+                pipeline_root=wanted.pipeline_root,
+            )
+        for old in replaced:
+            self.unschedule(old)
+        return replaced
+
+    def find_schedules(self, name: str, experiment: str) -> list[FoundSchedule]:
+        """Return the recurring runs of a name; [] where there is none, or no such experiment."""
+        try:
+            return [found for found in self.schedules(experiment) if found.schedule.name == name]
+        except UnknownExperimentError:
+            return []
+
+    def unschedule(self, found: FoundSchedule) -> None:
+        """Delete a recurring run; runs that it began go on.
+
+        Raises:
+            AutotagError: the server refused it, or does not answer.
+        """
+        with self._words(f"delete the recurring run {found.schedule.name} ({found.identity})"):
+            self._client.delete_recurring_run(found.identity)
+
+    def runs(self, experiment: str, limit: int) -> list[FoundRun]:
+        """Return an experiment's newest runs, the newest first.
+
+        Raises:
+            BadInputError: there is no such experiment.
+            AutotagError: the server does not answer.
+        """
+        experiment_id = self._experiment_id(experiment)
+        with self._words("list the runs"):
+            runs = self._pages(
+                self._client.list_runs, "runs", limit, experiment_id=experiment_id, sort_by="created_at desc"
+            )
+        return [
+            FoundRun(
+                run.run_id,
+                run.display_name,
+                (run.state or "PENDING").lower(),
+                run.created_at,
+                run.finished_at if run.finished_at and run.finished_at.year > 1970 else None,
+                run.error.message if run.error else None,
+                run.recurring_run_id,
+            )
+            for run in runs
+        ]
+
+    def _experiment_id(self, name: str) -> str:
+        with self._words(f"look for the experiment {name}"):
+            try:
+                found = self._client.get_experiment(experiment_name=name, namespace=self._namespace)
+                return str(found.experiment_id)
+            except ValueError:
+                known = self._pages(self._client.list_experiments, "experiments", namespace=self._namespace)
+        listed = ", ".join(sorted(experiment.display_name for experiment in known)) or "none"
+        raise UnknownExperimentError(f"{self.host} has no experiment {name!r}; it has {listed}")
+
+    def _read_schedule(self, recurring: Any) -> FoundSchedule:
+        reference, trigger = recurring.pipeline_version_reference, recurring.trigger
+        checksum = "another"
+        if reference is not None:
+            version = self._client.get_pipeline_version(reference.pipeline_id, reference.pipeline_version_id)
+            checksum = (version.description or "another").removeprefix(CHECKSUM)
+        schedule = Schedule(
+            name=recurring.display_name,
+            cron=trigger.cron_schedule.cron if trigger.cron_schedule else "not by the clock",
+            pipeline=checksum,
+            pipeline_root=(recurring.runtime_config.pipeline_root or "") if recurring.runtime_config else "",
+            enabled=recurring.mode == "ENABLE",
+            at_once=int(recurring.max_concurrency),
+            catch_up=not recurring.no_catchup,
+        )
+        return FoundSchedule(
+            schedule, recurring.recurring_run_id, recurring.experiment_id, (recurring.status or "").lower()
+        )
+
+    def _pages(self, list_: Any, key: str, limit: int | None = None, **arguments: Any) -> list[Any]:
+        found: list[Any] = []
+        token = ""
+        while True:
+            page = list_(page_token=token, page_size=min(PAGE, limit or PAGE), **arguments)
+            found += getattr(page, key) or []
+            token = page.next_page_token
+            if not token or (limit and len(found) >= limit):
+                return found[:limit]
+
+
+class UnknownExperimentError(BadInputError):
+    """The server has no experiment of that name."""
+
+
+def _check_answers(host: str) -> None:
+    """Raise AutotagError where nothing answers; an answer that asks for a login is one."""
+    try:
+        request = urllib.request.Request(f"{host}/apis/v2beta1/healthz")
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS):
+            return
+    except urllib.error.HTTPError as error:
+        if error.code >= 500 or error.code == 404:
+            raise AutotagError(f"{host} answers {error.code} {error.reason}: is it a Kubeflow Pipelines API?") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise AutotagError(f"{host} does not answer ({reason}): is it right, and the server up?") from None
+
+
+def error_message(error: Any) -> str:
+    """Say what the server said: the words of kfp_server_api.ApiException, without headers and stack."""
+    try:
+        body: Any = json.loads(error.body)
+    except (TypeError, ValueError):
+        return f"{error.status} {error.reason} {error.body or ''}".strip()
+    message = body.get("message") or body.get("error_message") or body.get("error") or error.reason
+    return f"{' '.join(str(message).split())} ({error.status} {error.reason})"
+
+
+def describe_changes(found: Sequence[FoundSchedule], wanted: Schedule) -> list[str]:
+    """Say in lines what making a recurring run would change; [] where nothing."""
+    if not found:
+        return [f"{wanted.name}: is not there and would be made, at {wanted.cron}"]
+    if len(found) > 1:
+        return [f"{wanted.name}: is there {len(found)} times and would be there once"]
+    return [f"{wanted.name}: {line}" for line in found[0].schedule.changes(wanted)]
