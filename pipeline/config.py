@@ -84,6 +84,33 @@ class GateConfig(_Settings):
     max_drop: float = Field(0.005, ge=0, le=1, description="ROC-AUC that it may lie below the latest blessed model")
 
 
+class MetadataConfig(_Settings):
+    """Where ML Metadata is kept: a file under the run's root, or a server that several people and machines share."""
+
+    kind: Literal["sqlite", "mysql", "postgresql"] = Field("sqlite", description="mysql is MariaDB's too")
+    host: str | None = None
+    port: int | None = Field(None, ge=1, le=65535, description="3306 (mysql) or 5432 (postgresql) unless given")
+    database: str | None = Field(None, pattern=r"^[A-Za-z0-9_]+$")
+    user: str | None = None
+    password_env: str | None = Field(
+        "AUTOTAG_METADATA_PASSWORD", description="variable that holds the password; null where the server asks for none"
+    )
+    password_file: str | None = Field(None, description="file that holds the password, instead of the variable")
+
+    @model_validator(mode="after")
+    def _server_or_none(self) -> MetadataConfig:
+        needed = ("host", "database", "user")
+        if self.kind != "sqlite":
+            missing = [name for name in needed if not getattr(self, name)]
+            if missing:
+                raise ValueError(f"{self.kind} needs {', '.join(missing)}")
+        else:
+            given = [name for name in (*needed, "port", "password_file") if getattr(self, name)]
+            if given:
+                raise ValueError(f"{given[0]} is of a server: set kind to mysql or postgresql")
+        return self
+
+
 class StepResources(_Settings):
     """What a step asks of the cluster; what is not given is not asked for."""
 
@@ -165,6 +192,7 @@ class PipelineConfig(_Settings):
         BeamSettings(),
         description="of ExampleGen, StatisticsGen, Transform, Evaluator, as autotag preprocess has it",
     )
+    metadata: MetadataConfig = MetadataConfig()
     kubeflow: KubeflowConfig = KubeflowConfig()
 
     @field_validator("branches")
@@ -191,7 +219,7 @@ class PipelineConfig(_Settings):
 
     @property
     def metadata_file(self) -> str:
-        """SQLite file of ML Metadata."""
+        """SQLite file of ML Metadata, where it is one."""
         return os.path.join(os.path.abspath(self.root), "metadata.sqlite")
 
     def to_yaml(self) -> str:

@@ -56,15 +56,16 @@ class Inputs:
     push_token: str
 
 
-def create_pipeline(config: PipelineConfig, inputs: Inputs) -> Pipeline:
+def create_pipeline(config: PipelineConfig, inputs: Inputs, metadata: Any = None) -> Pipeline:
     """Wire the components.
 
     Args:
         config: settings.
         inputs: data and schema.
+        metadata: how ML Metadata is reached (pipeline.metadata.connection); None where the orchestrator has its own.
 
     Returns:
-        The pipeline, with SQLite metadata under config.root.
+        The pipeline.
     """
     root = os.path.abspath(config.root)
     example_gen = ClipExampleGen(
@@ -109,15 +110,9 @@ def create_pipeline(config: PipelineConfig, inputs: Inputs) -> Pipeline:
         pipeline_root=os.path.join(root, "artifacts"),
         components=nodes,
         enable_cache=True,
-        metadata_connection_config=_sqlite(config.metadata_file),
+        metadata_connection_config=metadata,
         beam_pipeline_args=config.beam.arguments(),
     )
-
-
-def _sqlite(path: str) -> Any:
-    from tfx.orchestration.metadata import sqlite_metadata_connection_config
-
-    return sqlite_metadata_connection_config(path)
 
 
 def _validation_nodes(config: PipelineConfig, inputs: Inputs, examples: BaseChannel) -> list[BaseNode]:

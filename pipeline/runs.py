@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import BRANCH_NAMES
+from pipeline.config import BRANCH_NAMES, PipelineConfig
 from pipeline.evaluation import GateFigures, gate_failures, gate_figures
+from pipeline.metadata import open_store
 from preprocessing.errors import BadInputError
 
 EXECUTION_STATES = {1: "new", 2: "running", 3: "done", 4: "failed", 5: "cached", 6: "canceled"}
@@ -145,31 +146,33 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def list_runs(metadata_file: str, pipeline: str) -> list[Run]:
+def list_runs(config: PipelineConfig) -> list[Run]:
     """Return all runs of a pipeline, the oldest first.
 
-    Args:
-        metadata_file: SQLite file of ML Metadata.
-        pipeline: its name.
+    Raises:
+        BadInputError: there is no run yet.
+        AutotagError: the server of ML Metadata does not answer.
+    """
+    store = open_store(config)
+    runs = [_load_run(store, context) for context in run_contexts(store, config.name)]
+    return sorted(runs, key=lambda run: run.started)
+
+
+def run_contexts(store: Any, pipeline: str) -> list[Any]:
+    """Return ML Metadata's contexts of a pipeline's runs."""
+    context = store.get_context_by_type_and_name("pipeline", pipeline)
+    children = store.get_children_contexts_by_context(context.id) if context else []
+    return [child for child in children if child.type == "pipeline_run"]
+
+
+def latest_run(config: PipelineConfig) -> Run | None:
+    """Return the newest run, None where there is none.
 
     Raises:
-        BadInputError: there is no such file.
+        AutotagError: the server of ML Metadata does not answer.
     """
-    if not os.path.exists(metadata_file):
-        raise BadInputError(f"{metadata_file}: no run yet; `autotag run` makes one")
-    store = _open(metadata_file)
-    runs = [
-        context
-        for context in store.get_contexts_by_type("pipeline_run")
-        if any(parent.name == pipeline for parent in store.get_parent_contexts_by_context(context.id))
-    ]
-    return sorted((_load_run(store, context) for context in runs), key=lambda run: run.started)
-
-
-def latest_run(metadata_file: str, pipeline: str) -> Run | None:
-    """Return the newest run, None where there is none."""
     try:
-        runs = list_runs(metadata_file, pipeline)
+        runs = list_runs(config)
     except BadInputError:
         return None
     return runs[-1] if runs else None
@@ -193,16 +196,6 @@ def find_run(runs: Sequence[Run], run_id: str | None) -> Run:
         ids = ", ".join(run.run_id for run in found[-5:])
         raise BadInputError(f"{len(found)} runs begin with {run_id!r}, such as {ids}; give more of the id")
     return found[0]
-
-
-def _open(metadata_file: str) -> Any:
-    from ml_metadata.metadata_store import metadata_store
-    from ml_metadata.proto import metadata_store_pb2
-
-    connection = metadata_store_pb2.ConnectionConfig()
-    connection.sqlite.filename_uri = metadata_file
-    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE
-    return metadata_store.MetadataStore(connection)
 
 
 def _property(message: Any, key: str) -> Any:

@@ -31,7 +31,7 @@ def command(run: str | None, config: str | None, overrides: tuple[str, ...], out
 
     settings = load_config(config, overrides)
     root = Path(settings.root).absolute()
-    found = find_run(list_runs(settings.metadata_file, settings.name), run)
+    found = find_run(list_runs(settings), run)
     path = out or root / "reports" / f"{found.run_id}.html"
     try:
         write_report(found, root, path)

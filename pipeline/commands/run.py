@@ -51,7 +51,7 @@ def command(
         if own:
             raise own from None
         raise
-    run = latest_run(settings.metadata_file, settings.name)
+    run = latest_run(settings)
     if run:
         click.echo(describe_run(run))
 

@@ -30,7 +30,7 @@ def command(config: str | None, overrides: tuple[str, ...], nodes: bool, as_json
     from pipeline.runs import list_runs
 
     settings = load_config(config, overrides)
-    runs = list_runs(settings.metadata_file, settings.name)
+    runs = list_runs(settings)
     if as_json:
         click.echo(json.dumps([_as_dict(run) for run in runs], indent=1))
         return

@@ -86,7 +86,7 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> MadeUpPipeline:
 @pytest.fixture(scope="module")
 def pages(made_up: MadeUpPipeline) -> list[str]:
     """Pages of a run that failed half-way, of one that the gate refused and of one that was pushed."""
-    runs = list_runs(made_up.config.metadata_file, made_up.name)
+    runs = list_runs(made_up.config)
     return [render(collect(run, made_up.root)) for run in runs]
 
 
@@ -156,7 +156,7 @@ def test_files_that_are_gone_are_said_to_be_gone(tmp_path: Path, key: str) -> No
     made_up.add_run("one")
     for path in tmp_path.rglob(key):
         path.unlink()
-    (run,) = list_runs(made_up.config.metadata_file, made_up.name)
+    (run,) = list_runs(made_up.config)
     assert "is no longer there" in render(collect(run, tmp_path))
 
 
@@ -203,7 +203,7 @@ def test_anomalies_of_the_delivery_are_listed(tmp_path: Path) -> None:
     folder = tmp_path / "artifacts" / "ExampleValidator" / "one" / "anomalies" / "Split-test"
     folder.mkdir()
     (folder / "SchemaDiff.pb").write_bytes(anomalies.SerializeToString())
-    (run,) = list_runs(made_up.config.metadata_file, made_up.name)
+    (run,) = list_runs(made_up.config)
     assert "test, silent: more than 2.0% of the clips are silent" in render(collect(run, tmp_path))
 
 
@@ -221,7 +221,7 @@ def test_scores_without_a_scored_tag_are_not_measured(tmp_path: Path) -> None:
     made_up = MadeUpPipeline(tmp_path)
     made_up.add_run("one")
     write_json(tmp_path / "artifacts" / "EnsembleTrainer" / "one" / "model_run" / "scores.json", values)
-    (run,) = list_runs(made_up.config.metadata_file, made_up.name)
+    (run,) = list_runs(made_up.config)
     page = Page(render(collect(run, tmp_path)))
     assert page.row("Model 1+2+3")[1] == NOT_MEASURED
     assert "nan" not in page.sections["models"]

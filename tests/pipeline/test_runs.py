@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from made_up_run import MadeUpPipeline, write_evaluation
 
 from pipeline.cli import group
+from pipeline.config import PipelineConfig
 from pipeline.evaluation import MESSAGES, gate_failures, gate_figures
 from pipeline.runs import Run, describe_run, find_run, latest_run, list_runs, model_numbers
 from preprocessing.errors import BadInputError
@@ -30,7 +31,7 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> MadeUpPipeline:
 
 @pytest.fixture(scope="module")
 def runs(made_up: MadeUpPipeline) -> list[Run]:
-    return list_runs(made_up.config.metadata_file, made_up.name)
+    return list_runs(made_up.config)
 
 
 def test_runs_are_listed_the_oldest_first(runs: list[Run]) -> None:
@@ -58,7 +59,7 @@ def test_a_node_that_was_tried_again_counts_by_its_last_try(tmp_path: Path) -> N
     made_up = MadeUpPipeline(tmp_path)
     made_up.add_run("one", states=STOPPED)
     made_up.add_execution(made_up.context_id("one"), "Trainer_mel_2d", "done", {}, tmp_path)
-    run = latest_run(made_up.config.metadata_file, made_up.name)
+    run = latest_run(made_up.config)
     assert run
     assert run.state == "done"
     assert [node.node for node in run.nodes].count("Trainer_mel_2d") == 1
@@ -67,7 +68,7 @@ def test_a_node_that_was_tried_again_counts_by_its_last_try(tmp_path: Path) -> N
 def test_a_run_whose_node_never_ended_is_unfinished(tmp_path: Path) -> None:
     made_up = MadeUpPipeline(tmp_path)
     made_up.add_run("one", states=STOPPED | {"Trainer_mel_2d": "running"})
-    run = latest_run(made_up.config.metadata_file, made_up.name)
+    run = latest_run(made_up.config)
     assert run
     assert run.state == "unfinished"
 
@@ -92,13 +93,13 @@ def test_runs_of_another_pipeline_in_the_same_file_are_left_out(tmp_path: Path) 
     mine, other = MadeUpPipeline(tmp_path, "mine"), MadeUpPipeline(tmp_path, "other")
     mine.add_run("of mine", states=STOPPED)
     other.add_run("of other", states=STOPPED)
-    assert [run.run_id for run in list_runs(mine.config.metadata_file, "mine")] == ["of mine"]
+    assert [run.run_id for run in list_runs(mine.config)] == ["of mine"]
 
 
 def test_no_metadata_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="no run yet"):
-        list_runs(str(tmp_path / "metadata.sqlite"), "any")
-    assert latest_run(str(tmp_path / "metadata.sqlite"), "any") is None
+        list_runs(PipelineConfig(root=str(tmp_path)))
+    assert latest_run(PipelineConfig(root=str(tmp_path))) is None
 
 
 @pytest.mark.parametrize(
@@ -208,6 +209,7 @@ def test_no_command_on_runs_imports_tensorflow(made_up: MadeUpPipeline) -> None:
     script = f"""
 import sys
 from pipeline.cli import group
+from pipeline.config import PipelineConfig
 group(["runs", "--json", *{settings!r}], standalone_mode=False)
 group(["report", "--out", {str(made_up.root / "page.html")!r}, *{settings!r}], standalone_mode=False)
 heavy = {{"tensorflow", "tfx", "keras", "tensorflow_model_analysis"}} & sys.modules.keys()
