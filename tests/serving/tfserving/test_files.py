@@ -21,8 +21,7 @@ FILES = Path(__file__).parents[3] / "serving" / "tfserving"
 MANIFESTS = sorted((FILES / "kubernetes").glob("*.yaml"))
 KUBERNETES = "1.31"
 
-# tensorflow_serving/servables/tensorflow/session_bundle_config.proto and config/monitoring_config.proto: these are not in
-# tensorflow-serving-api, so their fields are given here.
+# From session_bundle_config.proto and monitoring_config.proto of TF Serving, which tensorflow-serving-api has not.
 OTHER_PROTOS = {
     "others.proto": """
 syntax = "proto3";

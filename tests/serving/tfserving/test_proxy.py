@@ -7,10 +7,7 @@ import contextlib
 import gzip
 import hashlib
 import json
-import os
-import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -22,28 +19,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from bounding_proxy import REASON, Proxy, bounding_proxy, free_port, nginx_with_lua
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-PROXY = Path(__file__).parents[3] / "serving" / "tfserving" / "proxy"
-DEBIAN_MODULES = ("ndk_http_module.so", "ngx_http_lua_module.so")
 PREDICT = "/v1/models/autotag:predict"
 
-
-def nginx_with_lua() -> tuple[str, str] | None:
-    """The program, and what has to stand before the configuration; None where it is not installed."""
-    if openresty := shutil.which("openresty"):
-        return openresty, ""
-    nginx, modules = shutil.which("nginx"), Path("/usr/lib/nginx/modules")
-    if nginx is None or not all((modules / name).exists() for name in DEBIAN_MODULES):
-        return None
-    return nginx, "".join(f"load_module {modules / name};\n" for name in DEBIAN_MODULES)
-
-
-pytestmark = pytest.mark.skipif(
-    nginx_with_lua() is None,
-    reason="needs nginx with Lua: apt-get install --no-install-recommends nginx-light libnginx-mod-http-lua",
-)
+pytestmark = pytest.mark.skipif(nginx_with_lua() is None, reason=REASON)
 
 
 @dataclass
@@ -88,62 +70,16 @@ def sink() -> Iterator[Sink]:
     server.server_close()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.fixture(scope="module")
+def running(sink: Sink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    with bounding_proxy(sink.port, tmp_path_factory.mktemp("proxy")) as proxy:
+        yield proxy
 
 
 @pytest.fixture(scope="module")
-def proxy(sink: Sink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """The committed files with other ports, another folder for what is written, and a shorter wait for slow clients."""
-    found = nginx_with_lua()
-    assert found is not None
-    program, before = found
-    folder = tmp_path_factory.mktemp("proxy")
-    folder.chmod(0o755)
-    text = (PROXY / "nginx.conf").read_text(encoding="utf-8")
-    outer, inner = free_port(), free_port()
-    for old, new in (
-        ("listen 8080", f"listen 127.0.0.1:{outer}"),
-        ("listen 8081", f"listen 127.0.0.1:{inner}"),
-        ("127.0.0.1:8501", f"127.0.0.1:{sink.port}"),
-        ("/tmp/", f"{folder}/tmp/"),
-        ("client_body_timeout 10s", "client_body_timeout 1s"),
-        ("client_header_timeout 10s", "client_header_timeout 1s"),
-    ):
-        assert old in text
-        text = text.replace(old, new)
-    (folder / "tmp").mkdir(mode=0o777)
-    (folder / "tmp").chmod(0o777)
-    if os.getuid() == 0:  # else its workers become nobody, who cannot read pytest's folders
-        before += "user root;\n"
-    (folder / "nginx.conf").write_text(before + text, encoding="utf-8")
-    shutil.copy(PROXY / "bound_json.lua", folder)
-    log = folder / "log.txt"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [program, "-e", "stderr", "-p", str(folder), "-c", "nginx.conf", "-g", "daemon off;"],
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{outer}", timeout=30) as client:
-            for _ in range(100):
-                if process.poll() is not None:
-                    break
-                try:
-                    httpx.get(f"http://127.0.0.1:{inner}/alive")
-                except httpx.TransportError:
-                    time.sleep(0.05)
-                    continue
-                client.headers["inner"] = f"http://127.0.0.1:{inner}"
-                yield client
-                return
-        pytest.fail(f"the proxy does not start: {log.read_text(errors='replace')}")
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
+def proxy(running: Proxy) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=running.url, timeout=30) as client:
+        yield client
 
 
 @pytest.fixture(autouse=True)
@@ -402,9 +338,17 @@ def test_other_paths_are_404(proxy: httpx.Client, sink: Sink, path: str) -> None
     assert sink.came == []
 
 
-def test_inner_port_gives_metrics_and_readiness_and_nothing_else(proxy: httpx.Client, sink: Sink) -> None:
-    inner = proxy.headers["inner"]
+def test_inner_port_gives_metrics_and_readiness_and_nothing_else(running: Proxy, sink: Sink) -> None:
+    inner = running.inner_url
     assert httpx.get(f"{inner}/monitoring/prometheus/metrics").status_code == 200
     assert httpx.get(f"{inner}/ready").status_code == 200
     assert httpx.post(f"{inner}{PREDICT}", content=b"{}").status_code == 404
     assert [path for _, path, _ in sink.came] == ["/monitoring/prometheus/metrics", "/v1/models/autotag/metadata"]
+
+
+def test_server_that_does_not_answer_is_502_in_json(tmp_path: Path) -> None:
+    with bounding_proxy(free_port(), tmp_path) as proxy:
+        status, words = refusal(httpx.post(f"{proxy.url}{PREDICT}", content=b"{}", timeout=30))
+        assert (status, "model server does not answer" in words) == (502, True)
+        assert httpx.get(f"{proxy.inner_url}/ready").status_code == 502
+        assert httpx.get(f"{proxy.inner_url}/alive").status_code == 200
