@@ -86,7 +86,9 @@ def compile_pipeline(config: PipelineConfig, data_version: str) -> list[Spec]:
     steps = list(spec["root"]["dag"]["tasks"])
     unknown = sorted(settings.kubeflow.steps.keys() - set(steps))
     if unknown:
-        raise BadInputError(f"kubeflow.steps.{unknown[0]}: there is no such step; the steps are {', '.join(steps)}")
+        raise BadInputError(
+            f"kubeflow.steps.{unknown[0]}: there is no such step; the steps are {', '.join(sorted(steps))}"
+        )
     never = NEVER_CACHED if data_version != ANY_VERSION else (*NEVER_CACHED, "ClipExampleGen")
     spec = with_tasks(spec, lambda step: task_options(step, settings.kubeflow, never))
     spec = with_containers(spec, lambda step: container_options(step, settings.kubeflow))

@@ -218,7 +218,7 @@ def exit_code(run: Callable[[], None]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the step that the command line names and end the process without destructors of C++ libraries."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     words = sys.argv[1:] if argv is None else argv
     code = exit_code(lambda: run_step(parse_arguments(words), run_tfx_entrypoint))
     logging.shutdown()
