@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import PipelineConfig, absolute
+from pipeline.metadata import check_server, connection
 from preprocessing import storage
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.locks import hold
@@ -71,32 +73,38 @@ def run_pipeline(
         BadInputError: the input cannot be used, there is no such node, or another run works in the same root.
         AutotagError: a component failed.
     """
-    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
     from tfx.orchestration.pipeline import RunOptions
 
     from pipeline.create import create_pipeline
+    from pipeline.node_runner import NodeRunner
 
     os.makedirs(config.root, exist_ok=True)
-    refusal = BadInputError(f"{config.root}: another run works there; wait for it or set another root")
-    with hold(os.path.join(config.root, ".lock"), refusal):
-        pipeline = create_pipeline(config, prepare_inputs(config, on_clip))
+    with root_lock(config.root):
+        metadata = connection(config)
+        check_server(config)
+        pipeline = create_pipeline(config, prepare_inputs(config, on_clip), metadata)
         known = [node.id for node in pipeline.components]
         for node in filter(None, (from_node, to_node)):
             if node not in known:
                 raise BadInputError(f"there is no node {node!r}; the nodes are {', '.join(known)}")
-        _save_config(config)
+        run_id = datetime.datetime.now().isoformat()
+        _save_config(config, run_id)
         part = None
         if from_node or to_node:
             part = RunOptions(from_nodes=[from_node] if from_node else None, to_nodes=[to_node] if to_node else None)
-        LocalDagRunner().run(pipeline, run_options=part)
+        NodeRunner(run_id, metadata).run(pipeline, run_options=part)
 
 
-def _save_config(config: PipelineConfig) -> None:
-    """Save the settings under the time; the runner gives the run an id of its own, a moment later."""
-    now = datetime.datetime.now().isoformat(timespec="milliseconds")
+def root_lock(root: str) -> contextlib.AbstractContextManager[None]:
+    """Let one run, or one garbage collection, at a time work under a root."""
+    refusal = BadInputError(f"{root}: another run works there; wait for it or set another root")
+    return hold(os.path.join(root, ".lock"), refusal)
+
+
+def _save_config(config: PipelineConfig, run_id: str) -> None:
     folder = os.path.join(os.path.abspath(config.root), "configs")
     os.makedirs(folder, exist_ok=True)
-    storage.write_whole(os.path.join(folder, f"{now}.yaml"), config.to_yaml())
+    storage.write_whole(os.path.join(folder, f"{run_id}.yaml"), config.to_yaml())
 
 
 def failed_node(error: BaseException) -> AutotagError | None:

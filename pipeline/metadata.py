@@ -77,6 +77,15 @@ def describe(settings: MetadataConfig) -> str:
     return f"{settings.kind}://{settings.user}@{settings.host}:{port}/{settings.database}"
 
 
+HINTS: Final = {
+    "mysql": "Is the server there, has the user the password and the rights on the database, and is it identified by "
+    "mysql_native_password? ML Metadata's client knows no other way",
+    "postgresql": "Is the server there, has the user the password, and may it connect to the database (and to "
+    "`postgres`, or make the database, if it is not there yet)?",
+}
+"""What to look at: ML Metadata passes on little of what the server said."""
+
+
 def open_store(config: PipelineConfig) -> Any:
     """Open ML Metadata.
 
@@ -86,22 +95,23 @@ def open_store(config: PipelineConfig) -> Any:
     """
     from ml_metadata.metadata_store import metadata_store
 
-    if config.metadata.kind == "sqlite":
-        if not os.path.exists(config.metadata_file):
-            raise BadInputError(f"{config.metadata_file}: no run yet; `autotag run` makes one")
-        return metadata_store.MetadataStore(connection(config))
+    settings = config.metadata
+    if settings.kind == "sqlite" and not os.path.exists(config.metadata_file):
+        raise BadInputError(f"{config.metadata_file}: no run yet; `autotag run` makes one")
     try:
         return metadata_store.MetadataStore(connection(config))
     except RuntimeError as error:
-        raise AutotagError(
-            f"{describe(config.metadata)}: {str(error).strip()}. {HINTS[config.metadata.kind]}"
-        ) from None
+        if settings.kind == "sqlite":
+            raise AutotagError(f"{config.metadata_file}: {error}") from None
+        raise AutotagError(f"{describe(settings)}: {str(error).strip()}. {HINTS[settings.kind]}") from None
 
 
-HINTS: Final = {
-    "mysql": "Is the server there, has the user the password and the rights on the database, and is it identified by "
-    "mysql_native_password? ML Metadata's client knows no other way",
-    "postgresql": "Is the server there, has the user the password, and may it connect to the database (and to "
-    "`postgres`, or make the database, if it is not there yet)?",
-}
-"""What to look at: ML Metadata passes on little of what the server said."""
+def check_server(config: PipelineConfig) -> None:
+    """Look whether a server of ML Metadata answers, before any work.
+
+    Raises:
+        BadInputError: there is no password.
+        AutotagError: the server cannot be reached, or refuses.
+    """
+    if config.metadata.kind != "sqlite":
+        open_store(config)

@@ -1,0 +1,177 @@
+"""The log of long commands: for people as it was, and as one JSON object a line for what collects logs.
+
+A line says which run and node it belongs to. Nodes run one after the other in one process, so what is current is kept
+once for the process; a context variable would be lost in Beam's worker threads, which do not inherit it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import json
+import logging
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, TextIO, TypeVar
+
+import click
+
+from preprocessing.errors import AutotagError, BadInputError
+
+log = logging.getLogger(__name__)
+
+OURS: Final = ("components.", "pipeline.", "preprocessing.")
+COUNTS: Final = ("clips", "clips_done", "shards", "examples", "rejected", "seconds", "state")
+"""What a line may carry besides the text, by logging's ``extra``."""
+
+_GLOG: Final = re.compile(r"([IWEF])\d{4} \d\d:\d\d:\d\d")
+_GLOG_LEVELS: Final = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.CRITICAL}
+_PIPE_BYTES: Final = 1 << 20
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass
+class _Current:
+    run: str | None = None
+    node: str | None = None
+
+
+_current = _Current()
+
+
+@contextlib.contextmanager
+def of_run(run: str) -> Iterator[None]:
+    """Say that lines belong to a run while the block runs."""
+    _current.run = run
+    try:
+        yield
+    finally:
+        _current.run = None
+
+
+@contextlib.contextmanager
+def of_node(node: str) -> Iterator[None]:
+    """Say that lines belong to a node while the block runs."""
+    _current.node = node
+    try:
+        yield
+    finally:
+        _current.node = None
+
+
+def log_format_option(command: Command) -> Command:
+    """Add ``--log-format``."""
+    return click.option(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        envvar="AUTOTAG_LOG",
+        show_envvar=True,
+        help="Of the log on the error stream: for people, or one JSON object a line.",
+    )(command)
+
+
+class RunFilter(logging.Filter):
+    """Lets through what one follows a run by: nodes beginning and ending, epochs, scores; and real errors."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is one of those."""
+        return record.name.startswith(OURS) or record.levelno >= logging.ERROR
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a record: time, level, logger, run, node, message; counts and a traceback where there are."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the object as one line."""
+        time = datetime.datetime.fromtimestamp(record.created, datetime.timezone.utc)
+        values: dict[str, Any] = {
+            "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "run": _current.run,
+            "node": _current.node,
+            "message": record.getMessage(),
+        }
+        values |= {name: getattr(record, name) for name in COUNTS if hasattr(record, name)}
+        if record.exc_info:
+            values["error"] = self.formatException(record.exc_info)
+        return json.dumps(values, ensure_ascii=False, default=str)
+
+
+@contextlib.contextmanager
+def json_log(verbose: bool = False) -> Iterator[None]:
+    """Write the log as JSON to the error stream while the block runs, and an error that ends it too.
+
+    What libraries in C++ write to the error stream comes as such lines as well, so that every line is JSON; their
+    notes below a warning are left out unless ``verbose``.
+
+    Raises:
+        click.exceptions.Exit: the block ended with an error, which has been logged; with the exit code.
+    """
+    root = logging.getLogger()
+    before, level = root.handlers, root.level
+    with _libraries_lines() as stream:
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(JsonFormatter())
+        if not verbose:
+            handler.addFilter(RunFilter())
+        root.handlers = [handler]
+        root.setLevel(logging.INFO)
+        try:
+            yield
+        except BadInputError as error:
+            log.error("%s", error)
+            raise click.exceptions.Exit(2) from None
+        except AutotagError as error:
+            log.error("%s", error)
+            raise click.exceptions.Exit(1) from None
+        except (click.exceptions.Exit, click.ClickException):
+            raise
+        except (click.Abort, KeyboardInterrupt):
+            log.error("stopped; what was finished is kept and the next call goes on from there")
+            raise click.exceptions.Exit(1) from None
+        except Exception as error:
+            log.exception("%s: %s", type(error).__name__, error)
+            raise click.exceptions.Exit(1) from None
+        finally:
+            root.handlers = before
+            root.setLevel(level)
+
+
+@contextlib.contextmanager
+def _libraries_lines() -> Iterator[TextIO]:
+    """Turn what is written to file descriptor 2 into records; yield a stream to where it led."""
+    own = os.dup(2)
+    read, write = os.pipe()
+    # The reader needs the interpreter's lock, which a library may hold while it writes.
+    fcntl.fcntl(write, getattr(fcntl, "F_SETPIPE_SZ", 1031), _PIPE_BYTES)
+    sys.stderr.flush()
+    os.dup2(write, 2)
+    os.close(write)
+    with open(own, "w", encoding="utf-8", errors="backslashreplace", buffering=1) as stream:
+        thread = threading.Thread(target=_log_lines, args=(read,), daemon=True)
+        thread.start()
+        try:
+            yield stream
+        finally:
+            sys.stderr.flush()
+            os.dup2(own, 2)
+            thread.join(timeout=2)  # a worker process that outlives the block may hold the other end
+
+
+def _log_lines(descriptor: int) -> None:
+    libraries = logging.getLogger("pipeline.libraries")
+    with open(descriptor, encoding="utf-8", errors="backslashreplace") as file:
+        for line in file:
+            found = _GLOG.match(line)
+            level = _GLOG_LEVELS[found[1]] if found else logging.WARNING
+            if line.strip() and (level > logging.INFO or not found):
+                libraries.log(level, "%s", line.rstrip())
