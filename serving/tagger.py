@@ -17,15 +17,18 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from preprocessing.audio import Pcm, Samples, fit_clip, from_pcm, open_audio, to_pcm
 from preprocessing.constants import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
-from preprocessing.errors import BadInputError, ClipError
+from preprocessing.errors import AutotagError, BadInputError, ClipError
 from serving.model_info import MODEL_INFO_NAME, find_model, read_model_info
+
+if TYPE_CHECKING:
+    from serving.client import TagClient
 
 WINDOWS_AT_ONCE: Final = 8
 """Most windows in one call of the model."""
@@ -100,6 +103,38 @@ class LocalModel:
         return Answers(self.info.tags, self._thresholds, self._engine.predict(from_pcm(windows)))
 
 
+class ServedModel:
+    """A pushed model behind TF Serving, asked through a client.
+
+    Args:
+        client: for the server and its model; closing it is the caller's.
+        address: of the server, and of the model on it where that was chosen.
+        calls_at_once: requests under way at a time.
+    """
+
+    def __init__(self, client: TagClient, address: str, calls_at_once: int) -> None:
+        self.address = address
+        self.calls_at_once = calls_at_once
+        self._client = client
+
+    def identity(self) -> str:
+        """Return the server's address and the version that answers.
+
+        Raises:
+            TagServerError: the server does not say.
+        """
+        return f"{self.address} version {self._client.metadata().version}"
+
+    def answer(self, windows: Pcm) -> Answers:
+        """Int16 [n, 465600] at 16 kHz -> answers of n rows.
+
+        Raises:
+            TagServerError: see serving.client.errors.
+        """
+        clips = self._client.tag_pcm([window.tobytes() for window in windows])
+        return Answers(clips[0].tags, clips[0].thresholds, np.stack([clip.probabilities for clip in clips]))
+
+
 @dataclass(frozen=True)
 class Selection:
     """Which of a file's tags are shown and written.
@@ -165,6 +200,11 @@ class FailedFile:
 
     path: Path
     error: ClipError
+
+    @property
+    def reason(self) -> str:
+        """The error's detail without the path, for where the path stands beside it."""
+        return self.error.detail.removeprefix(str(self.path)).removeprefix(":").strip()
 
 
 Progress = Callable[[Path, float, "float | None"], None]
@@ -269,8 +309,10 @@ class Tagger:
                     on_progress(path, end, stream.seconds)
         while waiting:
             answers.append(waiting.popleft().result())
-        rows = np.concatenate([answer.probabilities for answer in answers])
         first = answers[0]
+        if any(answer.tags != first.tags for answer in answers):
+            raise AutotagError(f"the model's tags changed while {path} was being tagged: start again")
+        rows = np.concatenate([answer.probabilities for answer in answers])
         return TaggedFile(path, end, first.tags, first.thresholds, _mean(rows), np.array(starts) / SAMPLE_RATE, rows)
 
 
@@ -315,6 +357,12 @@ def stream_windows(blocks: Iterable[Samples], hop: int = CLIP_SAMPLES) -> Iterat
         yield Window(0, end, fit_clip(held))
     elif start - hop + CLIP_SAMPLES < end:
         yield Window(end - CLIP_SAMPLES, CLIP_SAMPLES, held)
+
+
+def printable(name: Path | str) -> str:
+    """A file's name as text that any stream and file can hold: what is no text or would move the cursor is replaced."""
+    text = os.fsencode(name).decode("utf-8", "replace")
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def usable_cores() -> int:

@@ -1,0 +1,269 @@
+"""How ``autotag tag`` says what it heard: a table for people, JSON lines or CSV for programs."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final, Protocol
+
+from preprocessing.errors import AutotagError, BadInputError
+from serving.file_tags import FileTags
+from serving.tagger import FailedFile, Selection, TaggedFile, printable
+
+BAR_WIDTH: Final = 30
+TABLE_WIDTH: Final = 100
+"""Characters a line of a table in a file."""
+
+DECIMALS: Final = 5
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What happens to the tags in one file.
+
+    Attributes:
+        old: what the file held.
+        new: what it is to hold.
+        done: it was written; not where --dry-run only shows it.
+        error: why it could not be written, else empty.
+    """
+
+    old: FileTags
+    new: FileTags
+    done: bool
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class SkippedFile:
+    """A file that this model with these settings has already written its tags into."""
+
+    path: Path
+    held: FileTags
+
+
+class Output(Protocol):
+    """Where results go, in the order of the files."""
+
+    def tagged(self, file: TaggedFile, writing: Writing | None) -> None:
+        """Say what was heard in a file, and what happens to the tags in it where they are to be written."""
+        ...
+
+    def failed(self, file: FailedFile) -> None:
+        """Say that a file could not be tagged; the person is told on the terminal besides."""
+        ...
+
+    def skipped(self, file: SkippedFile) -> None:
+        """Say that a file was left as it is."""
+        ...
+
+    def end(self) -> None:
+        """Write what is still held back."""
+        ...
+
+
+class TableOutput:
+    """A table a file, or the changes to its tags."""
+
+    def __init__(self, stream: IO[str], selection: Selection) -> None:
+        from rich.console import Console
+
+        self._selection = selection
+        self._console = Console(file=stream, highlight=False, width=None if stream.isatty() else TABLE_WIDTH)
+
+    def tagged(self, file: TaggedFile, writing: Writing | None) -> None:
+        """Print tag, probability, threshold and bar; with ``writing``, the tags that go, stay and come."""
+        from rich.markup import escape
+
+        name = escape(printable(file.path))
+        if writing is not None:
+            self._print_changes(name, writing)
+            return
+        chosen = file.select(self._selection)
+        self._console.print(f"[bold]{name}[/bold]  [dim]{file.seconds:.1f} s[/dim]", soft_wrap=True)
+        if chosen:
+            self._console.print(self._table(file, chosen))
+        else:
+            self._console.print(f"no tag {_reaches(self._selection)}")
+
+    def _table(self, file: TaggedFile, chosen: Sequence[tuple[str, float]]) -> Any:
+        from rich.markup import escape
+        from rich.table import Table
+
+        thresholds = dict(zip(file.tags, file.thresholds, strict=True))
+        table = Table(box=None, pad_edge=False)
+        table.add_column("tag")
+        table.add_column("probability", justify="right")
+        table.add_column("threshold", justify="right", style="dim")
+        table.add_column("", no_wrap=True)
+        for tag, probability in chosen:
+            style = None if probability >= thresholds[tag] else "dim"
+            bar = "█" * round(BAR_WIDTH * probability)
+            table.add_row(escape(tag), f"{probability:.3f}", f"{thresholds[tag]:.3f}", bar, style=style)
+        return table
+
+    def _print_changes(self, name: str, writing: Writing) -> None:
+        from rich.markup import escape
+
+        state = "written" if writing.done else "not written" if writing.error else "would be written"
+        self._console.print(f"[bold]{name}[/bold]  [dim]{state}[/dim]", soft_wrap=True)
+        lines = [(" ", tag) for tag in writing.new.tags if tag in writing.old.tags]
+        lines += [("-", tag) for tag in writing.old.tags if tag not in writing.new.tags]
+        lines += [("+", tag) for tag in writing.new.tags if tag not in writing.old.tags]
+        for sign, tag in lines:
+            colour = {"-": "red", "+": "green", " ": "dim"}[sign]
+            self._console.print(f"  [{colour}]{sign} {escape(printable(tag))}[/{colour}]", soft_wrap=True)
+        if not writing.new.tags:
+            self._console.print(f"  no tag {_reaches(self._selection)}")
+
+    def failed(self, file: FailedFile) -> None:
+        """Nothing here: the terminal has it."""
+
+    def skipped(self, file: SkippedFile) -> None:
+        """Print one line."""
+        from rich.markup import escape
+
+        self._console.print(
+            f"[bold]{escape(printable(file.path))}[/bold]  [dim]already done (--force writes again)[/dim]",
+            soft_wrap=True,
+        )
+
+    def end(self) -> None:
+        """Nothing is held back."""
+
+
+class JsonOutput:
+    """One object a line; one with ``error`` for each file that could not be tagged."""
+
+    def __init__(self, stream: IO[str], selection: Selection) -> None:
+        self._stream, self._selection = stream, selection
+
+    def tagged(self, file: TaggedFile, writing: Writing | None) -> None:
+        """Write file, seconds, windows, no_tag and tags with probability and threshold, the most probable first."""
+        thresholds = dict(zip(file.tags, file.thresholds, strict=True))
+        above = dict(zip(file.tags, file.above, strict=True))
+        line: dict[str, Any] = {
+            "file": printable(file.path),
+            "seconds": round(file.seconds, 3),
+            "windows": file.windows,
+            "no_tag": not file.above.any(),
+            "tags": [
+                {
+                    "tag": tag,
+                    "probability": round(probability, DECIMALS),
+                    "threshold": round(float(thresholds[tag]), DECIMALS),
+                    "above_threshold": bool(above[tag]),
+                }
+                for tag, probability in file.select(self._selection)
+            ],
+        }
+        if writing is not None:
+            line |= {"old": writing.old.tags, "new": writing.new.tags, "written": writing.done}
+            if writing.error:
+                line["error"] = writing.error
+        self._write(line)
+
+    def failed(self, file: FailedFile) -> None:
+        """Write file, the kind of error and the error in words."""
+        self._write({"file": printable(file.path), "error": file.reason, "kind": file.error.kind})
+
+    def skipped(self, file: SkippedFile) -> None:
+        """Write file and the tags that it holds."""
+        self._write({"file": printable(file.path), "skipped": "already done", "old": file.held.tags})
+
+    def end(self) -> None:
+        """Nothing is held back."""
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._stream.flush()
+
+
+class CsvOutput:
+    """One row a file: file, seconds, windows, tags (those chosen, joined by '; '), error, and a column for each tag.
+
+    The columns of the tags hold all probabilities, whatever is chosen, so that a program sees the same columns always.
+    Files that fail before the first answer (which tells the tags) are held back until then.
+    """
+
+    def __init__(self, stream: IO[str], selection: Selection) -> None:
+        self._stream, self._selection = stream, selection
+        self._writer = csv.writer(stream, lineterminator="\n")
+        self._tags: tuple[str, ...] | None = None
+        self._held_back: list[list[str]] = []
+
+    def tagged(self, file: TaggedFile, writing: Writing | None) -> None:
+        """Write a row."""
+        if self._tags is None:
+            self._begin(file.tags)
+        error = writing.error if writing is not None else ""
+        chosen = "; ".join(tag for tag, _ in file.select(self._selection))
+        row = [printable(file.path), f"{file.seconds:.3f}", str(file.windows), chosen, error]
+        self._row(row + [f"{probability:.{DECIMALS}f}" for probability in file.probabilities])
+
+    def failed(self, file: FailedFile) -> None:
+        """Write a row without figures."""
+        self._row([printable(file.path), "", "", "", f"{file.error.kind}: {file.reason}"])
+
+    def skipped(self, file: SkippedFile) -> None:
+        """Write a row with the tags that the file holds."""
+        self._row([printable(file.path), "", "", "; ".join(file.held.tags), ""])
+
+    def end(self) -> None:
+        """Write the rows of a list where nothing could be tagged."""
+        if self._tags is None:
+            self._begin(())
+
+    def _begin(self, tags: tuple[str, ...]) -> None:
+        self._tags = tags
+        self._writer.writerow(["file", "seconds", "windows", "tags", "error", *tags])
+        for row in self._held_back:
+            self._row(row)
+
+    def _row(self, row: list[str]) -> None:
+        if self._tags is None:
+            self._held_back.append(row)
+            return
+        self._writer.writerow(row + [""] * (5 + len(self._tags) - len(row)))
+        self._stream.flush()
+
+
+def _reaches(selection: Selection) -> str:
+    return "reaches its threshold" if selection.threshold == "model" else f"reaches {selection.threshold}"
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[IO[str]]:
+    """A text file that is there whole at the end, and not at all (or as it was) after an error or Ctrl-C.
+
+    Raises:
+        BadInputError: it cannot be written there.
+    """
+    path = Path(os.path.realpath(path))
+    in_place = path.exists() and not path.is_file()  # /dev/stdout: nothing can take its place
+    try:
+        if in_place:
+            descriptor, part = os.open(path, os.O_WRONLY), path
+        else:
+            descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:50]}.", dir=path.parent)
+            part = Path(name)
+    except OSError as error:
+        raise BadInputError(f"--out {path}: {error.strerror}") from error
+    try:
+        with open(descriptor, "w", encoding="utf-8", newline="") as stream:
+            yield stream
+        if not in_place:
+            os.umask(mask := os.umask(0))
+            part.chmod(0o666 & ~mask)
+            part.replace(path)
+    except OSError as error:
+        raise AutotagError(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        if not in_place:
+            part.unlink(missing_ok=True)
