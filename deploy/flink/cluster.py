@@ -1,0 +1,309 @@
+"""A real Flink cluster on one machine, for people to try and for the tests.
+
+    python deploy/flink/cluster.py start --taskmanagers 2
+    autotag preprocess mtat mtat/annotations_final.csv mtat-examples \\
+        --runner flink --flink-master localhost:8081 --parallelism 2 --worker-command flink-cluster/worker
+    python deploy/flink/cluster.py stop
+
+Flink comes from PyPI (apache-flink-libraries: its jars, no start scripts) into FOLDER/flink at the first start, or from
+a Flink that is unpacked already (--home). Needs Java 11 or 17. Each TaskManager starts its Beam workers as processes by
+FOLDER/worker, in the Python that this script runs with, where autotag must be installed. Standard library alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+FLINK = "1.19.3"
+"""Beam's job server is made for one minor version of Flink: preprocessing.runners.FLINK_VERSION."""
+
+JAVA_17 = [
+    *(
+        f"--add-exports={name}=ALL-UNNAMED"
+        for name in (
+            "java.base/sun.net.util",
+            "java.rmi/sun.rmi.registry",
+            "java.security.jgss/sun.security.krb5",
+            *(f"jdk.compiler/com.sun.tools.javac.{part}" for part in ("api", "file", "parser", "tree", "util")),
+        )
+    ),
+    *(
+        f"--add-opens=java.base/{name}=ALL-UNNAMED"
+        for name in (
+            "java.lang",
+            "java.net",
+            "java.io",
+            "java.nio",
+            "sun.nio.ch",
+            "java.lang.reflect",
+            "java.text",
+            "java.time",
+            "java.util",
+            "java.util.concurrent",
+            "java.util.concurrent.atomic",
+            "java.util.concurrent.locks",
+        )
+    ),
+]
+"""What Flink's own configuration opens to itself (env.java.opts.all)."""
+
+LOG4J = """\
+rootLogger.level = INFO
+rootLogger.appenderRef.file.ref = File
+appender.file.name = File
+appender.file.type = FILE
+appender.file.append = false
+appender.file.fileName = ${sys:log.file}
+appender.file.layout.type = PatternLayout
+appender.file.layout.pattern = %d{yyyy-MM-dd HH:mm:ss,SSS} %-5p %c{1} - %m%n
+"""
+
+PROCESSES = "processes.json"
+
+
+def main() -> None:
+    """Run the command line."""
+    arguments = parse()
+    {"start": start, "stop": stop, "status": status}[arguments.action](arguments)
+
+
+def parse() -> argparse.Namespace:
+    """Parse the command line; each option's default can be set by a variable of the environment."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=["start", "stop", "status"])
+
+    def option(name: str, default: Any, text: str) -> None:
+        variable = f"FLINK_{name.upper().replace('-', '_')}"
+        value = os.environ.get(variable, default)
+        kind = int if isinstance(default, int) else str
+        parser.add_argument(f"--{name}", type=kind, default=value, help=f"{text} [{default}; {variable}]")
+
+    option("folder", "flink-cluster", "configuration, logs and state")
+    option("home", "", "folder with Flink's lib; downloaded into FOLDER/flink unless given")
+    option("taskmanagers", 2, "how many")
+    option("slots", 1, "task slots of each")
+    option("host", "localhost", "address that all of them bind")
+    option("rest-port", 8081, "of the REST interface and web page")
+    option("rpc-port", 6123, "of the JobManager")
+    option("jobmanager-memory", "1024m", "of the JobManager's process")
+    option("taskmanager-memory", "2000m", "of each TaskManager's process, its Beam workers not counted")
+    option("network-memory", "256m", "of it for shuffles; less is too little for TFX's statistics")
+    option("timeout", 120, "seconds to wait for all task slots")
+    return parser.parse_args()
+
+
+def start(arguments: argparse.Namespace) -> None:
+    """Start JobManager and TaskManagers, and wait until REST says that all slots are there."""
+    folder = Path(arguments.folder).resolve()
+    if running(folder):
+        raise SystemExit(f"a cluster is running from {folder}; stop it first")
+    java = shutil.which("java") or sys.exit("java not found: Flink needs Java 11 or 17")
+    home = Path(arguments.home).resolve() if arguments.home else download(folder / "flink")
+    conf = write_configuration(folder, arguments)
+    processes = {"jobmanager": launch("jobmanager", java, home, conf, arguments)}
+    save(folder, processes)
+    for number in range(1, arguments.taskmanagers + 1):
+        processes[f"taskmanager-{number}"] = launch(f"taskmanager-{number}", java, home, conf, arguments)
+        save(folder, processes)
+    wanted = arguments.taskmanagers * arguments.slots
+    try:
+        wait_for_slots(arguments, wanted, processes)
+    except BaseException:
+        stop(arguments)
+        raise
+    master = f"{arguments.host}:{arguments.rest_port}"
+    print(
+        f"Flink {FLINK} at http://{master}: {arguments.taskmanagers} TaskManagers, {wanted} slots; logs in {folder}/log"
+    )
+    print(f"--runner flink --flink-master {master} --parallelism {wanted} --worker-command {folder}/worker")
+
+
+def download(target: Path) -> Path:
+    """Fetch Flink's jars from PyPI unless they are there; returns the folder that has lib."""
+    home = target / "pyflink"
+    if not (home / "lib").is_dir():
+        partial = target.with_name(target.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        print(f"fetching apache-flink-libraries {FLINK} (230 MB) into {target}", flush=True)
+        package = f"apache-flink-libraries=={FLINK}"
+        call = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(partial), package]
+        subprocess.run(call, check=True)
+        partial.rename(target)
+    return home
+
+
+def write_configuration(folder: Path, arguments: argparse.Namespace) -> Path:
+    """Write Flink's configuration and the program that starts a Beam worker; returns the configuration's folder."""
+    conf = folder / "conf"
+    for path in (conf, folder / "log", folder / "tmp"):
+        path.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "jobmanager.rpc.address": arguments.host,
+        "jobmanager.rpc.port": arguments.rpc_port,
+        "jobmanager.bind-host": arguments.host,
+        "jobmanager.memory.process.size": arguments.jobmanager_memory,
+        "taskmanager.host": arguments.host,
+        "taskmanager.bind-host": arguments.host,
+        "taskmanager.numberOfTaskSlots": arguments.slots,
+        "taskmanager.memory.process.size": arguments.taskmanager_memory,
+        "taskmanager.memory.network.min": arguments.network_memory,
+        "taskmanager.memory.network.max": arguments.network_memory,
+        "rest.address": arguments.host,
+        "rest.bind-address": arguments.host,
+        "rest.port": arguments.rest_port,
+        "rest.bind-port": arguments.rest_port,
+        "parallelism.default": arguments.taskmanagers * arguments.slots,
+        # A lost TaskManager or worker costs seconds and not the job; shards that are there are not made again.
+        "restart-strategy.type": "fixed-delay",
+        "restart-strategy.fixed-delay.attempts": 10,
+        "restart-strategy.fixed-delay.delay": "2 s",
+        "heartbeat.interval": 2000,
+        "heartbeat.timeout": 10000,
+        "io.tmp.dirs": str(folder / "tmp"),
+    }
+    (conf / "config.yaml").write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items()))
+    (conf / "log4j.properties").write_text(LOG4J)
+    worker = folder / "worker"
+    worker.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m preprocessing.sdk_worker "$@"\n')
+    worker.chmod(0o755)
+    return conf
+
+
+def launch(name: str, java: str, home: Path, conf: Path, arguments: argparse.Namespace) -> int:
+    """Start one Java process; returns its id."""
+    kind = name.partition("-")[0]
+    memory, dynamic = memory_options(kind, java, home, conf)
+    folder = conf.parent
+    entry = {
+        "jobmanager": "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint",
+        "taskmanager": "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
+    }[kind]
+    call = [
+        java,
+        *memory,
+        *JAVA_17,
+        f"-Dlog.file={folder}/log/{name}.log",
+        f"-Dlog4j.configurationFile={conf}/log4j.properties",
+        "-cp",
+        f"{home}/lib/*",
+        entry,
+        "--configDir",
+        str(conf),
+        *dynamic,
+    ]
+    if kind == "taskmanager":
+        call += ["-D", f"taskmanager.resource-id={name}"]
+    with open(folder / "log" / f"{name}.out", "wb") as out:
+        process = subprocess.Popen(
+            call, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True
+        )
+    return process.pid
+
+
+def memory_options(kind: str, java: str, home: Path, conf: Path) -> tuple[list[str], list[str]]:
+    """Ask Flink's own tool what flags of Java and what settings follow from the configured memory."""
+    command = {"jobmanager": "GET_JM_RESOURCE_PARAMS", "taskmanager": "GET_TM_RESOURCE_PARAMS"}[kind]
+    classes = f"{home}/bin/bash-java-utils.jar:{home}/lib/*"
+    call = [java, *JAVA_17, "-cp", classes, "org.apache.flink.runtime.util.bash.BashJavaUtils", command]
+    done = subprocess.run([*call, "--configDir", str(conf)], capture_output=True, text=True)
+    mark = "BASH_JAVA_UTILS_EXEC_RESULT:"
+    lines = [line.partition(mark)[2] for line in done.stdout.splitlines() if mark in line]
+    if done.returncode or not lines:
+        raise SystemExit(f"Flink refuses the memory settings:\n{done.stdout}{done.stderr}")
+    return shlex.split(lines[0]), shlex.split(lines[1]) if len(lines) > 1 else []
+
+
+def wait_for_slots(arguments: argparse.Namespace, wanted: int, processes: dict[str, int]) -> None:
+    """Wait until the cluster has all its task slots; SystemExit with the place of the log where it does not."""
+    deadline = time.monotonic() + arguments.timeout
+    while time.monotonic() < deadline:
+        if (overview(arguments) or {}).get("slots-total", 0) >= wanted:
+            return
+        for name, pid in processes.items():
+            if not alive(pid):
+                raise SystemExit(f"{name} ended; see {arguments.folder}/log/{name}.out and .log")
+        time.sleep(0.5)
+    raise SystemExit(f"not all task slots came within {arguments.timeout} s; see {arguments.folder}/log")
+
+
+def overview(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """Return what Flink's REST interface says of the cluster, None where it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://{arguments.host}:{arguments.rest_port}/overview", timeout=5) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except (OSError, ValueError):
+        return None
+
+
+def stop(arguments: argparse.Namespace) -> None:
+    """Stop what start started, and the Beam workers of its TaskManagers."""
+    folder = Path(arguments.folder).resolve()
+    pids = list(running(folder).values())
+    for code in (signal.SIGTERM, signal.SIGKILL):
+        for pid in pids:
+            if alive(pid):
+                os.killpg(pid, code)  # each is the leader of its own group, with its workers in it
+        deadline = time.monotonic() + 15
+        while any(map(alive, pids)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    (folder / PROCESSES).unlink(missing_ok=True)
+    print(f"stopped {len(pids)} processes" if pids else f"no cluster is running from {folder}")
+
+
+def status(arguments: argparse.Namespace) -> None:
+    """Print what runs; exit code 1 where nothing does."""
+    processes = running(Path(arguments.folder).resolve())
+    found = overview(arguments)
+    for name, pid in processes.items():
+        print(f"{name}: process {pid}")
+    if found is None:
+        raise SystemExit(f"nothing answers at {arguments.host}:{arguments.rest_port}")
+    print(f"{found['taskmanagers']} TaskManagers, {found['slots-available']} of {found['slots-total']} slots free")
+
+
+def save(folder: Path, processes: dict[str, int]) -> None:
+    """Note the processes' ids."""
+    (folder / PROCESSES).write_text(json.dumps(processes))
+
+
+def running(folder: Path) -> dict[str, int]:
+    """Return name -> process id of the cluster's processes that are alive."""
+    try:
+        processes: dict[str, int] = json.loads((folder / PROCESSES).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return {name: pid for name, pid in processes.items() if alive(pid) and str(folder) in command_line(pid)}
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this id is there and not only waiting to be reaped."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def command_line(pid: int) -> str:
+    """Return a process's command line, so that a number that another process has by now is not taken for ours."""
+    done = subprocess.run(["ps", "-o", "args=", "-ww", "-p", str(pid)], capture_output=True, text=True)
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()
