@@ -281,6 +281,6 @@ def _check_windows(answer: Answer, expected: Sequence[int]) -> None:
 
 def _names(row: npt.NDArray[Any]) -> tuple[str, ...]:
     try:
-        return tuple(name if isinstance(name, str) else bytes.decode(name) for name in row)
+        return tuple(str(name) if isinstance(name, str) else bytes.decode(name) for name in row)
     except (UnicodeDecodeError, TypeError) as error:
         raise BadAnswerError(f"a tag's name is no text: {error}") from error

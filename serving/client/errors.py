@@ -61,3 +61,10 @@ class ServerFailedError(TagServerError):
 
 class BadAnswerError(TagServerError):
     """The server answered with something that is no tagging answer."""
+
+
+def refusal(server: str, code: str, words: str) -> RequestRefusedError:
+    """Return the error for a request that the server refuses: its words and, where they are known, what to do."""
+    old = "not found in signature def" in words
+    advice = ". The model was exported by an older version of autotag: push it again with this one" if old else ""
+    return RequestRefusedError(f"{server} refuses the request ({code}): {words}{advice}")

@@ -15,11 +15,11 @@ from serving.client.errors import (
     BadAnswerError,
     DeadlineError,
     ModelNotFoundError,
-    RequestRefusedError,
     ServerBusyError,
     ServerFailedError,
     ServerUnavailableError,
     TagServerError,
+    refusal,
 )
 from serving.client.target import ModelMetadata, Signature, Target, TensorDescription, VersionStatus
 
@@ -175,5 +175,5 @@ def error_of(error: Any, target: Target) -> TagServerError:
             f"{target} cannot be reached: {words}. Is the server running, and is this its gRPC port (8500 by custom)?"
         )
     if code in _REFUSED or code == _Code.RESOURCE_EXHAUSTED:
-        return RequestRefusedError(f"{target} refuses the request ({code.name}): {words}")
+        return refusal(str(target), code.name, words)
     return ServerFailedError(f"{target} failed ({code.name}): {words}. Its log says more")

@@ -25,6 +25,7 @@ from serving.client.errors import (
     ServerFailedError,
     ServerUnavailableError,
     TagServerError,
+    refusal,
 )
 from serving.client.target import ModelMetadata, Signature, Target, TensorDescription, VersionStatus
 
@@ -196,7 +197,7 @@ def error_of(answer: HttpAnswer, target: Target) -> TagServerError:
             "Send fewer windows at once (most_windows), or let the proxy in front of it take more"
         )
     if 400 <= status < 500:
-        return RequestRefusedError(f"{target} refuses the request (HTTP {status}): {words}")
+        return refusal(str(target), f"HTTP {status}", words)
     return ServerFailedError(f"{target} failed (HTTP {status}): {words}. Its log says more")
 
 
