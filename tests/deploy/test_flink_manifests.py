@@ -1,0 +1,114 @@
+"""deploy/flink: manifests that Kubernetes takes, and the same settings on Kubernetes as on one machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from preprocessing.runners import FLINK_VERSION, settings_of
+
+ROOT = Path(__file__).parents[2]
+MANIFESTS = sorted((ROOT / "deploy" / "flink" / "kubernetes").glob("*.yaml"))
+
+
+def load_cluster() -> Any:
+    spec = importlib.util.spec_from_file_location("cluster", ROOT / "deploy" / "flink" / "cluster.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def objects() -> dict[tuple[str, str], Any]:
+    """(kind, name) -> object."""
+    loaded = [document for path in MANIFESTS for document in yaml.safe_load_all(path.read_text())]
+    return {(document["kind"], document["metadata"]["name"]): document for document in loaded}
+
+
+def containers(name: str, kind: str = "Deployment") -> dict[str, Any]:
+    pod = objects()[kind, name]["spec"]["template"]["spec"]
+    return {container["name"]: container for container in [*pod["containers"], *pod.get("initContainers", [])]}
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+def test_manifest_is_what_kubernetes_expects(path: Path) -> None:
+    pytest.importorskip("kubernetes_validate")
+    program = str(Path(sys.executable).with_name("kubernetes-validate"))
+    done = subprocess.run([program, "--strict", str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_versions_of_flink_and_of_the_job_server_agree() -> None:
+    flink = containers("flink-jobmanager")["jobmanager"]["image"]
+    assert flink == containers("flink-taskmanager")["taskmanager"]["image"] == f"flink:{load_cluster().FLINK}-java17"
+    assert load_cluster().FLINK.startswith(f"{FLINK_VERSION}.")
+    job_server = containers("autotag-preprocess", "Job")["beam-job-server"]["image"]
+    assert f"flink{FLINK_VERSION}_" in job_server
+
+
+def test_job_server_has_the_version_of_the_locked_beam() -> None:
+    lock = (ROOT / "requirements" / "py310-tfx116.txt").read_text()
+    beam = next(line for line in lock.splitlines() if line.startswith("apache-beam"))
+    version = beam.partition("==")[2].split()[0]
+    assert containers("autotag-preprocess", "Job")["beam-job-server"]["image"].endswith(f":{version}")
+
+
+def test_every_taskmanager_has_a_pool_of_its_own_where_the_job_looks_for_it() -> None:
+    pool = containers("flink-taskmanager")["beam-workers"]
+    port = next(argument.partition("=")[2] for argument in pool["args"] if argument.startswith("--service_port"))
+    job = containers("autotag-preprocess", "Job")["autotag"]
+    assert f"--worker-pool=localhost:{port}" in job["args"]
+    assert pool["image"] == job["image"]
+    assert pool["envFrom"] == job["envFrom"]
+
+
+def test_flink_settings_are_those_of_the_cluster_on_one_machine(tmp_path: Path) -> None:
+    cluster = load_cluster()
+    sys_argv, sys.argv = sys.argv, ["cluster.py", "start", "--folder", str(tmp_path)]
+    try:
+        arguments = cluster.parse()
+    finally:
+        sys.argv = sys_argv
+    one_machine = yaml.safe_load((cluster.write_configuration(tmp_path, arguments) / "config.yaml").read_text())
+    config = yaml.safe_load(objects()["ConfigMap", "flink-config"]["data"]["config.yaml"])
+    same = [
+        "taskmanager.numberOfTaskSlots",
+        "taskmanager.memory.process.size",
+        "taskmanager.memory.network.min",
+        "taskmanager.memory.network.max",
+        "restart-strategy.type",
+    ]
+    assert {key: config[key] for key in same} == {key: one_machine[key] for key in same}
+    assert config["env.java.opts.all"].split() == cluster.JAVA_17
+
+
+def test_the_jobs_command_is_one_that_autotag_takes() -> None:
+    arguments = containers("autotag-preprocess", "Job")["autotag"]["args"]
+    own = dict(argument[2:].split("=", 1) for argument in arguments if argument.startswith("--"))
+    job_endpoint = own.pop("job_endpoint")
+    values = {name.replace("-", "_"): value for name, value in own.items()}
+    values["parallelism"] = int(values["parallelism"])
+    settings = settings_of(values, [f"--job_endpoint={job_endpoint}"])
+    assert "--environment_type=EXTERNAL" in settings.arguments()
+    slots = objects()["Deployment", "flink-taskmanager"]["spec"]["replicas"]
+    assert settings.parallelism is not None
+    assert settings.parallelism <= slots
+
+
+def test_pools_run_without_privileges_on_a_read_only_root() -> None:
+    for container in (
+        containers("flink-taskmanager")["beam-workers"],
+        containers("autotag-preprocess", "Job")["autotag"],
+    ):
+        context = container["securityContext"]
+        assert context["runAsNonRoot"]
+        assert context["readOnlyRootFilesystem"]
+        assert context["capabilities"]["drop"] == ["ALL"]
+        assert any(mount["mountPath"] == "/tmp" for mount in container["volumeMounts"])
