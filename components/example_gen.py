@@ -61,9 +61,10 @@ class ClipExampleGenExecutor(base_beam_executor.BaseBeamExecutor):  # type: igno
             raise AutotagError(f"{changed} clips changed while they were read; run again")
         examples = artifact_utils.get_single_instance(output_dict[EXAMPLES_KEY])
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
-        examples.set_int_custom_property("clips", summary["clips"])
-        examples.set_int_custom_property("examples", summary["examples"])
-        examples.set_int_custom_property("rejected", summary["rejected"])
+        counts = {name: summary[name] for name in ("clips", "examples", "rejected")}
+        for name, count in counts.items():
+            examples.set_int_custom_property(name, count)
+        log.info("%(clips)d clips: %(examples)d examples, %(rejected)d rejected", counts, extra=counts)
         for shard in manifest.shards():
             folder = os.path.join(examples.uri, f"Split-{shard.split}")
             link_or_copy(os.path.join(shard_dir, shard.name), os.path.join(folder, shard.name))
@@ -101,7 +102,8 @@ def _progress_log(clips: int) -> Callable[[int], None]:
         if now - last >= 10:
             last = now
             rate = done / (now - started)
-            log.warning("%d of %d clips, %.0f a second", done, clips, rate)
+            counts = {"clips_done": done, "clips": clips}
+            log.warning("%d of %d clips, %.0f a second", done, clips, rate, extra=counts)
 
     return on_progress
 

@@ -14,6 +14,8 @@ from typing import Any
 
 from pipeline.config import PipelineConfig, absolute
 from pipeline.metadata import check_server, connection
+from pipeline.metrics import keep_metrics
+from pipeline.runs import list_runs
 from preprocessing import storage
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.locks import hold
@@ -92,7 +94,20 @@ def run_pipeline(
         part = None
         if from_node or to_node:
             part = RunOptions(from_nodes=[from_node] if from_node else None, to_nodes=[to_node] if to_node else None)
-        NodeRunner(run_id, metadata).run(pipeline, run_options=part)
+        try:
+            NodeRunner(run_id, metadata).run(pipeline, run_options=part)
+        finally:
+            _keep_metrics(config, run_id)
+
+
+def _keep_metrics(config: PipelineConfig, run_id: str) -> None:
+    """Keep the run's metrics with it; what hinders that is logged, and does not make a run fail that did not."""
+    try:
+        run = next((run for run in list_runs(config) if run.run_id == run_id), None)
+        if run:
+            keep_metrics(config, run)
+    except AutotagError as error:
+        log.error("the run's metrics are not kept in ML Metadata: %s", error)
 
 
 def root_lock(root: str) -> contextlib.AbstractContextManager[None]:

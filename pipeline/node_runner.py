@@ -13,7 +13,7 @@ from typing import Any
 from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
-from tfx.orchestration.portable import data_types, launcher, partial_run_utils, runtime_parameter_utils, tfx_runner
+from tfx.orchestration.portable import launcher, partial_run_utils, runtime_parameter_utils, tfx_runner
 from tfx.utils import telemetry_utils
 
 from pipeline import logs
@@ -67,18 +67,6 @@ class NodeRunner(tfx_runner.IrBasedRunner):  # type: ignore[misc]
                 with metadata.Metadata(self._connection) as handle:
                     partial_run_utils.snapshot(handle, pipeline)
             began = time.monotonic()
-            done = node_launcher.launch()
+            node_launcher.launch()
             seconds = round(time.monotonic() - began, 1)
-            log.info("Component %s is finished.", name, extra={"seconds": seconds, **clip_counts(done)})
-
-
-def clip_counts(execution: data_types.ExecutionInfo | None) -> dict[str, int]:
-    """Return how many clips went in and came out, where a node's outputs say so."""
-    artifacts = [artifact for found in (execution.output_dict if execution else {}).values() for artifact in found]
-    names = ("clips", "examples", "rejected")
-    return {
-        name: artifact.get_int_custom_property(name)
-        for artifact in artifacts
-        for name in names
-        if artifact.has_custom_property(name)
-    }
+            log.info("Component %s is finished.", name, extra={"seconds": seconds})

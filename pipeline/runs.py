@@ -7,7 +7,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from pipeline.metadata import open_store
 from preprocessing.errors import BadInputError
 
 EXECUTION_STATES = {1: "new", 2: "running", 3: "done", 4: "failed", 5: "cached", 6: "canceled"}
+CLIP_COUNTS = ("clips", "examples", "rejected")
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,15 @@ class Run:
         run_id: as TFX names it.
         started: when the run's first node began.
         nodes: in the order in which they ran.
+        ended: when its last node ended so far; None where no node began.
+        kept: what pipeline.metrics kept of it, there when its files are gone.
     """
 
     run_id: str
     started: datetime.datetime
     nodes: tuple[NodeRun, ...] = field(default=())
+    ended: datetime.datetime | None = None
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
     def node(self, name: str) -> NodeRun | None:
         """Return a node's part, None where it did not run."""
@@ -92,8 +97,26 @@ class Run:
     def _score(self, key: str) -> float | None:
         scores = self.scores
         rows = scores["models"] if scores else []
-        value = next((float(row[key]) for row in rows if row["name"] == self.ensemble), math.nan)
+        kept = self.kept.get(key, math.nan) if scores is None else math.nan
+        value = next((float(row[key]) for row in rows if row["name"] == self.ensemble), kept)
         return value if math.isfinite(value) else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether it was a whole run that ended well: the last node, the Pusher, was reached."""
+        return self.state == "done" and self.node("Pusher") is not None
+
+    @property
+    def seconds(self) -> float | None:
+        """From the first node's start to the last one's end."""
+        return (self.ended - self.started).total_seconds() if self.ended else None
+
+    @property
+    def clips(self) -> dict[str, int]:
+        """Clips that went in, examples made of them, clips rejected: those of CLIP_COUNTS that are known."""
+        node = self.node("ClipExampleGen")
+        known = node.properties.get("examples", {}) if node else {}
+        return {name: int(known[name]) for name in CLIP_COUNTS if name in known}
 
     @property
     def blessed(self) -> bool | None:
@@ -112,7 +135,10 @@ class Run:
     def gate_reasons(self) -> list[str]:
         """Why the gate refused the model: a line with the figures for each threshold that it missed."""
         folder = self.output("Evaluator", "evaluation")
-        return gate_failures(folder) if folder and self.blessed is False else []
+        if self.blessed is not False or not folder:
+            return []
+        kept = self.kept.get("gate_reasons", "")
+        return gate_failures(folder) or (kept.split("\n") if kept else [])
 
     @property
     def pushed(self) -> str | None:
@@ -215,7 +241,14 @@ def _load_run(store: Any, context: Any) -> Run:
         newest[_node_name(store, execution, types)] = execution
     nodes = tuple(_load_node(store, name, execution) for name, execution in newest.items())
     first = executions[0].create_time_since_epoch if executions else context.create_time_since_epoch
-    return Run(context.name, datetime.datetime.fromtimestamp(first / 1000), nodes)
+    last = max((execution.last_update_time_since_epoch for execution in executions), default=None)
+    return Run(
+        context.name,
+        datetime.datetime.fromtimestamp(first / 1000),
+        nodes,
+        None if last is None else datetime.datetime.fromtimestamp(last / 1000),
+        {name: _property(context, name) for name in context.custom_properties},
+    )
 
 
 def _node_name(store: Any, execution: Any, types: dict[int, str]) -> str:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.logging import RichHandler
+
+from pipeline.logs import RunFilter, json_log, log_format_option
+
+if TYPE_CHECKING:
+    from pipeline.config import PipelineConfig
 
 
 @click.command()
@@ -14,9 +21,21 @@ from rich.logging import RichHandler
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting; may be repeated.")
 @click.option("--from-node", help="Begin at this node; what is before it comes from earlier runs.")
 @click.option("--to-node", help="End with this node.")
+@click.option(
+    "--metrics-file",
+    type=click.Path(dir_okay=False),
+    help="For Prometheus' textfile collector [default: ROOT/metrics.prom].",
+)
+@log_format_option
 @click.option("--show-config", is_flag=True, help="Print the whole configuration and stop.")
 def command(
-    config: str | None, overrides: tuple[str, ...], from_node: str | None, to_node: str | None, show_config: bool
+    config: str | None,
+    overrides: tuple[str, ...],
+    from_node: str | None,
+    to_node: str | None,
+    metrics_file: str | None,
+    log_format: str,
+    show_config: bool,
 ) -> None:
     """Run the pipeline: examples, validation, training, evaluation, push.
 
@@ -34,45 +53,49 @@ def command(
     if show_config:
         click.echo(settings.to_yaml(), nl=False)
         return
-    console = Console(stderr=True)
-    _show_progress(console)
-    with console.status("starting TFX (about half a minute)"):
-        from pipeline import local_runner
-        from pipeline.runs import describe_run, latest_run
+    parts = (from_node, to_node)
+    if log_format == "json":
+        context = click.get_current_context().find_root()
+        with json_log(bool(context.params.get("verbose"))):
+            said = _run(settings, parts, metrics_file)
+    else:
+        console = Console(stderr=True)
+        _show_progress(console)
+        with console.status("starting TFX (about half a minute)"):
+            importlib.import_module("pipeline.create")
+        said = _run(settings, parts, metrics_file)
+    click.echo(said)
 
-    def on_clip(done: int, total: int) -> None:
-        if done == total or done % 1000 == 0:
-            logging.getLogger("pipeline.inputs").warning("checksums: %d of %d clips", done, total)
 
+def _run(settings: PipelineConfig, parts: tuple[str | None, str | None], metrics_file: str | None) -> str:
+    """Run, keep and write the metrics; returns what came of it."""
+    from pipeline import local_runner
+    from pipeline.metrics import record_attempt
+    from pipeline.runs import describe_run
+
+    succeeded = False
     try:
-        local_runner.run_pipeline(settings, from_node, to_node, on_clip)
+        local_runner.run_pipeline(settings, *parts, on_clip=_log_checksums)
+        succeeded = True
     except Exception as error:
         own = local_runner.failed_node(error)
         if own:
             raise own from None
         raise
-    run = latest_run(settings)
-    if run:
-        click.echo(describe_run(run))
+    finally:
+        run = record_attempt(settings, succeeded, metrics_file)
+    return describe_run(run) if run else ""
 
 
-class _NodeFilter(logging.Filter):
-    """Lets through what a person follows a run by: nodes beginning and ending, epochs, scores; and real warnings."""
-
-    _OURS = ("components.", "pipeline.", "preprocessing.")
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.name.startswith(self._OURS):
-            return True
-        message = record.getMessage()
-        if message.startswith("Component ") and message.endswith((" is running.", " is finished.")):
-            return True
-        return record.levelno >= logging.ERROR
+def _log_checksums(done: int, total: int) -> None:
+    if done == total or done % 1000 == 0:
+        counts = {"clips_done": done, "clips": total}
+        logging.getLogger("pipeline.inputs").warning("checksums: %d of %d clips", done, total, extra=counts)
 
 
 def _show_progress(console: Console) -> None:
     handler = RichHandler(console=console, show_path=False, show_level=False, markup=False, log_time_format="%H:%M:%S")
-    handler.addFilter(_NodeFilter())
+    handler.addFilter(RunFilter())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)

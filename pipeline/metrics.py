@@ -1,0 +1,192 @@
+"""What a run measured, kept in ML Metadata with the run and written for Prometheus.
+
+In ML Metadata they are custom properties of the run's context, so they outlive the run's files (`autotag gc`). They are
+not written on artifacts or executions: those are part of the key of TFX's cache, and their last change is a node's end.
+
+The text file is for node_exporter's textfile collector, in Prometheus' text exposition format 0.0.4
+(https://prometheus.io/docs/instrumenting/exposition_formats/).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pipeline.config import PipelineConfig
+from pipeline.metadata import open_store
+from pipeline.runs import CLIP_COUNTS, Run, list_runs
+from preprocessing import storage
+from preprocessing.errors import AutotagError, BadInputError
+
+log = logging.getLogger(__name__)
+
+FILE: Final = "metrics.prom"
+STATES: Final = ("done", "failed", "unfinished")
+NODE_SECONDS: Final = "seconds."
+"""Beginning of a node's property in ML Metadata."""
+
+
+def run_metrics(run: Run) -> dict[str, Any]:
+    """Return what is kept of a run: name -> number or text, without what was not measured."""
+    values: dict[str, Any] = {
+        "state": run.state,
+        "ensemble": run.ensemble,
+        "roc_auc": run.roc_auc,
+        "pr_auc": run.pr_auc,
+        "gate_reasons": "\n".join(run.gate_reasons) or None,
+        "blessed": None if run.blessed is None else int(run.blessed),
+        "pushed": int(run.pushed is not None) if run.node("Pusher") else None,
+        "pushed_version": run.pushed_version,
+        "seconds": run.seconds,
+        **run.clips,
+        **{f"{NODE_SECONDS}{node.node}": node.seconds for node in run.nodes if node.seconds},
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def keep_metrics(config: PipelineConfig, run: Run) -> None:
+    """Write a run's metrics into ML Metadata, over those that were there.
+
+    Raises:
+        AutotagError: the server of ML Metadata does not answer.
+    """
+    store = open_store(config)
+    context = store.get_context_by_type_and_name("pipeline_run", run.run_id)
+    for name, value in run_metrics(run).items():
+        kind = {int: "int_value", float: "double_value", str: "string_value"}[type(value)]
+        setattr(context.custom_properties[name], kind, value)
+    store.put_contexts([context])
+
+
+def record_attempt(config: PipelineConfig, succeeded: bool, path: str | None = None) -> Run | None:
+    """Write the text file after an attempt to run; returns the newest run, None where there is none.
+
+    Args:
+        config: settings.
+        succeeded: whether the attempt ended without an error. An error here is only logged if it did not, since that
+            error matters more.
+        path: of the file; ROOT/metrics.prom unless given.
+
+    Raises:
+        AutotagError: the file cannot be written, or the server of ML Metadata does not answer.
+    """
+    path = path or os.path.join(config.root, FILE)
+    runs: list[Run] = []
+    try:
+        with contextlib.suppress(BadInputError):  # it says that there is no run yet
+            runs = list_runs(config)
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        storage.write_whole(path, exposition(attempt_metrics(config.name, succeeded, runs)))
+    except OSError as error:
+        _raise_or_log(AutotagError(f"metrics file {path}: {error.strerror or error}"), succeeded)
+    except AutotagError as error:
+        _raise_or_log(error, succeeded)
+    return runs[-1] if runs else None
+
+
+def _raise_or_log(error: AutotagError, succeeded: bool) -> None:
+    if succeeded:
+        raise error
+    log.error("no metrics: %s", error)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One gauge.
+
+    Attributes:
+        name: with its unit, as Prometheus asks for.
+        text: what it is.
+        samples: labels and value.
+    """
+
+    name: str
+    text: str
+    samples: Sequence[tuple[Mapping[str, str], float]]
+
+
+def attempt_metrics(pipeline: str, succeeded: bool, runs: Sequence[Run], now: float | None = None) -> list[Metric]:
+    """Return the metrics of an attempt to run.
+
+    Args:
+        pipeline: its name.
+        succeeded: whether `autotag run` ended without an error.
+        runs: all runs, the newest last; [] where there is none.
+        now: seconds since 1970.
+    """
+    name = {"pipeline": pipeline}
+    done = [run for run in runs if run.finished]
+    metrics = [
+        Metric("autotag_attempt_timestamp_seconds", "End of the last autotag run.", [(name, now or time.time())]),
+        Metric("autotag_attempt_success", "Whether the last autotag run ended without an error.", [(name, succeeded)]),
+        Metric(
+            "autotag_last_success_timestamp_seconds",
+            "End of the newest run that reached its last node, the Pusher.",
+            [(name, run.ended.timestamp()) for run in done[-1:] if run.ended],
+        ),
+    ]
+    return metrics + (_of_run(name, runs[-1]) if runs else [])
+
+
+def _of_run(name: Mapping[str, str], run: Run) -> list[Metric]:
+    values = run_metrics(run)
+    gate = run.gate
+
+    def gauge(metric: str, text: str, value: float | None) -> Metric:
+        return Metric(f"autotag_{metric}", text, [] if value is None else [(name, value)])
+
+    info = {"run": run.run_id, "ensemble": run.ensemble or "", "version": run.pushed_version or ""}
+    states = [({**name, "state": state}, run.state == state) for state in STATES]
+    counts = [({**name, "kind": kind}, run.clips[kind]) for kind in CLIP_COUNTS if kind in run.clips]
+    cached = [({**name, "node": node.node}, node.state == "cached") for node in run.nodes]
+    seconds = [({**name, "node": node.node}, node.seconds) for node in run.nodes]
+    failed = [({**name, "node": node.node}, node.state == "failed") for node in run.nodes]
+    return [
+        Metric(
+            "autotag_run_info", "The newest run, its model and the version that it pushed.", [({**name, **info}, 1)]
+        ),
+        gauge("run_start_timestamp_seconds", "Start of the newest run.", run.started.timestamp()),
+        gauge("run_seconds", "From the newest run's start to its last node's end.", run.seconds),
+        Metric("autotag_run_state", "State of the newest run.", states),
+        Metric("autotag_node_seconds", "Time that a node of the newest run took; 0 where cached.", seconds),
+        Metric("autotag_node_cached", "Whether a node's result came from an earlier run.", cached),
+        Metric("autotag_node_failed", "Whether a node of the newest run failed.", failed),
+        Metric("autotag_clips", "Clips that went in, examples made of them, clips rejected.", counts),
+        gauge("test_roc_auc", "Macro ROC-AUC of the newest run's model on the test split.", values.get("roc_auc")),
+        gauge("test_pr_auc", "Macro average precision on the test split.", values.get("pr_auc")),
+        gauge("gate_min_roc_auc", "Least ROC-AUC that the gate asked for.", gate.min_roc_auc),
+        gauge("gate_baseline_roc_auc", "ROC-AUC of the model that it was compared with.", gate.baseline_roc_auc),
+        gauge("model_blessed", "Whether the newest run's model passed the gate.", values.get("blessed")),
+        gauge("model_pushed", "Whether the newest run's model is in the push folder.", values.get("pushed")),
+    ]
+
+
+def exposition(metrics: Iterable[Metric]) -> str:
+    """Return the metrics in Prometheus' text format; one without a sample is left out."""
+    lines = []
+    for metric in metrics:
+        if metric.samples:
+            lines += [f"# HELP {metric.name} {_escape(metric.text)}", f"# TYPE {metric.name} gauge"]
+            lines += [f"{metric.name}{{{_labels(labels)}}} {_number(value)}" for labels, value in metric.samples]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    return ",".join(f'{name}="{_escape(value, quote=True)}"' for name, value in labels.items())
+
+
+def _escape(text: str, *, quote: bool = False) -> str:
+    text = text.replace("\\", "\\\\").replace("\n", "\\n")
+    return text.replace('"', '\\"') if quote else text
+
+
+def _number(value: float) -> str:
+    if math.isfinite(value):
+        return str(int(value)) if float(value).is_integer() else repr(float(value))
+    return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
