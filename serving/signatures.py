@@ -50,8 +50,10 @@ def signatures(
         }
 
     def of_examples(examples: Any) -> Any:
-        inputs = request_checks.parse_inputs(examples, ensemble.kinds)
-        return in_parts(ensemble.from_inputs, inputs, ensemble.n_tags)
+        def of_some(some: dict[str, Any]) -> Any:
+            return ensemble.from_inputs(request_checks.parse_inputs(some["examples"], ensemble.kinds))
+
+        return in_parts(of_some, {"examples": examples}, ensemble.n_tags)
 
     def of_pcm(pcm: Any) -> dict[str, Any]:
         windows, counts = cut(pcm)
@@ -91,7 +93,12 @@ def signatures(
         return {"classes": rows(names, tf.shape(scores)[0]), "scores": scores}
 
     def labels(examples: Any) -> dict[str, Any]:
-        return {"labels": request_checks.multi_hot_labels(request_checks.check_examples(examples), names)}
+        checked = {"examples": request_checks.check_examples(examples)}
+        return {
+            "labels": in_parts(
+                lambda some: request_checks.multi_hot_labels(some["examples"], names), checked, ensemble.n_tags
+            )
+        }
 
     return {
         "serving_default": (serving_default, request_checks.EXAMPLES_SPEC),

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from exported_model import DATA, NORMALISATION, SCORES, TAGS, THRESHOLDS, Exported, export, stored_example
+from hostile_requests import entry, example, part
 
 from models.branches import BRANCHES
 from models.combiner import build_combiner
 from preprocessing.constants import CLIP_SAMPLES, N_FRAMES, N_MELS
+from preprocessing.examples import encode_example
 from preprocessing.features import log_mel
 from serving.ensemble import Ensemble
 from serving.export import export_ensemble
@@ -140,24 +142,44 @@ def test_wrong_waveform_is_refused_with_words_that_help(loaded: Any, case: str) 
         by_waveform(loaded, waveform)
 
 
+def example_of(log_mel_feature: bytes) -> bytes:
+    return example(entry(b"log_mel", log_mel_feature))
+
+
 def wrong_examples() -> dict[str, tuple[Any, str]]:
     clip = np.zeros(CLIP_SAMPLES, np.float32)
     good = stored_example(clip)
+    loud = np.full((N_MELS, N_FRAMES), 500, "<f2").tobytes()
     nan = np.full((N_MELS, N_FRAMES), np.nan, "<f2").tobytes()
     rank = "expected a list of serialised tf.Examples"
     return {
         "rank 0": (good, rank),
         "rank 2": ([[good]], rank),
         "no clips": (np.zeros(0, "S1"), "expected at least one clip"),
-        "garbage": ([b"not an example"], "Could not parse example"),
-        "empty string": ([b""], "required but could not be found"),
-        "no log_mel": ([good, stored_example(clip, log_mel=None)], "log_mel.*required but could not be found"),
-        "no waveform": ([stored_example(clip, waveform=None)], "waveform.*required but could not be found"),
+        "garbage": ([b"not an example"], "expected serialised tf.Examples, got 1 that are cut or something else"),
+        "empty string": ([b""], "feature log_mel: expected one value of bytes"),
+        "no log_mel": (
+            [good, stored_example(clip, log_mel=None)],
+            "feature log_mel: expected one value.*missing.* in 1 of them",
+        ),
+        "no waveform": (
+            [stored_example(clip, waveform=None)],
+            "feature waveform: expected one value.*missing.* in 1 of them",
+        ),
         "short waveform": ([good, stored_example(clip, waveform=b"1234")], r"waveform must be 931200 bytes.*got \[4\]"),
         "odd waveform": ([stored_example(clip, waveform=b"123")], r"waveform must be 931200 bytes.*got \[3\]"),
         "short log_mel": ([stored_example(clip, log_mel=b"")], r"log_mel must be 151552 bytes.*got \[0\]"),
         "NaN log_mel": ([stored_example(clip, log_mel=nan)], "log_mel: expected finite values, got 75776 NaN"),
-        "waveform as float list": ([stored_example(clip, waveform=1.0)], "waveform.*Data types don't match"),
+        "cut inside": ([example(part(1, b"abc", 100))], "lengths inside that do not fit"),
+        "a value of 2 GB": ([example_of(part(1, part(1, b"abc", 2**31)))], "feature log_mel: expected one value"),
+        "two values": ([stored_example(clip, log_mel=[b"a", b"b"])], "feature log_mel: .*not one value in 1 of them"),
+        "300 features": ([encode_example({str(n): 1.0 for n in range(300)})], "at most 256 features, got 257 or more"),
+        "3 MB": ([stored_example(clip, more=bytes(3_000_000))], "at most 2165504 bytes an example"),
+        "log_mel in other units": ([stored_example(clip, log_mel=loud)], r"decibels from -100 to 60.*\[500 500\]"),
+        "waveform as float list": (
+            [stored_example(clip, waveform=1.0)],
+            "feature waveform: expected one value of bytes.*of another type",
+        ),
     }
 
 

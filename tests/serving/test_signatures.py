@@ -12,12 +12,13 @@ import pytest
 import soundfile as sf
 import tensorflow as tf
 from exported_model import TAGS, THRESHOLDS, Exported, export, stored_example, tone
+from hostile_requests import entry, example, part
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from preprocessing.audio import from_pcm, to_pcm
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
-from preprocessing.examples import read_records
+from preprocessing.examples import encode_example, read_records
 from serving.ensemble import CLIPS_AT_ONCE, Ensemble
 from serving.tagger import windows
 from serving.warm_up import WARM_UP_NAME
@@ -236,8 +237,9 @@ def wrong_wav() -> dict[str, tuple[Any, str]]:
             "wav: expected a sample rate of 16000 Hz, got 44100; resample the file first",
         ),
         "one of two": ([good, riff(pcm, 8_000)], "wav: expected a sample rate of 16000 Hz, got 8000"),
-        "float": ([riff(pcm, subtype="FLOAT")], "WAV"),
-        "24 bits": ([riff(pcm, subtype="PCM_24")], "WAV"),
+        "float": ([riff(pcm, subtype="FLOAT")], r"format 1 .PCM. and 16 bits a sample, got \[\[3 32\]\]"),
+        "24 bits": ([good, riff(pcm, subtype="PCM_24")], r"got \[\[1 24\]\].* plain 16-bit PCM"),
+        "rate beyond 2^31": ([good[:24] + struct.pack("<I", 2**31 + SAMPLE_RATE) + good[28:]], "WAV|wav"),
         "no audio": ([riff(b"")], "wav: expected at least one sample"),
         "empty": ([b""], "wav: expected RIFF files of type WAVE, got 1 of another kind"),
         "not RIFF": ([good, b"ID3\x04" + bytes(200)], "wav: expected RIFF files of type WAVE, got 1 of another kind"),
@@ -253,6 +255,42 @@ def test_wrong_wav_is_refused(loaded: Any, case: str) -> None:
     value, words = wrong_wav()[case]
     with pytest.raises(tf.errors.InvalidArgumentError, match=words):
         ask(loaded, "wav", value)
+
+
+def wrong_tags() -> dict[str, tuple[list[bytes], str]]:
+    few = encode_example({"tags": [b"piano"]})
+    return {
+        "too many": ([few, encode_example({"tags": [b""] * 1025})], "feature tags: expected at most 1024 tags"),
+        "floats": (
+            [few, encode_example({"tags": 1.0})],
+            "feature tags: expected a list of bytes, got another type in 1",
+        ),
+        "garbage": ([few, b"piano"], "expected serialised tf.Examples, got 1 that are cut or something else"),
+        "a tag of 2 GB": ([example(entry(b"tags", part(1, part(1, b"a", 2**31))))], "lengths inside that do not fit"),
+    }
+
+
+@pytest.mark.parametrize("case", list(wrong_tags()))
+def test_labels_refuses_wrong_tags(loaded: Any, case: str) -> None:
+    examples, words = wrong_tags()[case]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=words):
+        ask(loaded, "labels", examples, "examples")
+
+
+def test_labels_of_a_large_batch_with_as_many_tags_as_are_allowed(loaded: Any) -> None:
+    examples = [encode_example({"tags": [b"x"] * 1023 + [b"piano"]})] + [encode_example({"tags": [b"drums"]})] * 99
+    labels = ask(loaded, "labels", examples, "examples")["labels"]
+    assert labels[0].tolist() == [0, 0, 1, 0, 0, 0]
+    assert (labels[1:] == [0, 0, 0, 1, 0, 0]).all()
+
+
+def test_values_that_cannot_be_used_are_counted_over_all_parts_of_a_batch(loaded: Any) -> None:
+    clips = np.zeros((CLIPS_AT_ONCE + 2, CLIP_SAMPLES), np.float32)
+    clips[0, 0], clips[-1, -1], clips[-1, 0] = np.nan, np.inf, 7
+    with pytest.raises(tf.errors.InvalidArgumentError, match="got 2 NaN or infinite"):
+        loaded.signatures["waveform"](waveform=tf.constant(clips))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="got one of size 7"):
+        loaded.signatures["waveform"](waveform=tf.constant(np.nan_to_num(clips, nan=0, posinf=0)))
 
 
 def test_mel_branches_alone_answer_all_signatures(tmp_path: Path) -> None:
