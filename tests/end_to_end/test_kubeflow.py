@@ -1,0 +1,292 @@
+"""The pipeline on the real Kubeflow Pipelines: API server, scheduler, driver and launcher, each pod a process.
+
+Needs the kit with those programs, named by AUTOTAG_KUBEFLOW_KIT or lying at ../shared/kubeflow beside the checkout, and
+a machine on which this user may make network namespaces and mounts. A small corpus and one network: what is tested is
+that every step runs with what KFP hands it, and what passes from one run to the next.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).parents[2]
+KIT = Path(os.environ.get("AUTOTAG_KUBEFLOW_KIT", CHECKOUT.parent / "shared" / "kubeflow"))
+AUTOTAG = Path(sys.executable).parent / "autotag"
+HOST = "http://10.96.0.12:8888"
+WORKFLOWS = "workflows.argoproj.io"
+
+
+def why_not() -> str | None:
+    """Why the test cannot run here; None where it can."""
+    if not (KIT / "up.sh").exists():
+        return f"no Kubeflow kit at {KIT} (set AUTOTAG_KUBEFLOW_KIT)"
+    if os.geteuid() != 0:
+        return "the Kubeflow kit needs root"
+    if subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True, check=False).returncode:
+        return "no network and mount namespaces may be made here"
+    return None
+
+
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
+
+
+@dataclass
+class Cluster:
+    """A running cluster, and a folder that its pods see as a volume."""
+
+    folder: Path
+    home: Path
+    name: str
+
+    def inside(self, *command: object, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """Run a command in the cluster's network."""
+        done = subprocess.run(
+            [KIT / "in_kubeflow.sh", *map(str, command)],
+            env={**os.environ, "KUBEFLOW_HOME": str(self.home), "PYTHONPATH": str(CHECKOUT)},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert code is None or done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def autotag(self, *arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+        return self.inside(AUTOTAG, "kubeflow", *arguments, "--host", HOST, code=code)
+
+    def workflows(self) -> list[dict[str, Any]]:
+        """The Workflows of this test's pipeline, the oldest first."""
+        text = self.inside("kubectl", "-n", "kubeflow", "get", WORKFLOWS, "-o", "json").stdout
+        found = [item for item in json.loads(text)["items"] if item["metadata"]["name"].startswith(self.name)]
+        return sorted(found, key=lambda item: str(item["metadata"]["creationTimestamp"]))
+
+    def run(self, *overrides: str) -> "Ran":
+        """Submit the pipeline and run the Workflow that the server made of it."""
+        before = {workflow["metadata"]["name"] for workflow in self.workflows()}
+        settings = [word for override in overrides for word in ("--set", override)]
+        self.autotag("submit", "config.yaml", *settings)
+        (workflow,) = [
+            workflow
+            for workflow in self.workflows()
+            if workflow["metadata"]["name"] not in before and not from_schedule(workflow)
+        ]
+        logs = self.folder / "logs" / workflow["metadata"]["name"]
+        logs.parent.mkdir(exist_ok=True)
+        path = logs.with_suffix(".yaml")
+        path.write_text(yaml.safe_dump(workflow))
+        done = subprocess.run(
+            [sys.executable, KIT / "run_workflow.py", path, logs, "--cache"],
+            env={
+                **os.environ,
+                "KUBEFLOW_HOME": str(self.home),
+                "POD_MOUNTS": str(self.folder),
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            tail = "\n".join(log.read_text()[-2000:] for log in sorted(logs.glob("*executor.log"))[-3:])
+            pytest.fail(f"{done.stdout}\n{done.stderr}\n{tail}")
+        return Ran(logs)
+
+    def pushed(self) -> list[Path]:
+        return sorted((self.folder / "work" / "pushed").glob("[0-9]*"))
+
+
+@dataclass
+class Ran:
+    """A Workflow that was run, by what its pods left."""
+
+    logs: Path
+
+    def executed(self) -> set[str]:
+        """The steps whose container ran, not taken from KFP's cache."""
+        return {path.name.removesuffix(".executor.log") for path in self.logs.glob("*.executor.log")}
+
+    def log(self, step: str) -> str:
+        return (self.logs / f"{step}.executor.log").read_text()
+
+    def pod(self, step: str) -> dict[str, Any]:
+        patch = json.loads((self.logs / f"{step}.pod-spec-patch.json").read_text())
+        return {**patch, **patch["containers"][0]}
+
+
+def from_schedule(workflow: dict[str, Any]) -> bool:
+    return "scheduledworkflows.kubeflow.org/scheduledWorkflowName" in workflow["metadata"].get("labels", {})
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster, a corpus, a configuration, and a recurring run every minute."""
+    home = Path(os.environ.get("KUBEFLOW_HOME", f"{tempfile.gettempdir()}/kubeflow"))
+    new = not (home / "state").exists()
+    name = f"small-{uuid.uuid4().hex[:6]}"
+    found = Cluster(tmp_path_factory.mktemp("kubeflow"), home, name)
+    environment = {**os.environ, "KUBEFLOW_HOME": str(home)}
+    running = found.inside("kubectl", "-n", "kubeflow", "get", WORKFLOWS, code=None).returncode == 0
+    if not running:
+        subprocess.run([KIT / "up.sh", sys.executable], env=environment, check=True, stdout=subprocess.DEVNULL)
+    try:
+        found.folder.joinpath("config.yaml").write_text(yaml.safe_dump(configuration(found)))
+        subprocess.run(
+            [AUTOTAG, "make-corpus", found.folder / "corpus", "--clips", "40", "--seed", "3"],
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+            check=True,
+            capture_output=True,
+        )
+        found.autotag("schedule", "config.yaml", "--cron", "0 * * * * *")
+        yield found
+        found.autotag("unschedule", name, "config.yaml")
+    finally:
+        if not running:
+            subprocess.run([KIT / "down.sh", *(["wipe"] if new else [])], env=environment, check=False)
+
+
+def configuration(cluster: Cluster) -> dict[str, Any]:
+    return {
+        "name": cluster.name,
+        "data": {
+            "audio_dir": str(cluster.folder / "corpus"),
+            "annotations": str(cluster.folder / "corpus" / "annotations_final.csv"),
+            "ratio": [8, 4, 4],
+            "n_tags": 12,
+            "shard_clips": 40,
+        },
+        "branches": {"mel_1d": {"epochs": 1, "batch_size": 8}},
+        "ensemble": ["mel_1d"],
+        "gate": {"min_roc_auc": 0.0, "max_drop": 1.0},
+        "kubeflow": {
+            "experiment": cluster.name,
+            "image": "autotag:test",
+            "work_dir": str(cluster.folder / "work"),
+            "volumes": [{"claim": "autotag-data", "path": str(cluster.folder)}],
+            "env": {"PYTHONPATH": str(CHECKOUT)},
+            "steps": {"Trainer_mel_1d": {"cpu": "2", "gpus": 1, "node_selector": {"pool": "gpu"}}},
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def first(cluster: Cluster) -> Ran:
+    return cluster.run()
+
+
+def test_first_run_ends_with_a_pushed_model(cluster: Cluster, first: Ran) -> None:
+    (version,) = cluster.pushed()
+    assert (version / "saved_model.pb").stat().st_size > 100_000
+    assert (version / "variables" / "variables.index").exists(), "subfolders arrive whole"
+    assert len(json.loads((version / "model.json").read_text())["tags"]) == 12
+    assert "the candidate is compared with none" in first.log("Baseline")
+
+
+def test_pods_have_what_the_settings_ask(first: Ran) -> None:
+    trainer, pusher = first.pod("Trainer-mel-1d"), first.pod("Pusher")
+    assert trainer["resources"]["limits"] == {"cpu": "2", "memory": "4Gi", "nvidia.com/gpu": "1"}
+    assert trainer["resources"]["requests"]["cpu"] == "2"
+    assert trainer["nodeSelector"] == {"pool": "gpu"}
+    assert "nodeSelector" not in pusher
+    assert pusher["resources"]["limits"] == {"cpu": "1", "memory": "4Gi"}
+    assert pusher["volumes"][0]["persistentVolumeClaim"]["claimName"] == "autotag-data"
+
+
+def test_next_model_is_measured_against_the_pushed_one_and_the_rest_comes_from_the_cache(
+    cluster: Cluster, first: Ran
+) -> None:
+    before = cluster.pushed()
+    ran = cluster.run("branches.mel_1d.learning_rate=0.002")
+    assert ran.executed() == {"Trainer-mel-1d", "EnsembleTrainer", "Baseline", "Evaluator", "Pusher"}
+    assert f"baseline: {before[-1]}" in ran.log("Baseline")
+    assert len(cluster.pushed()) == len(before) + 1
+
+
+def test_model_below_the_gate_is_not_pushed(cluster: Cluster, first: Ran) -> None:
+    before = cluster.pushed()
+    ran = cluster.run("branches.mel_1d.learning_rate=0.002", "gate.min_roc_auc=0.999")
+    assert ran.executed() == {"Baseline", "Evaluator", "Pusher"}
+    assert "not pushed: the model did not pass the gate" in ran.log("Pusher")
+    assert cluster.pushed() == before
+
+
+def test_recurring_run_makes_one_workflow_at_a_time_on_its_cron(cluster: Cluster) -> None:
+    def made() -> list[dict[str, Any]]:
+        return [workflow for workflow in cluster.workflows() if from_schedule(workflow)]
+
+    def wait(count: int) -> list[dict[str, Any]]:
+        ends = time.monotonic() + 150
+        while len(made()) < count and time.monotonic() < ends:
+            time.sleep(2)
+        return made()
+
+    (waiting,) = wait(1)
+    assert len(made()) == 1, "the second waits for the first to end"
+    patch = {"metadata": {"labels": {"workflows.argoproj.io/completed": "true"}}, "status": {"phase": "Succeeded"}}
+    cluster.inside(
+        "kubectl", "-n", "kubeflow", "patch", WORKFLOWS, waiting["metadata"]["name"], "--type=merge", "-p",
+        json.dumps(patch),
+    )  # fmt: skip
+    assert len(wait(2)) == 2
+
+
+def test_schedule_is_idempotent_by_name_and_dry_run_changes_nothing(cluster: Cluster) -> None:
+    def there() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(cluster.autotag("schedules", "config.yaml", "--json").stdout)
+        return found
+
+    (before,) = there()
+    assert before["schedule"]["at_once"] == 1
+    assert before["schedule"]["catch_up"] is False
+    done = cluster.autotag("schedule", "config.yaml", "--cron", "0 * * * * *")
+    assert "nothing to change" in done.stdout
+    assert there() == [before]
+    done = cluster.autotag("schedule", "config.yaml", "--cron", "0 0 2 * * 1", "--dry-run")
+    assert "time: 0 * * * * * -> 0 0 2 * * 1" in done.stdout
+    assert there() == [before]
+    cluster.autotag("schedule", "config.yaml", "--cron", "0 0 2 * * 1")
+    (after,) = there()
+    assert after["schedule"] == {**before["schedule"], "cron": "0 0 2 * * 1"}
+
+
+def test_runs_are_listed(cluster: Cluster, first: Ran) -> None:
+    found = json.loads(cluster.autotag("runs", "config.yaml", "--json").stdout)
+    assert any(run["schedule"] is None for run in found)
+
+
+def test_servers_errors_are_said_in_words(cluster: Cluster) -> None:
+    done = cluster.autotag("runs", "config.yaml", "--experiment", "nowhere", code=2)
+    assert "has no experiment 'nowhere'" in done.stderr
+    assert cluster.name in done.stderr
+    done = cluster.autotag("schedule", "config.yaml", "--name", "x", "--cron", "0 0 25 * * 1", code=1)
+    assert "refused to make the recurring run x" in done.stderr
+    done = cluster.autotag("unschedule", "nothing", "config.yaml", code=2)
+    assert "no recurring run 'nothing'" in done.stderr
+    program = "from pipeline.kubeflow_server import Server\nServer({!r}).publish('refused', 'schemaVersion: 2.0.0\\n')"
+    done = cluster.inside(sys.executable, "-c", program.format(HOST), code=1)
+    assert "refused to take the pipeline refused" in done.stderr
+    done = cluster.inside(AUTOTAG, "kubeflow", "runs", "config.yaml", "--host", "http://10.96.0.12:1", code=1)
+    assert "does not answer" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_kubeflow_checks_the_file_that_compile_writes(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.inside(AUTOTAG, "kubeflow", "compile", "config.yaml", "-o", tmp_path / "pipeline.yaml")
+    check = tmp_path / "kfpcheck"
+    with check.open("wb") as file:
+        subprocess.run(["xz", "-dc", KIT / "bin" / "kfpcheck.xz"], stdout=file, check=True)
+    check.chmod(0o755)
+    done = subprocess.run(
+        [check, "-o", tmp_path, tmp_path / "pipeline.yaml"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
