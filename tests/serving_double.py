@@ -581,6 +581,7 @@ def _rest_server(double: ServingDouble, port: int, certificate: tuple[Path, Path
 
 class _RestHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     double: ServingDouble
 
     def log_message(self, *_: Any) -> None:
