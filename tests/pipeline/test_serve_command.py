@@ -49,7 +49,7 @@ def double(tmp_path: Path) -> Path:
     """An executable that stands in for tensorflow_model_server."""
     program = tmp_path / "tensorflow_model_server"
     program.write_text(
-        f"#!{sys.executable}\nimport sys\nsys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests' / 'serving')!r}]\n"
+        f"#!{sys.executable}\nimport sys\nsys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
         "from model_service_double import main\nmain()\n"
     )
     program.chmod(0o755)
