@@ -1,0 +1,102 @@
+"""The program that starts a Beam worker: what it tells the worker, and a whole job through Beam's real worker pool."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import hashlib
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import pytest
+from apache_beam.portability.api import beam_provision_api_pb2, beam_provision_api_pb2_grpc
+from audio_samples import clip_paths, encoded, tone, write_corpus
+
+from preprocessing.job import run_job
+from preprocessing.manifest import PreprocessSettings, build_manifest
+from preprocessing.runners import BeamSettings
+from preprocessing.sdk_worker import worker_environment
+
+SETTINGS = PreprocessSettings(split="folder", n_tags=3, shard_clips=8)
+
+
+class _Provision(beam_provision_api_pb2_grpc.ProvisionServiceServicer):
+    def GetProvisionInfo(self, request, context):  # noqa: N802 gRPC's name
+        assert ("worker_id", "w-1") in {(item.key, item.value) for item in context.invocation_metadata()}
+        info = beam_provision_api_pb2.ProvisionInfo(runner_capabilities=["a", "b"])
+        info.pipeline_options.update({"beam:option:parallelism:v1": 2, "beam:option:job_name:v1": "x"})
+        info.control_endpoint.url = "control:1"
+        info.logging_endpoint.url = "logging:1"
+        return beam_provision_api_pb2.GetProvisionInfoResponse(info=info)
+
+
+@pytest.fixture
+def endpoint():
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
+    beam_provision_api_pb2_grpc.add_ProvisionServiceServicer_to_server(_Provision(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None)
+
+
+def test_worker_is_told_the_jobs_options_and_where_to_report(endpoint):
+    told = worker_environment(["--id=w-1", f"--provision_endpoint={endpoint}", "--artifact_endpoint=unused:1"])
+    assert json.loads(told["PIPELINE_OPTIONS"]) == {"beam:option:parallelism:v1": 2, "beam:option:job_name:v1": "x"}
+    assert '"beam:option:parallelism:v1": 2,' in told["PIPELINE_OPTIONS"]  # an int: Beam refuses 2.0
+    assert told["CONTROL_API_SERVICE_DESCRIPTOR"] == 'url: "control:1"'
+    assert told["LOGGING_API_SERVICE_DESCRIPTOR"] == 'url: "logging:1"'
+    assert told["RUNNER_CAPABILITIES"] == "a b"
+    assert told["WORKER_ID"] == "w-1"
+
+
+def test_addresses_that_the_runner_gives_take_precedence(endpoint):
+    given = ["--control_endpoint=mine:2", "--logging_endpoint=mine:3"]
+    told = worker_environment(["--id=w-1", f"--provision_endpoint={endpoint}", *given])
+    assert told["CONTROL_API_SERVICE_DESCRIPTOR"] == 'url: "mine:2"'
+    assert told["LOGGING_API_SERVICE_DESCRIPTOR"] == 'url: "mine:3"'
+
+
+@pytest.fixture
+def pool(tmp_path):
+    """Beam's worker pool as it runs beside a TaskManager; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    worker = tmp_path / "worker"
+    worker.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m preprocessing.sdk_worker "$@"\n')
+    worker.chmod(0o755)
+    arguments = [f"--service_port={port}", f"--container_executable={worker}"]
+    module = "apache_beam.runners.worker.worker_pool_main"
+    log = open(tmp_path / "pool.log", "w+")  # noqa: SIM115 closed below
+    process = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=log, stderr=log)
+    channel = grpc.insecure_channel(f"localhost:{port}")
+    grpc.channel_ready_future(channel).result(timeout=60)
+    channel.close()
+    yield f"localhost:{port}"
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(30)
+    process.kill()
+    log.close()
+
+
+def test_job_through_a_worker_pool_writes_the_same_bytes(pool, tmp_path):
+    corpus = tmp_path / "corpus"
+    write_corpus(corpus, dict.fromkeys(clip_paths(32), encoded(tone(0.2))))
+    manifest = build_manifest(str(corpus), str(corpus / "annotations_final.csv"), SETTINGS)
+    run_job(manifest, str(corpus), str(tmp_path / "direct"), SETTINGS)
+    # Beam's own job server in this process stands in for Flink's: environment and worker are the real ones.
+    settings = BeamSettings("flink", worker_pool=pool, options=("--job_endpoint=embed",))
+    run_job(manifest, str(corpus), str(tmp_path / "pool"), SETTINGS, settings.arguments())
+    assert hashes(tmp_path / "pool") == hashes(tmp_path / "direct")
+    assert f"Starting worker with command ['{tmp_path}/worker'" in (tmp_path / "pool.log").read_text()
+
+
+def hashes(out: Path) -> dict[str, str]:
+    files = [path for path in out.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
