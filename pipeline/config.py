@@ -111,6 +111,14 @@ class MetadataConfig(_Settings):
         return self
 
 
+class TolerationConfig(_Settings):
+    """A taint of nodes that a step puts up with."""
+
+    key: str = Field(min_length=1, description="nvidia.com/gpu, for one")
+    value: str | None = Field(None, description="any unless given")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+
 class StepResources(_Settings):
     """What a step asks of the cluster; what is not given is not asked for."""
 
@@ -119,6 +127,7 @@ class StepResources(_Settings):
     gpus: int = Field(0, ge=0)
     gpu_type: str = Field("nvidia.com/gpu", description="name of the cluster's resource")
     node_selector: dict[str, str] = Field(default_factory=dict, description="labels that the node must carry")
+    tolerations: tuple[TolerationConfig, ...] = ()
 
 
 class VolumeConfig(_Settings):

@@ -206,9 +206,13 @@ def platform_options(step: str, kubeflow: KubeflowConfig) -> Spec:
         "imagePullSecret": [{"secretName": name} for name in kubeflow.image_pull_secrets],
         "imagePullPolicy": kubeflow.image_pull_policy,
     }
-    selector = resources_of(step, kubeflow).node_selector
-    if selector:
-        options["nodeSelector"] = {"labels": dict(selector)}
+    asked = resources_of(step, kubeflow)
+    if asked.node_selector:
+        options["nodeSelector"] = {"labels": dict(asked.node_selector)}
+    options["tolerations"] = [
+        {"operator": "Equal" if one.value else "Exists", **one.model_dump(exclude_none=True)}
+        for one in asked.tolerations
+    ]
     return {key: value for key, value in options.items() if value}
 
 

@@ -168,13 +168,16 @@ def test_report_is_one_page(place: Path) -> None:
 
 def test_model_below_the_gate_is_not_pushed_and_the_run_says_why(place: Path) -> None:
     versions = pushed_versions(place)
-    done = autotag("run", "test.yaml", "--set", "gate.min_roc_auc=0.999", cwd=place)
+    # Another combiner makes it another model, whose baseline is the one that was pushed.
+    done = autotag("run", "test.yaml", "--set", "gate.min_roc_auc=0.999", "--set", "combiner.epochs=2", cwd=place)
     assert "refused by the gate" in done.stdout
     assert "0.999" in done.stdout
     assert pushed_versions(place) == versions
     nodes = newest_run(place)["nodes"]
     assert isinstance(nodes, dict)
-    assert nodes["EnsembleTrainer"] == "cached"
+    assert nodes["Trainer_mel_1d"] == "cached"
+    (baseline,) = (place / "run" / "artifacts" / "Baseline" / "model").glob("*/Format-Serving/model.json")
+    assert baseline.read_text() == (place / "run" / "pushed" / versions[-1] / "model.json").read_text()
 
 
 def test_part_of_the_pipeline_runs_alone_and_unknown_nodes_are_refused(place: Path) -> None:

@@ -32,7 +32,9 @@ KUBEFLOW = {
     "retries": 3,
     "retry_seconds": 30,
     "resources": {"cpu": "500m", "memory": "2Gi"},
-    "steps": {"Trainer_mel_2d": {"cpu": "8", "gpus": 1, "node_selector": {"pool": "gpu"}}},
+    "steps": {
+        "Trainer_mel_2d": {"cpu": "8", "gpus": 1, "node_selector": {"pool": "gpu"}, "tolerations": [{"key": "gpu"}]}
+    },
 }
 
 
@@ -119,6 +121,7 @@ def test_volumes_secrets_and_nodes_stand_in_the_platforms_part(documents: list[d
         "secretAsVolume": [{"secretName": "keys", "mountPath": "/keys"}],
         "imagePullSecret": [{"secretName": "registry"}],
         "nodeSelector": {"labels": {"pool": "gpu"}},
+        "tolerations": [{"key": "gpu", "operator": "Exists"}],
     }
     assert "nodeSelector" not in executors["Transform_executor"]
 
