@@ -58,8 +58,8 @@ _PR_SET_PDEATHSIG: Final = 1
 
 HOW_TO_GET: Final = f"""TensorFlow Serving is not on this machine. One of these brings it:
   - Docker or podman:  docker pull {IMAGE.removeprefix("docker.io/")}
-  - Debian and Ubuntu, x86-64, from TensorFlow's own package source (storage.googleapis.com/tensorflow-serving-apt,
-    see tensorflow.org/tfx/serving/setup):  apt-get install tensorflow-model-server
+  - Debian and Ubuntu, x86-64, with TensorFlow's own package source added (how: tensorflow.org/tfx/serving/setup):
+    apt-get install tensorflow-model-server
   - a {PROGRAM} of your own, on PATH, in {PROGRAM_VARIABLE} or by --server-binary PATH"""
 
 
