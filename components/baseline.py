@@ -27,7 +27,7 @@ from tfx.types import artifact_utils, standard_artifacts, standard_component_spe
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import path_utils
 
-from components.pusher import PUSH_RECORD, push_record, versions
+from components.push_folder import PUSH_RECORD, push_record, versions
 
 log = logging.getLogger(__name__)
 

@@ -20,11 +20,9 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, proto_utils
 
-log = logging.getLogger(__name__)
+from components.push_folder import PUSH_RECORD, PUSHING, TEST_SET, newest_version, pushed_model
 
-PUSH_RECORD = "push.json"
-"""In each pushed version: ``model``, its address; ``model_id``, in ML Metadata; ``test_set``, its clips and tags."""
-TEST_SET = "test_set"
+log = logging.getLogger(__name__)
 
 
 class WholePusherExecutor(executor.Executor):  # type: ignore[misc]
@@ -65,7 +63,7 @@ class WholePusherExecutor(executor.Executor):  # type: ignore[misc]
 def push_whole(model_path: str, base: str, record: dict[str, Any]) -> str:
     """Copy a SavedModel to ``base`` as a version newer than all that are there; returns the version's name."""
     os.makedirs(base, exist_ok=True)
-    temporary = os.path.join(base, f".push-{os.getpid()}-{time.time_ns()}")
+    temporary = os.path.join(base, f"{PUSHING}{os.getpid()}-{time.time_ns()}")
     try:
         shutil.copytree(model_path, temporary)
         with open(os.path.join(temporary, PUSH_RECORD), "w", encoding="utf-8") as file:
@@ -76,32 +74,3 @@ def push_whole(model_path: str, base: str, record: dict[str, Any]) -> str:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     return version
-
-
-def versions(base: str) -> list[str]:
-    """Names of the versions in a push folder, the oldest first; [] where there is no such folder."""
-    try:
-        return sorted((name for name in os.listdir(base) if name.isdigit()), key=int)
-    except FileNotFoundError:
-        return []
-
-
-def newest_version(base: str) -> str | None:
-    """Name of the newest version in a push folder, None where there is none."""
-    found = versions(base)
-    return found[-1] if found else None
-
-
-def push_record(version_dir: str) -> dict[str, Any]:
-    """Return what a pushed version says of itself (PUSH_RECORD), {} where it says nothing."""
-    try:
-        with open(os.path.join(version_dir, PUSH_RECORD), encoding="utf-8") as file:
-            record = json.load(file)
-    except (FileNotFoundError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
-
-
-def pushed_model(version_dir: str) -> str | None:
-    """Address of the model that a pushed version was copied from, None where it does not say."""
-    return push_record(version_dir).get("model")

@@ -28,7 +28,8 @@ from components.ensemble import EnsembleTrainer
 from components.example_gen import ClipExampleGen
 from components.gates import PortableExampleValidator, RequireNoAnomalies
 from components.metrics import ROC_AUC
-from components.pusher import TEST_SET, WholePusherExecutor
+from components.push_folder import TEST_SET
+from components.pusher import WholePusherExecutor
 from components.schema import CuratedSchema
 from components.source_hash import ENSEMBLE_SOURCE, EXAMPLE_SOURCE, NETWORK_SOURCE, source_hash
 from models.branches import BRANCHES

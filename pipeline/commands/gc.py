@@ -1,0 +1,75 @@
+"""``autotag gc``: delete what old runs left and nothing needs any more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pipeline.garbage import Item, Plan
+
+
+@click.command("gc", short_help="Delete what old runs left and nothing needs any more.")
+@click.argument("config", required=False, type=click.Path())
+@click.option("--keep", required=True, type=click.IntRange(min=1), help="Finished runs of which everything stays.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, such as root=DIR.")
+@click.option("--versions", is_flag=True, help="Delete old pushed versions too.")
+@click.option("--paths", is_flag=True, help="List every file and folder.")
+@click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
+def command(
+    config: str | None, keep: int, overrides: tuple[str, ...], versions: bool, paths: bool, dry_run: bool
+) -> None:
+    """Delete what old runs of the pipeline that CONFIG describes left under its root.
+
+    Everything of the newest finished runs stays, and of all that began after them, so that the next run finds in the
+    cache what it would have found. Pushed versions stay, and the models that they are copies of; with --versions those
+    go that no server loads, no label names or goes back to, and no new model is compared with. What killed runs left
+    goes. `autotag runs` shows the figures of all runs as before.
+
+    \b
+    Examples:
+        autotag gc pipeline/configs/mtat.yaml --keep 3 --dry-run
+        autotag gc pipeline/configs/mtat.yaml --keep 3 --versions
+    """
+    from pipeline.config import load_config
+    from pipeline.garbage import collect
+
+    settings = load_config(config, overrides)
+    plan = collect(settings, keep, old_versions=versions, dry_run=dry_run)
+    _print_plan(plan, settings.root, dry_run=dry_run, paths=paths)
+
+
+def _print_plan(plan: Plan, root: str, *, dry_run: bool, paths: bool) -> None:
+    from rich.console import Console
+    from rich.filesize import decimal
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console(highlight=False, soft_wrap=True)
+    would = "would be deleted" if dry_run else "deleted"
+    kept = ", ".join(run.short_id for run in plan.kept) or "none"
+    console.print(f"kept whole: {len(plan.kept)} runs ({escape(kept)})")
+    if not plan.items:
+        console.print(f"{escape(root)}: nothing to delete")
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(would)
+    for column in ("files and folders", "frees"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, items in _groups(plan.items).items():
+        table.add_row(escape(name), str(len(items)), decimal(sum(item.size for item in items)))
+    console.print(table)
+    if paths:
+        for item in plan.items:
+            console.print(f"{decimal(item.size):>10}  {escape(item.path)}")
+    console.print(f"{escape(root)}: {len(plan.items)} files and folders {would}, {decimal(plan.size)} freed")
+
+
+def _groups(items: Iterable[Item]) -> dict[str, list[Item]]:
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(f"{item.kind}: {item.run}" if item.run else item.kind, []).append(item)
+    return groups
