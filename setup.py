@@ -96,7 +96,7 @@ setup(
         "components": ["*.pbtxt", "py.typed"],
         "pipeline": ["configs/*.yaml", "templates/*", "py.typed"],
         "models": ["py.typed"],
-        "serving": ["py.typed"],
+        "serving": ["py.typed", "protos/*.proto", "tfserving/*", "tfserving/*/*"],
     },
     install_requires=BASE,
     extras_require=EXTRAS,
