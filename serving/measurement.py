@@ -65,7 +65,7 @@ class Worker:
     """A process that computes with one engine. Use as a context.
 
     Raises:
-        AutotagError: the process ended; its last lines are in the message.
+        AutotagError: the process ended; its last line is in the message.
     """
 
     def __init__(self, measured: Measured) -> None:
@@ -99,7 +99,8 @@ class Worker:
         if not line:
             self._process.wait()
             self._errors.seek(0)
-            raise AutotagError(f"{self.measured.name} could not be measured: {self._errors.read().strip()[-600:]}")
+            last = self._errors.read().strip().splitlines()[-1:] or ["its process ended without a word"]
+            raise AutotagError(f"{self.measured.name} could not be measured: {last[0]}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

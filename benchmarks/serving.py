@@ -1,0 +1,204 @@
+"""Speed of a pushed model: per engine, per batch, per combination of branches, and of a server that is given.
+
+    python -m benchmarks.serving [--model demo-run/pushed] [--quick]
+    python -m benchmarks.serving --server-only --server 'batching=HOST:PORT' --rest HOST:PORT --audio FILE
+
+Engines run in processes of their own and take turns, so that a machine's other load falls on all alike; medians are
+printed, on the wall and in CPU time, and each as a ratio to TensorFlow in float32 in the same rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from preprocessing.errors import AutotagError
+from serving.measurement import Measured, Worker, take_turns
+from serving.model_info import find_model
+
+BATCHES = (1, 8, 32)
+CLIENTS = (1, 8, 32)
+BASE = "TensorFlow float32"
+ENGINES = {
+    "TensorFlow bfloat16": ("tensorflow", "tensorflow", True),
+    "ONNX Runtime float32": ("onnxruntime", "onnxruntime", False),
+    "OpenVINO": ("openvino", "openvino", False),
+    "LiteRT int8": ("ai_edge_litert", "litert", False),
+}
+"""Row -> module that must be installed, name in serving.engines, whether TensorFlow multiplies in bfloat16."""
+COMBINATIONS = {
+    "1": ("mel_1d",),
+    "2": ("mel_2d",),
+    "3": ("waveform_1d",),
+    "1+2": ("mel_1d", "mel_2d"),
+    "1+3": ("mel_1d", "waveform_1d"),
+    "2+3": ("mel_2d", "waveform_1d"),
+    "1+2+3": ("mel_1d", "mel_2d", "waveform_1d"),
+}
+"""The rows of the paper's table: Model 1 is mel_1d, Model 2 mel_2d, Model 3 waveform_1d."""
+
+
+def measured_engines(model_dir: Path, threads: int) -> list[Measured]:
+    rows = [Measured(BASE, str(model_dir), "tensorflow", threads)]
+    for name, (module, engine, bfloat16) in ENGINES.items():
+        if importlib.util.find_spec(module) is not None:
+            rows.append(Measured(name, str(model_dir), engine, threads, bfloat16))
+    return rows
+
+
+@contextlib.contextmanager
+def working(measured: list[Measured]) -> Iterator[list[Worker]]:
+    with contextlib.ExitStack() as stack:
+        workers = [stack.enter_context(Worker(one)) for one in measured]
+        for worker in workers:
+            worker.ask(clips=1)
+        yield workers
+
+
+def print_batches(model_dir: Path, threads: int, rounds: int) -> None:
+    print(f"\nClips (29.1 s) per second of the SavedModel, TensorFlow float32, {threads} threads, {rounds} rounds\n")
+    print("| batch | clips/s | s per clip | CPU s per clip |\n|---|---|---|---|")
+    with working(measured_engines(model_dir, threads)[:1]) as workers:
+        for batch in BATCHES:
+            taken = take_turns(workers, rounds, clips=batch)[BASE]
+            print(f"| {batch} | {batch / taken.wall:.1f} | {taken.wall / batch:.4f} | {taken.cpu / batch:.4f} |")
+
+
+def print_engines(model_dir: Path, threads: int, rounds: int, batch: int) -> None:
+    print(f"\nEngines, batch {batch}, {threads} threads, {rounds} rounds in turns\n")
+    print(
+        "| engine | clips/s | s per clip | CPU s per clip | speed to TF float32 | in CPU time |\n"
+        "|---|---|---|---|---|---|"
+    )
+    with working(measured_engines(model_dir, threads)) as workers:
+        rows = take_turns(workers, rounds, clips=batch)
+    base = rows[BASE]
+    for name, row in rows.items():
+        print(
+            f"| {name} | {batch / row.wall:.1f} | {row.wall / batch:.4f} | {row.cpu / batch:.4f} "
+            f"| {base.wall / row.wall:.2f} | {base.cpu / row.cpu:.2f} |"
+        )
+    for name in ENGINES.keys() - rows.keys():
+        print(f"| {name} | not measured: not installed | | | | |")
+
+
+def print_combinations(threads: int, rounds: int, batch: int) -> None:
+    print(f"\nSeconds for 1,000 clips per combination of branches, batch {batch}, {threads} threads, {rounds} rounds\n")
+    columns = [BASE, *ENGINES]
+    print(f"| branches | {' | '.join(columns)} | fastest to TF float32 |\n|{'---|' * (len(columns) + 2)}")
+    with tempfile.TemporaryDirectory() as scratch:
+        for label, branches in COMBINATIONS.items():
+            model_dir = Path(scratch) / label
+            export_untrained(model_dir, branches)
+            with working(measured_engines(model_dir, threads)) as workers:
+                rows = take_turns(workers, rounds, clips=batch)
+            seconds = {name: 1000 * row.wall / batch for name, row in rows.items()}
+            cells = [f"{seconds[name]:.1f}" if name in seconds else "not installed" for name in columns]
+            print(f"| {label} | {' | '.join(cells)} | {seconds[BASE] / min(seconds.values()):.2f} |", flush=True)
+
+
+def export_untrained(model_dir: Path, branches: tuple[str, ...]) -> None:
+    """Write a model of untrained networks with the files of all engines: weights do not change the speed."""
+    from models.branches import BRANCHES
+    from models.combiner import build_combiner
+    from preprocessing.constants import N_TAGS
+    from serving.engine_files import engine_files
+    from serving.ensemble import Ensemble
+    from serving.export import export_ensemble
+    from serving.model_info import DataInfo, Normalisation
+
+    networks = {name: BRANCHES[name].build() for name in branches}
+    combiner = build_combiner(len(branches)) if len(branches) > 1 else None
+    inputs = {name: BRANCHES[name].input for name in branches}
+    ensemble = Ensemble.build(networks, combiner, inputs, Normalisation(-30.0, 20.0, 0.0, 0.2))
+    tags = [f"tag {number}" for number in range(N_TAGS)]
+    info = export_ensemble(model_dir, ensemble, tags, [0.5] * N_TAGS, DataInfo("none", "none", {}, {}, {}), {})
+    for name, content in engine_files(ensemble, info).items():
+        (model_dir / name).parent.mkdir(exist_ok=True)
+        (model_dir / name).write_bytes(content)
+
+
+def print_servers(servers: list[str], rests: list[str], audio: Path | None, requests: int) -> None:
+    print("\nLatency of a server, milliseconds, by number of clients at a time\n")
+    if not servers and not rests:
+        print("not measured: no server given (--server HOST:PORT, --rest HOST:PORT)")
+        return
+    if audio is None:
+        raise AutotagError("give the file that the server shall tag with --audio FILE")
+    print("| server | transport | clients | p50 | p95 | p99 | clips/s |\n|---|---|---|---|---|---|---|")
+    for transport, given in [*(("grpc", one) for one in servers), *(("rest", one) for one in rests)]:
+        label, _, address = given.rpartition("=")
+        for clients in CLIENTS:
+            seconds, per_second = server_seconds(address, transport, audio, clients, requests)
+            cuts = statistics.quantiles(seconds, n=100, method="inclusive")
+            shown = " | ".join(f"{1000 * cuts[percent - 1]:.0f}" for percent in (50, 95, 99))
+            print(f"| {label or address} | {transport} | {clients} | {shown} | {per_second:.1f} |", flush=True)
+
+
+def server_seconds(address: str, transport: str, audio: Path, clients: int, requests: int) -> tuple[list[float], float]:
+    """Seconds of each of ``clients * requests`` requests with one clip, and clips per second."""
+    from preprocessing.audio import fit_clip, load_clip, to_pcm
+    from serving.client import TagClient
+
+    pcm = to_pcm(fit_clip(load_clip(audio.read_bytes(), str(audio))[0])).tobytes()
+
+    def one_client(_: int) -> list[float]:
+        taken = []
+        with TagClient(address, transport=transport) as client:
+            client.tag_pcm([pcm])
+            for _ in range(requests):
+                start = time.perf_counter()
+                client.tag_pcm([pcm])
+                taken.append(time.perf_counter() - start)
+        return taken
+
+    start = time.perf_counter()
+    with ThreadPoolExecutor(clients) as pool:
+        seconds = [second for taken in pool.map(one_client, range(clients)) for second in taken]
+    return seconds, len(seconds) / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=Path("demo-run/pushed"), help="a pushed model with engines/")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="three rounds, and of the combinations none")
+    address = {"action": "append", "default": [], "metavar": "[LABEL=]HOST:PORT"}
+    parser.add_argument(
+        "--server", help="gRPC address of a running server; once for each, e.g. batching=... plain=...", **address
+    )
+    parser.add_argument("--rest", help="REST address, likewise", **address)
+    parser.add_argument("--audio", type=Path, help="file that the server tags")
+    parser.add_argument("--requests", type=int, default=30, help="of each client")
+    parser.add_argument("--server-only", action="store_true", help="measure nothing else")
+    arguments = parser.parse_args()
+    rounds = 3 if arguments.quick else arguments.rounds
+    print(f"{platform.machine()}, {cpu_name()}, Python {platform.python_version()}")
+    if not arguments.server_only:
+        model_dir = find_model(arguments.model)
+        print_batches(model_dir, arguments.threads, rounds)
+        for batch in (1, 8):
+            print_engines(model_dir, arguments.threads, rounds, batch)
+        if not arguments.quick:
+            print_combinations(arguments.threads, max(3, rounds // 2), 8)
+    print_servers(arguments.server, arguments.rest, arguments.audio, arguments.requests)
+
+
+def cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} cores" if names else platform.processor()
+
+
+if __name__ == "__main__":
+    main()

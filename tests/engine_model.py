@@ -1,0 +1,52 @@
+"""The exported model of the tests with the files of all engines, and its answers: made once in a session."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from exported_model import stored_example, tone
+
+from preprocessing.examples import write_record
+
+
+@dataclass(frozen=True)
+class EngineModel:
+    """A version's directory, TFRecords of three clips with tags, and the networks' probabilities of them."""
+
+    path: Path
+    examples: Path
+    probabilities: Any
+    ensemble: Any
+    info: Any
+
+
+@functools.cache
+def engine_model(exported_path: Path) -> EngineModel:
+    from serving.engine_files import engine_files
+    from serving.ensemble import Ensemble
+    from serving.measurement import read_clips
+    from serving.model_info import read_model_info
+
+    scratch = Path(tempfile.mkdtemp(dir=exported_path.parent.parent))
+    path = scratch / "20"
+    shutil.copytree(exported_path, path)
+    ensemble, info = Ensemble.restore(path), read_model_info(path)
+    for name, content in engine_files(ensemble, info, "20").items():
+        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).write_bytes(content)
+    examples = scratch / "test-00000-of-00001.tfrecord"
+    with examples.open("wb") as file:
+        for samples, tags in (
+            (tone(30), ("guitar", "fast")),
+            (tone(11, 880), ("piano",)),
+            (tone(29, 220), ("guitar",)),
+        ):
+            write_record(file, stored_example(samples, tags))
+    clips = np.stack([clip for clip, _ in read_clips([str(examples)])])
+    return EngineModel(path, examples, ensemble.from_waveform(clips).numpy(), ensemble, info)
