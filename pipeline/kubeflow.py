@@ -174,7 +174,9 @@ def task_options(step: str, kubeflow: KubeflowConfig, never_cached: tuple[str, .
 def resources_of(step: str, kubeflow: KubeflowConfig) -> StepResources:
     """What a step asks of the cluster; settings of ``steps`` over those of ``resources``."""
     given = kubeflow.steps.get(step)
-    return kubeflow.resources.model_copy(update=given.model_dump(exclude_unset=True)) if given else kubeflow.resources
+    if given is None:
+        return kubeflow.resources
+    return kubeflow.resources.model_copy(update={name: getattr(given, name) for name in given.model_fields_set})
 
 
 def container_options(step: str, kubeflow: KubeflowConfig) -> Spec:
