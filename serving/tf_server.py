@@ -130,7 +130,10 @@ def arguments(files: Path, settings: Settings) -> list[str]:
         f"--model_config_file={files / MODEL_CONFIG}",
         "--allow_version_labels_for_unavailable_models=true",
         f"--monitoring_config_file={files / MONITORING_CONFIG}",
-        "--max_num_load_retries=1",  # files on this machine are there or not; the default tries for five minutes
+        # A version that does not load is given up at once and keeps no other from being loaded; by default it is tried
+        # for five minutes, and everything else waits.
+        "--num_load_threads=2",
+        "--max_num_load_retries=1",
         "--load_retry_interval_micros=1000000",
     ]
     if settings.batching:

@@ -204,7 +204,9 @@ def main() -> None:
     parser.add_argument("--batching_parameters_file", type=Path)
     parser.add_argument("--enable_batching", default="false")
     parser.add_argument("--allow_version_labels_for_unavailable_models", default="false")
-    for name in ("rest_api_timeout_in_ms", "grpc_max_threads", "max_num_load_retries", "load_retry_interval_micros"):
+    for name in ("rest_api_timeout_in_ms", "grpc_max_threads"):
+        parser.add_argument(f"--{name}", type=int)
+    for name in ("num_load_threads", "max_num_load_retries", "load_retry_interval_micros"):
         parser.add_argument(f"--{name}", type=int)
     options = parser.parse_args()
     print(f"Running the double with {' '.join(sys.argv[1:])}", flush=True)

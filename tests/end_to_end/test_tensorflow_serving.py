@@ -173,6 +173,9 @@ def flags_for(config: Any, folder: Path) -> list[str]:
         f"--monitoring_config_file={FILES / 'monitoring.config'}",
         "--grpc_max_threads=64",
         "--rest_api_timeout_in_ms=120000",
+        "--num_load_threads=2",
+        "--max_num_load_retries=1",
+        "--load_retry_interval_micros=1000000",
     ]
 
 
