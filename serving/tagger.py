@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +25,14 @@ import numpy.typing as npt
 from preprocessing.audio import Pcm, Samples, fit_clip, from_pcm, open_audio, to_pcm
 from preprocessing.constants import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
 from preprocessing.errors import AutotagError, BadInputError, ClipError
+from serving.engines import AUTO, load_engine
 from serving.model_info import MODEL_INFO_NAME, find_model, read_model_info
 
 if TYPE_CHECKING:
     from serving.client import TagClient
 
-WINDOWS_AT_ONCE: Final = 8
-"""Most windows in one call of the model."""
+WINDOWS_AT_ONCE: Final = min(8, max(4, usable_cores()))
+"""Most windows in one call of the model: one a core; TensorFlow takes about 250 MB for each."""
 
 WINDOWS_AHEAD: Final = 2 * WINDOWS_AT_ONCE
 """Windows of one file that wait for their answers: while one batch is computed, the next is decoded."""
@@ -85,11 +86,11 @@ class LocalModel:
 
     calls_at_once = 1  # an engine uses all cores by itself
 
-    def __init__(self, model_dir: Path | str, engine: str = "auto", threads: int | None = None) -> None:
+    def __init__(self, model_dir: Path | str, engine: str = AUTO, threads: int | None = None) -> None:
         self.model_dir = find_model(Path(model_dir))
         self.info = read_model_info(self.model_dir)
         self._thresholds = np.asarray(self.info.thresholds, dtype=np.float32)
-        self._engine = _load_engine(self.model_dir, engine, threads)
+        self._engine = load_engine(self.model_dir, engine, threads)
 
     def identity(self) -> str:
         """Digest of the model card and of the checkpoint's index, which holds a checksum of each weight."""
@@ -365,6 +366,200 @@ def printable(name: Path | str) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
+def windows(self) -> int:
+        """Number of windows."""
+        return len(self.starts)
+
+    @property
+    def above(self) -> npt.NDArray[np.bool_]:
+        """Bool [n_tags]: the tag's probability reaches its threshold."""
+        reached: npt.NDArray[np.bool_] = self.probabilities >= self.thresholds
+        return reached
+
+    def top(self, count: int) -> list[tuple[str, float]]:
+        """The ``count`` most probable tags, the most probable first."""
+        return self.select(Selection(most=count))
+
+    def select(self, selection: Selection) -> list[tuple[str, float]]:
+        """The tags chosen, with their probability, the most probable first."""
+        threshold = self.thresholds if selection.threshold == "model" else selection.threshold
+        order = np.argsort(-self.probabilities, kind="stable")
+        if threshold is not None:
+            order = order[(self.probabilities >= threshold)[order]]
+        return [(self.tags[i], float(self.probabilities[i])) for i in order[: selection.most]]
+
+
+@dataclass(frozen=True)
+class FailedFile:
+    """A file that could not be tagged."""
+
+    path: Path
+    error: ClipError
+
+    @property
+    def reason(self) -> str:
+        """The error's detail without the path, for where the path stands beside it."""
+        return self.error.detail.removeprefix(str(self.path)).removeprefix(":").strip()
+
+
+Progress = Callable[[Path, float, "float | None"], None]
+"""Called with a file, its seconds decoded so far, and the seconds that its header claims; from several threads."""
+
+
+class Tagger:
+    """Tags files of any format and length.
+
+    Args:
+        source: who answers; a path is a model to be loaded.
+        hop_seconds: from one window's start to the next one's, from 0.1 to 29.1 s.
+        jobs: files decoded at a time; None for as many as there are cores.
+
+    Raises:
+        BadInputError: the model cannot be loaded, or the hop is out of range.
+    """
+
+    def __init__(
+        self, source: TagSource | Path | str, *, hop_seconds: float = CLIP_SECONDS, jobs: int | None = None
+    ) -> None:
+        if not SHORTEST_HOP_SECONDS <= hop_seconds <= CLIP_SECONDS:
+            raise BadInputError(f"the hop must be from {SHORTEST_HOP_SECONDS} to {CLIP_SECONDS} s, got {hop_seconds}")
+        self.source: TagSource = LocalModel(source) if isinstance(source, str | Path) else source
+        self.hop_samples = round(hop_seconds * SAMPLE_RATE)
+        self.jobs = jobs or usable_cores()
+
+    def tag_file(self, path: Path | str) -> TaggedFile:
+        """Tag one file.
+
+        Raises:
+            ClipError: the file cannot be read or decoded.
+        """
+        with contextlib.closing(self.tag_files([Path(path)])) as answers:
+            answer = next(answers)
+        if isinstance(answer, FailedFile):
+            raise answer.error
+        return answer
+
+    def tag_files(
+        self, paths: Iterable[Path], on_progress: Progress | None = None
+    ) -> Generator[TaggedFile | FailedFile, None, None]:
+        """Tag files, several at a time, and yield their tags in the order of the paths.
+
+        Closing the generator, or an exception where it waits (Ctrl-C), ends the threads after the batch in work.
+
+        Raises:
+            AutotagError: the model or server does not answer.
+        """
+        stopped = threading.Event()
+        running: deque[Future[TaggedFile | FailedFile]] = deque()
+        with _WindowQueue(self.source) as window_queue, ThreadPoolExecutor(self.jobs) as pool:
+            try:
+                for path in paths:
+                    if len(running) == 2 * self.jobs:
+                        yield running.popleft().result()
+                    running.append(pool.submit(self._tag_or_fail, path, window_queue, stopped, on_progress))
+                while running:
+                    yield running.popleft().result()
+            finally:
+                stopped.set()
+                for job in running:
+                    job.cancel()
+
+    def tag_samples(self, samples: Samples) -> Probabilities:
+        """Float32 mono [n] at 16 kHz, nominally in [-1, 1] -> mean probabilities float32 [n_tags]."""
+        cut = [to_pcm(window.samples) for window in stream_windows([samples], self.hop_samples)]
+        batches = [cut[first : first + WINDOWS_AT_ONCE] for first in range(0, len(cut), WINDOWS_AT_ONCE)]
+        return _mean(np.concatenate([self.source.answer(np.stack(batch)).probabilities for batch in batches]))
+
+    def _tag_or_fail(
+        self, path: Path, window_queue: _WindowQueue, stopped: threading.Event, on_progress: Progress | None
+    ) -> TaggedFile | FailedFile:
+        waiting: deque[Future[Answers]] = deque()
+        try:
+            return self._tag(path, window_queue, waiting, stopped, on_progress)
+        except ClipError as error:
+            return FailedFile(path, error)
+        finally:
+            for answer in waiting:
+                answer.cancel()
+
+    def _tag(
+        self,
+        path: Path,
+        window_queue: _WindowQueue,
+        waiting: deque[Future[Answers]],
+        stopped: threading.Event,
+        on_progress: Progress | None,
+    ) -> TaggedFile:
+        starts, answers = [], []
+        with open_audio(path) as stream:
+            for window in stream_windows(stream.blocks, self.hop_samples):
+                if stopped.is_set():
+                    raise ClipError("stopped", f"{path} was being decoded when all was stopped")
+                if len(waiting) == WINDOWS_AHEAD:
+                    answers.append(waiting.popleft().result())
+                waiting.append(window_queue.submit(to_pcm(window.samples)))
+                starts.append(window.start)
+                end = (window.start + window.length) / SAMPLE_RATE
+                if on_progress is not None:
+                    on_progress(path, end, stream.seconds)
+        while waiting:
+            answers.append(waiting.popleft().result())
+        first = answers[0]
+        if any(answer.tags != first.tags for answer in answers):
+            raise AutotagError(f"the model's tags changed while {path} was being tagged: start again")
+        rows = np.concatenate([answer.probabilities for answer in answers])
+        return TaggedFile(path, end, first.tags, first.thresholds, _mean(rows), np.array(starts) / SAMPLE_RATE, rows)
+
+
+@dataclass(frozen=True)
+class Window:
+    """One window of a file.
+
+    Attributes:
+        start: its first sample's place in the file.
+        length: samples of the file in it: 465,600, or all that a shorter file has.
+        samples: float32 [465600], zeros after ``length``.
+    """
+
+    start: int
+    length: int
+    samples: Samples
+
+
+def stream_windows(blocks: Iterable[Samples], hop: int = CLIP_SAMPLES) -> Iterator[Window]:
+    """Cut blocks of float32 [any length] into windows of 465,600 samples, one every ``hop`` samples.
+
+    What is shorter than a clip is padded with zeros; of what is longer the last window ends where the file ends, so
+    that no silence is added and nothing is left out. Holds one window and one block.
+
+    Args:
+        blocks: what follows each other in the file.
+        hop: samples from one window's start to the next one's, from 1 to 465,600.
+    """
+    if not 1 <= hop <= CLIP_SAMPLES:
+        raise ValueError(f"hop must be from 1 to {CLIP_SAMPLES} samples, got {hop}")
+    held = np.zeros(0, dtype=np.float32)
+    end = start = 0  # of the samples so far; of the next window
+    for block in blocks:
+        held = np.concatenate([held, block])
+        end += len(block)
+        while start + CLIP_SAMPLES <= end:
+            first = start - (end - len(held))
+            yield Window(start, CLIP_SAMPLES, held[first : first + CLIP_SAMPLES])
+            start += hop
+        held = held[-CLIP_SAMPLES:]
+    if end < CLIP_SAMPLES:
+        yield Window(0, end, fit_clip(held))
+    elif start - hop + CLIP_SAMPLES < end:
+        yield Window(end - CLIP_SAMPLES, CLIP_SAMPLES, held)
+
+
+def printable(name: Path | str) -> str:
+    """A file's name as text that any stream and file can hold: what is no text or would move the cursor is replaced."""
+    text = os.fsencode(name).decode("utf-8", "replace")
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -429,30 +624,3 @@ class _WindowQueue:
 def _mean(rows: Probabilities) -> Probabilities:
     mean: Probabilities = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
     return mean
-
-
-class _TensorFlowEngine:
-    """The SavedModel itself."""
-
-    def __init__(self, model_dir: Path) -> None:
-        import tensorflow as tf
-
-        try:
-            self._model = tf.saved_model.load(str(model_dir))
-        except (OSError, ValueError, RuntimeError, KeyError, tf.errors.OpError) as error:
-            raise BadInputError(f"the model at {model_dir} cannot be loaded: {error}") from error
-        if "waveform" not in self._model.signatures:
-            names = sorted(self._model.signatures)
-            raise BadInputError(f"the model at {model_dir} has no signature 'waveform', only {names}")
-        self._predict = self._model.signatures["waveform"]
-
-    def predict(self, waveforms: Samples) -> Probabilities:
-        """Float32 [n, 465600] -> float32 [n, n_tags]."""
-        import tensorflow as tf
-
-        probabilities: Probabilities = self._predict(waveform=tf.constant(waveforms))["predictions"].numpy()
-        return probabilities
-
-
-def _load_engine(model_dir: Path, name: str, threads: int | None) -> Any:
-    return _TensorFlowEngine(model_dir)

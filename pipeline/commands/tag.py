@@ -18,6 +18,7 @@ from pipeline.tag_output import CsvOutput, JsonOutput, Output, SkippedFile, Tabl
 from pipeline.terminal import ProgressBar, decoders_notes_hidden, progress_bar
 from preprocessing.constants import CLIP_SECONDS
 from preprocessing.errors import ClipError
+from serving.engines import AUTO, AUTO_ORDER
 from serving.file_tags import DEFAULT_FIELD, NO_TAGS, FileTags, check_field, read_file_tags, write_file_tags
 from serving.tagger import (
     SHORTEST_HOP_SECONDS,
@@ -34,7 +35,6 @@ from serving.tagger import (
 
 DEFAULT_MODEL_DIR: Final = Path("demo-run/pushed")
 DEFAULT_TOP: Final = 10
-ENGINES: Final = ("auto", "tensorflow", "onnxruntime", "openvino", "litert")
 
 
 class Threshold(click.ParamType):
@@ -82,7 +82,9 @@ class WriteSettings:
     type=click.Path(path_type=Path),
     help=f"A pushed model, or the folder of its versions (the newest is taken).  [default: {DEFAULT_MODEL_DIR}]",
 )
-@click.option("--engine", type=click.Choice(ENGINES), help="What computes the local model.  [default: auto]")
+@click.option(
+    "--engine", type=click.Choice([AUTO, *AUTO_ORDER]), help="What computes the local model.  [default: auto]"
+)
 @click.option("--server", metavar="HOST:PORT|URL", help="Ask TF Serving in place of a local model; a URL means REST.")
 @click.option("--rest", is_flag=True, help="Ask the server over REST, not gRPC.")
 @click.option("--label", help="Ask for the server's version with this label, as stable or canary.")
@@ -175,7 +177,7 @@ def command(
     jobs = jobs or usable_cores()
     with contextlib.ExitStack() as stack:
         stack.enter_context(decoders_notes_hidden())
-        source = open_source(stack, model_dir or DEFAULT_MODEL_DIR, engine or "auto", server, rest, label, jobs)
+        source = open_source(stack, model_dir or DEFAULT_MODEL_DIR, engine or AUTO, server, rest, label, jobs)
         tagger = Tagger(source, hop_seconds=hop_seconds, jobs=jobs)
         settings = None
         if write:
