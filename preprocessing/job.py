@@ -156,7 +156,7 @@ def run_job(
             _check_space(plan, out_dir)
             with _watched(plan, out_dir, on_progress):
                 _run_beam(plan, audio_dir, out_dir, beam_options)
-        return _finish(manifest, plan, out_dir, settings)
+        return finish_job(manifest, out_dir, settings)
 
 
 _WORKER_ERROR = re.compile(r"AutotagError: (.*?)(?: \[while running .*)?$", re.MULTILINE)
@@ -270,10 +270,18 @@ def _watched(plan: Plan, out_dir: str, on_progress: Callable[[int], None] | None
     on_progress(plan.clips_to_do)
 
 
-def _finish(manifest: Manifest, plan: Plan, out_dir: str, settings: PreprocessSettings) -> dict[str, Any]:
-    """Write the lists that go with the shards, and take away the files of earlier plans."""
-    records = _records(plan.shards, out_dir)
-    missing = [shard.name for shard, record in zip(plan.shards, records, strict=True) if record is None]
+def finish_job(manifest: Manifest, out_dir: str, settings: PreprocessSettings) -> dict[str, Any]:
+    """Write the lists that go with the shards, take away the files of earlier plans and what killed attempts left.
+
+    Returns:
+        What summary.json holds.
+
+    Raises:
+        AutotagError: a shard is missing, or the counts do not add up.
+    """
+    shards = manifest.shards()
+    records = _records(shards, out_dir)
+    missing = [shard.name for shard, record in zip(shards, records, strict=True) if record is None]
     if missing:
         raise AutotagError(f"{out_dir}: {len(missing)} shards are not there after the job, {missing[0]} the first")
     whole = [record for record in records if record is not None]
@@ -285,7 +293,7 @@ def _finish(manifest: Manifest, plan: Plan, out_dir: str, settings: PreprocessSe
         raise AutotagError(
             f"{out_dir}: {len(manifest.clips)} clips went in, {examples} examples and {len(rejected)} rejected came out"
         )
-    _remove_stale(plan, out_dir)
+    _remove_stale(shards, out_dir)
     lines = [json.dumps(asdict(clip), ensure_ascii=False) + "\n" for clip in rejected]
     storage.write_whole(storage.join(out_dir, REJECTED), "".join(lines))
     storage.write_whole(storage.join(out_dir, TAGS), "".join(f"{tag}\n" for tag in manifest.tags))
@@ -294,8 +302,8 @@ def _finish(manifest: Manifest, plan: Plan, out_dir: str, settings: PreprocessSe
     return summary
 
 
-def _remove_stale(plan: Plan, out_dir: str) -> None:
-    wanted = {shard.name for shard in plan.shards}
+def _remove_stale(shards: Sequence[Shard], out_dir: str) -> None:
+    wanted = {shard.name for shard in shards}
     records = {name.removesuffix(".tfrecord") + ".json" for name in wanted}
     folder = storage.join(out_dir, RECORDS_FOLDER)
     stale = [

@@ -268,10 +268,15 @@ def check_needs(options: Any) -> None:
 
     Raises:
         BadInputError: names the Java, job server, Prism binary, Flink cluster or Google package that is missing, and
-            how it is had.
+            how it is had; or what Beam itself finds wrong with the options.
     """
+    from apache_beam import Pipeline
     from apache_beam.options.pipeline_options import StandardOptions
 
+    try:
+        Pipeline(options=options)  # Beam's own checks, such as of a project's name
+    except ValueError as error:
+        raise BadInputError(f"Beam: {' '.join(str(error).split())}") from None
     runner = options.view_as(StandardOptions).runner
     checks = {
         "FlinkRunner": _check_flink_runner,

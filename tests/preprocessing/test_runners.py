@@ -195,3 +195,9 @@ def test_prism_on_the_path_is_taken(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert BeamSettings("prism").arguments() == ["--runner=PrismRunner", f"--prism_location={binary}"]
     check_needs(options(*BeamSettings("prism").arguments()))
+
+
+def test_what_beam_finds_wrong_is_said_in_one_line():
+    settings = BeamSettings("flink", flink_master="[local]", options=("--environment_type=PROCESS",))
+    with pytest.raises(BadInputError, match=r"^Beam: Pipeline has validations errors: .*process_command.*$"):
+        check_needs(options(*settings.arguments()))

@@ -1,0 +1,87 @@
+"""The preprocessing job as a Dataflow flex template: what the launcher runs, and the step that ends the job.
+
+A template's launcher builds the job's graph and leaves, so nothing of ours runs after the job. The summary and the
+lists, which ``autotag preprocess`` writes when its job is done, are the graph's last step here.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import apache_beam as beam
+
+from preprocessing import storage
+from preprocessing.constants import N_TAGS
+from preprocessing.job import add_shards, finish_job, plan_job
+from preprocessing.manifest import Manifest, PreprocessSettings, build_manifest
+from preprocessing.runners import parse_options
+from preprocessing.shards import RECORDS_FOLDER
+from preprocessing.splits import RULES, parse_ratio
+
+MANIFEST = "manifest.json"
+
+
+def parameters() -> argparse.ArgumentParser:
+    """Return the parser of the template's parameters; deploy/dataflow/metadata.json says the same to Dataflow."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--audio_dir", required=True)
+    parser.add_argument("--annotations", required=True)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--split", choices=list(RULES), default="track")
+    parser.add_argument("--ratio", default="13:1:2")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tags", type=int, default=N_TAGS)
+    parser.add_argument("--synonyms")
+    parser.add_argument("--shard_clips", type=int, default=128)
+    return parser
+
+
+def launch(arguments: Sequence[str] | None = None) -> None:
+    """Build the job and send it; the manifest is left in OUT/.shards for the last step.
+
+    Args:
+        arguments: the template's parameters and Beam's options; the command line's unless given.
+
+    Raises:
+        BadInputError: the annotations or a folder cannot be used.
+    """
+    own, beam_arguments = parameters().parse_known_args(arguments)
+    ratio = parse_ratio(own.ratio)
+    settings = PreprocessSettings(own.split, ratio, own.seed, own.tags, own.synonyms, own.shard_clips)
+    options = parse_options(beam_arguments)
+    manifest = build_manifest(own.audio_dir, own.annotations, settings)
+    records = storage.join(own.out, RECORDS_FOLDER)
+    storage.make_folder(records)
+    storage.write_whole(storage.join(records, MANIFEST), manifest.to_json())
+    with beam.Pipeline(options=options) as pipeline:
+        add_job(pipeline, manifest, own.audio_dir, own.out, settings)
+
+
+def add_job(
+    pipeline: beam.Pipeline, manifest: Manifest, audio_dir: str, out_dir: str, settings: PreprocessSettings
+) -> None:
+    """Add the shards, and after the last of them the summary."""
+    _ = (
+        add_shards(pipeline, plan_job(manifest, out_dir).to_do, audio_dir, out_dir)
+        | "AllShards" >> beam.combiners.Count.Globally()
+        | "Finish" >> beam.Map(finish, out_dir, settings)
+    )
+
+
+def finish(shards: int, out_dir: str, settings: PreprocessSettings) -> str:
+    """Write the summary and the lists; a second attempt finds the manifest gone and the summary there.
+
+    Args:
+        shards: how many were written; says that all are.
+        out_dir: where they are.
+        settings: recorded in the summary.
+
+    Returns:
+        Path of the summary.
+    """
+    summary = storage.join(out_dir, "summary.json")
+    path = storage.join(out_dir, RECORDS_FOLDER, MANIFEST)
+    if storage.exists(path) or not storage.exists(summary):
+        finish_job(Manifest.from_json(storage.read_bytes(path).decode()), out_dir, settings)
+    return summary

@@ -1,0 +1,104 @@
+"""deploy/dataflow: metadata that fits the launcher, and the launcher's job run here and translated for Dataflow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "preprocessing"))
+
+from audio_samples import clip_paths, encoded, tone, write_corpus
+
+from preprocessing.dataflow_template import finish, launch, parameters
+from preprocessing.errors import BadInputError
+from preprocessing.job import run_job
+from preprocessing.manifest import PreprocessSettings, build_manifest
+
+DEPLOY = Path(__file__).parents[2] / "deploy" / "dataflow"
+METADATA = json.loads((DEPLOY / "metadata.json").read_text())
+SETTINGS = PreprocessSettings(split="folder", n_tags=3, shard_clips=8)
+
+
+def test_metadata_names_the_launchers_parameters() -> None:
+    actions = {action.dest: action for action in parameters()._actions if action.dest != "help"}
+    described = {parameter["name"]: parameter for parameter in METADATA["parameters"]}
+    assert list(described) == list(actions)
+    assert {name for name, one in described.items() if not one.get("isOptional")} == {
+        name for name, action in actions.items() if action.required
+    }
+    assert METADATA["name"]
+    assert METADATA["description"]
+    for parameter in described.values():
+        assert parameter.keys() <= {"name", "label", "helpText", "paramType", "isOptional", "regexes"}
+        assert parameter["label"]
+        assert parameter["helpText"].endswith(".")
+
+
+def test_metadatas_patterns_take_what_the_readme_says_and_the_defaults() -> None:
+    patterns = {parameter["name"]: parameter["regexes"][0] for parameter in METADATA["parameters"]}
+    command = (DEPLOY / "README.md").read_text()
+    given = dict(re.findall(r"(audio_dir|annotations|out)=(gs://[^,\s]+)", command))
+    assert set(given) == {"audio_dir", "annotations", "out"}
+    defaults = {name: parameters().get_default(name) for name in ("split", "ratio", "seed", "tags", "shard_clips")}
+    for name, value in [*given.items(), *defaults.items()]:
+        assert re.fullmatch(patterns[name], str(value)), (name, value)
+    assert not re.fullmatch(patterns["out"], "/local/folder")
+    assert not re.fullmatch(patterns["split"], "random")
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    write_corpus(tmp_path / "clips", dict.fromkeys(clip_paths(32), encoded(tone(0.2))))
+    return tmp_path
+
+
+def arguments(corpus: Path, out: str) -> list[str]:
+    clips = corpus / "clips"
+    places = [f"--audio_dir={clips}", f"--annotations={clips}/annotations_final.csv", f"--out={corpus}/{out}"]
+    return [*places, "--split=folder", "--tags=3", "--shard_clips=8"]
+
+
+def hashes(out: Path) -> dict[str, str]:
+    files = [path for path in out.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_launched_job_leaves_what_autotag_preprocess_leaves(corpus: Path) -> None:
+    clips = str(corpus / "clips")
+    manifest = build_manifest(clips, f"{clips}/annotations_final.csv", SETTINGS)
+    run_job(manifest, clips, str(corpus / "direct"), SETTINGS)
+    launch([*arguments(corpus, "template"), "--runner=DirectRunner"])
+    assert hashes(corpus / "template") == hashes(corpus / "direct")
+    launch([*arguments(corpus, "template"), "--runner=DirectRunner"])  # all shards are there
+    assert hashes(corpus / "template") == hashes(corpus / "direct")
+
+
+def test_last_step_may_be_tried_twice(corpus: Path) -> None:
+    launch([*arguments(corpus, "template"), "--runner=DirectRunner"])
+    before = hashes(corpus / "template")
+    assert finish(5, str(corpus / "template"), SETTINGS) == str(corpus / "template" / "summary.json")
+    assert hashes(corpus / "template") == before
+
+
+def test_job_is_translated_for_dataflow(corpus: Path) -> None:
+    pytest.importorskip("apache_beam.io.gcp.gcsfilesystem", reason="Beam's Google packages are not installed")
+    google = [
+        "--project=music-project",
+        "--region=europe-west1",
+        "--temp_location=gs://bucket/tmp",
+        "--job_name=autotag",
+    ]
+    launch([*arguments(corpus, "x"), "--runner=DataflowRunner", *google, "--sdk_container_image=i", "--dry_run=True"])
+    assert not list((corpus / "x").glob("*.tfrecord"))
+
+
+def test_bad_parameters_end_the_launch(corpus: Path) -> None:
+    with pytest.raises(BadInputError, match="split ratio '1:2'"):
+        launch([*arguments(corpus, "x"), "--ratio=1:2"])
+    with pytest.raises(BadInputError, match="no such option of autotag preprocess or of Beam: --shards=3"):
+        launch([*arguments(corpus, "x"), "--shards=3"])
