@@ -23,17 +23,26 @@ BASE = [
     "soundfile>=0.13,<0.14",
     "soxr>=0.5,<2",
 ]
+# Two generations, each tested as one set: TFX 1.16, and TFX 1.21, whose wheels need glibc 2.39 (Debian 13, Ubuntu 24.04).
+OLD = '; python_version < "3.11"'
+NEW = '; python_version >= "3.11"'
 TAG = [
-    "tensorflow>=2.16.2,<2.22",
+    f"tensorflow>=2.16.2,<2.17{OLD}",
+    f"tensorflow>=2.21,<2.22{NEW}",
     "keras>=3.8,<4",
 ]
 TFX = [
     *TAG,
-    "tfx>=1.16,<1.22",
-    "tensorflow-transform>=1.16,<1.22",
-    "tensorflow-model-analysis>=0.47,<0.53",
-    "tensorflow-data-validation>=1.16.1,<1.22",
-    "ml-metadata>=1.16,<1.22",
+    f"tfx>=1.16,<1.17{OLD}",
+    f"tensorflow-transform>=1.16,<1.17{OLD}",
+    f"tensorflow-model-analysis>=0.47,<0.48{OLD}",
+    f"tensorflow-data-validation>=1.16.1,<1.17{OLD}",
+    f"ml-metadata>=1.16,<1.17{OLD}",
+    f"tfx>=1.21,<1.22{NEW}",
+    f"tensorflow-transform>=1.21,<1.22{NEW}",
+    f"tensorflow-model-analysis>=0.52,<0.53{NEW}",
+    f"tensorflow-data-validation>=1.21,<1.22{NEW}",
+    f"ml-metadata>=1.21,<1.22{NEW}",
     "scikit-learn>=1.4,<2",
     "jinja2>=3.1,<4",
     "pydantic>=2.7,<3",
@@ -59,7 +68,7 @@ EXTRAS = {
     "tag": [*TAG, *ANSWERS],
     "engines": ENGINES,
     "tfx": TFX,
-    "gpu": ["tensorflow[and-cuda]>=2.16.2,<2.22"],
+    "gpu": [f"tensorflow[and-cuda]>=2.16.2,<2.17{OLD}", f"tensorflow[and-cuda]>=2.21,<2.22{NEW}"],
     "kubeflow": ["kfp>=2.5,<3"],
     "serving": [
         *ANSWERS,
