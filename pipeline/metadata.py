@@ -41,13 +41,21 @@ def connection(config: PipelineConfig) -> Any:
     port = settings.port or PORTS[settings.kind]
     password = read_password(settings)
     if settings.kind == "mysql":
-        server = message.mysql
-        server.database, server.port = settings.database, port
+        mysql = message.mysql
+        mysql.database, mysql.port = settings.database, port
+        mysql.host, mysql.user, mysql.password = settings.host, settings.user, password
     else:
-        server = message.postgresql
-        server.dbname, server.port = settings.database, str(port)
-    server.host, server.user, server.password = settings.host, settings.user, password
+        postgresql = message.postgresql
+        postgresql.dbname, postgresql.port = settings.database, str(port)
+        postgresql.host, postgresql.user = _quoted(settings.host), _quoted(settings.user)
+        postgresql.password = _quoted(password)
     return message
+
+
+def _quoted(value: str | None) -> str:
+    """Quote a value of libpq's connection string, which ML Metadata puts together as it is given."""
+    escaped = (value or "").replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def read_password(settings: MetadataConfig) -> str:

@@ -12,8 +12,9 @@ from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 from ml_metadata.proto.metadata_store_pb2 import Execution
 
-from pipeline.config import BRANCH_NAMES, PipelineConfig
+from pipeline.config import BRANCH_NAMES, MetadataConfig, PipelineConfig
 from pipeline.evaluation import MESSAGES
+from pipeline.metadata import connection
 from preprocessing.examples import write_record
 
 TAGS = ("guitar", "<b>techno & 'house'</b>", "flute")
@@ -38,15 +39,12 @@ STATES = {
 class MadeUpPipeline:
     """A root with ML Metadata into which made-up runs are written."""
 
-    def __init__(self, root: Path, name: str = "made-up") -> None:
+    def __init__(self, root: Path, name: str = "made-up", metadata: MetadataConfig | None = None) -> None:
         self.root = root
         self.name = name
-        self.config = PipelineConfig(name=name, root=str(root))
+        self.config = PipelineConfig(name=name, root=str(root), metadata=metadata or MetadataConfig())
         root.mkdir(parents=True, exist_ok=True)
-        connection = mlmd.ConnectionConfig()
-        connection.sqlite.filename_uri = self.config.metadata_file
-        connection.sqlite.connection_mode = mlmd.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
-        self.store = metadata_store.MetadataStore(connection)
+        self.store = metadata_store.MetadataStore(connection(self.config))
         self._pipeline = self._context("pipeline", name)
 
     def add_run(
