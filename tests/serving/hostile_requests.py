@@ -642,7 +642,7 @@ def _broken_messages(seed: int) -> Iterator[WireRequest]:
     for field_name, values in {
         "name": ("", "nope", "x" * 100_000, "../../etc/passwd"),
         "signature_name": ("nope", "x" * 100_000, "__saved_model_init_op"),
-        "version_label": ("", "nope", "x" * 100_000),
+        "version_label": ("nope", "x" * 100_000),
     }.items():
         for value in values:
             message = messages.PredictRequest.FromString(good)
