@@ -46,7 +46,7 @@ from models.branches import BRANCHES, INPUT_SHAPES
 from models.combiner import build_combiner
 from preprocessing.constants import SPLITS
 from serving.ensemble import Ensemble
-from serving.export import export_ensemble
+from serving.export import export_ensemble, write_engine_files
 from serving.model_info import DataInfo, SplitScores
 
 log = logging.getLogger(__name__)
@@ -210,14 +210,16 @@ class EnsembleTrainerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
             if split != "train"
         }
         thresholds = best_f1_thresholds(labels["valid"], outputs["valid"])
-        export_ensemble(
-            path_utils.serving_model_dir(model_uri),
+        model_dir = path_utils.serving_model_dir(model_uri)
+        info = export_ensemble(
+            model_dir,
             ensemble,
             facts.tags,
             thresholds.tolist(),
             data_info(config["data"], labels),
             {split: split_scores(labels[split], output, thresholds, facts.tags) for split, output in outputs.items()},
         )
+        write_engine_files(model_dir, ensemble, info)
         model = artifact_utils.get_single_instance(output_dict["model"])
         model.set_string_custom_property("ensemble", "+".join(pushed))
 

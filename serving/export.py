@@ -16,6 +16,7 @@ import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from serving.engine_files import engine_files
 from serving.ensemble import Ensemble
 from serving.model_info import (
     MODEL_INFO_NAME,
@@ -71,6 +72,12 @@ def export_ensemble(
     _write_whole(os.path.join(str(out_dir), "assets", "tags.txt"), "".join(f"{tag}\n" for tag in tags).encode())
     _write_whole(os.path.join(str(out_dir), MODEL_INFO_NAME), info.to_json().encode())
     return info
+
+
+def write_engine_files(out_dir: Path | str, ensemble: Ensemble, info: ModelInfo) -> None:
+    """Write the files from which `autotag tag` computes faster and without TensorFlow (serving.engine_files)."""
+    for name, content in engine_files(ensemble, info).items():
+        _write_whole(os.path.join(str(out_dir), name), content)
 
 
 def _write_saved_model(out_dir: str, ensemble: Ensemble, info: ModelInfo) -> None:
