@@ -6,10 +6,11 @@ DEMO_CLIPS := 280
 BIN    := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test lint format lock clean
+.PHONY: help demo test test-serving lint format lock clean
 help:
 	@echo "make demo    synthetic clips -> trained, evaluated, pushed model -> tags of a clip (about 12 minutes)"
 	@echo "make test    lint, types and all tests"
+	@echo "make test-serving    the tests that need TENSORFLOW_MODEL_SERVER=/path/to/tensorflow_model_server"
 	@echo "make format  let ruff rewrite the code"
 	@echo "make lock    renew $(LOCK)"
 
@@ -27,6 +28,10 @@ demo: $(VENV)/.installed
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-serving: $(VENV)/.installed
+	@test -x "$$TENSORFLOW_MODEL_SERVER" || { echo "set TENSORFLOW_MODEL_SERVER to the path of tensorflow_model_server"; exit 2; }
+	$(BIN)/python -m pytest tests/end_to_end/test_tensorflow_serving.py tests/end_to_end/test_hostile_server.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
