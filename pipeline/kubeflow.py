@@ -24,6 +24,8 @@ Spec = dict[str, Any]
 ENTRYPOINT: Final = ("python", "-m", "pipeline.kubeflow_entrypoint")
 NEVER_CACHED: Final = ("Baseline", "Pusher")
 """They look at the push folder, which KFP's cache knows nothing of."""
+NEVER_RETRIED: Final = ("RequireNoAnomalies",)
+"""Its failure is its answer."""
 
 
 def for_cluster(config: PipelineConfig) -> PipelineConfig:
@@ -161,7 +163,7 @@ def _executor(spec: Spec, step: str) -> str:
 def task_options(step: str, kubeflow: KubeflowConfig, never_cached: tuple[str, ...]) -> Spec:
     """Caching and retries of a step, as in KFP's PipelineTaskSpec."""
     options: Spec = {"cachingOptions": {"enableCache": kubeflow.caching and step not in never_cached}}
-    if kubeflow.retries:
+    if kubeflow.retries and step not in NEVER_RETRIED:
         options["retryPolicy"] = {
             "maxRetryCount": kubeflow.retries,
             "backoffDuration": f"{kubeflow.retry_seconds}s",
