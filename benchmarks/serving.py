@@ -91,18 +91,25 @@ def print_engines(model_dir: Path, threads: int, rounds: int, batch: int) -> Non
 
 
 def print_combinations(threads: int, rounds: int, batch: int) -> None:
-    print(f"\nSeconds for 1,000 clips per combination of branches, batch {batch}, {threads} threads, {rounds} rounds\n")
+    print(
+        f"\nSeconds (and CPU seconds) for 1,000 clips per combination of branches, "
+        f"batch {batch}, {threads} threads, {rounds} rounds\n"
+    )
     columns = [BASE, *ENGINES]
-    print(f"| branches | {' | '.join(columns)} | fastest to TF float32 |\n|{'---|' * (len(columns) + 2)}")
+    print(f"| branches | {' | '.join(columns)} | least CPU to TF float32 |\n|{'---|' * (len(columns) + 2)}")
     with tempfile.TemporaryDirectory() as scratch:
         for label, branches in COMBINATIONS.items():
             model_dir = Path(scratch) / label
             export_untrained(model_dir, branches)
             with working(measured_engines(model_dir, threads)) as workers:
                 rows = take_turns(workers, rounds, clips=batch)
-            seconds = {name: 1000 * row.wall / batch for name, row in rows.items()}
-            cells = [f"{seconds[name]:.1f}" if name in seconds else "not installed" for name in columns]
-            print(f"| {label} | {' | '.join(cells)} | {seconds[BASE] / min(seconds.values()):.2f} |", flush=True)
+            each = 1000 / batch
+            cells = [
+                f"{each * rows[name].wall:.1f} ({each * rows[name].cpu:.1f})" if name in rows else "not installed"
+                for name in columns
+            ]
+            gain = rows[BASE].cpu / min(row.cpu for row in rows.values())
+            print(f"| {label} | {' | '.join(cells)} | {gain:.2f} |", flush=True)
 
 
 def export_untrained(model_dir: Path, branches: tuple[str, ...]) -> None:
