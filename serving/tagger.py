@@ -38,7 +38,7 @@ def usable_cores() -> int:
 
 
 WINDOWS_AT_ONCE: Final = min(8, max(4, usable_cores()))
-"""Most windows in one call of the model: one a core; TensorFlow takes about 250 MB for each."""
+"""Most windows in one call of the model: one a core, and some where there are few cores."""
 
 WINDOWS_AHEAD: Final = 2 * WINDOWS_AT_ONCE
 """Windows of one file that wait for their answers: while one batch is computed, the next is decoded."""
