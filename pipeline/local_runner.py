@@ -68,8 +68,16 @@ def run_pipeline(
     from_node: str | None = None,
     to_node: str | None = None,
     on_clip: Callable[[int, int], None] | None = None,
+    run_id: str | None = None,
 ) -> None:
     """Run the pipeline, or a part of it; pipeline.runs says what came of it.
+
+    Args:
+        config: settings.
+        from_node: first node of the part.
+        to_node: last node of the part.
+        on_clip: called with the number of clips that have their checksum, and of all.
+        run_id: name of the run in ML Metadata; the time unless given.
 
     Raises:
         BadInputError: the input cannot be used, there is no such node, or another run works in the same root.
@@ -89,7 +97,7 @@ def run_pipeline(
         for node in filter(None, (from_node, to_node)):
             if node not in known:
                 raise BadInputError(f"there is no node {node!r}; the nodes are {', '.join(known)}")
-        run_id = datetime.datetime.now().isoformat()
+        run_id = run_id or new_run_id()
         _save_config(config, run_id)
         part = None
         if from_node or to_node:
@@ -108,6 +116,11 @@ def _keep_metrics(config: PipelineConfig, run_id: str) -> None:
             keep_metrics(config, run)
     except AutotagError as error:
         log.error("the run's metrics are not kept in ML Metadata: %s", error)
+
+
+def new_run_id() -> str:
+    """Return a name for a run as TFX makes them: the time, without its zone."""
+    return datetime.datetime.now().isoformat()
 
 
 def root_lock(root: str) -> contextlib.AbstractContextManager[None]:

@@ -64,11 +64,12 @@ def keep_metrics(config: PipelineConfig, run: Run) -> None:
     store.put_contexts([context])
 
 
-def record_attempt(config: PipelineConfig, succeeded: bool, path: str | None = None) -> Run | None:
-    """Write the text file after an attempt to run; returns the newest run, None where there is none.
+def record_attempt(config: PipelineConfig, run_id: str, succeeded: bool, path: str | None = None) -> Run | None:
+    """Write the text file after an attempt to run; returns the run, None where it did not come to one.
 
     Args:
         config: settings.
+        run_id: of the attempt. Later runs, which others began in the same database, are left out.
         succeeded: whether the attempt ended without an error. An error here is only logged if it did not, since that
             error matters more.
         path: of the file; ROOT/metrics.prom unless given.
@@ -81,13 +82,15 @@ def record_attempt(config: PipelineConfig, succeeded: bool, path: str | None = N
     try:
         with contextlib.suppress(BadInputError):  # it says that there is no run yet
             runs = list_runs(config)
+            place = next((place for place, run in enumerate(runs) if run.run_id == run_id), len(runs))
+            runs = runs[: place + 1]
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         storage.write_whole(path, exposition(attempt_metrics(config.name, succeeded, runs)))
     except OSError as error:
         _raise_or_log(AutotagError(f"metrics file {path}: {error.strerror or error}"), succeeded)
     except AutotagError as error:
         _raise_or_log(error, succeeded)
-    return runs[-1] if runs else None
+    return runs[-1] if runs and runs[-1].run_id == run_id else None
 
 
 def _raise_or_log(error: AutotagError, succeeded: bool) -> None:

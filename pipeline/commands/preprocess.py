@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import click
 from rich.console import Console
@@ -13,9 +15,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.logs import json_log, log_format_option
 from preprocessing.constants import N_TAGS
 from preprocessing.runners import RUNNERS, check_needs, parse_options, settings_of
 from preprocessing.splits import RULES, parse_ratio
+
+PROGRESS_SECONDS: Final = 10
+"""Between two lines of progress in a log of JSON lines."""
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -40,6 +46,7 @@ from preprocessing.splits import RULES, parse_ratio
 @click.option("--worker-pool", metavar="HOST:PORT", help="flink, spark: Beam worker pool beside each TaskManager.")
 @click.option("--worker-command", metavar="FILE", help="flink, spark: program on each machine that starts a worker.")
 @click.option("--setup-file", metavar="FILE", help="flink, spark, dataflow: our setup.py, for workers without autotag.")
+@log_format_option
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
 @click.pass_context
 def command(
@@ -54,6 +61,7 @@ def command(
     synonyms: str | None,
     shard_clips: int,
     seed: int,
+    log_format: str,
     dry_run: bool,
     **beam_settings: Any,
 ) -> None:
@@ -80,45 +88,88 @@ def command(
     if not dry_run:
         check_needs(beam_options)
     settings = PreprocessSettings(split, parse_ratio(ratio), seed, n_tags, synonyms, shard_clips)
-    console = Console(stderr=True, highlight=False)
-    with _progress(console) as progress:
-        task = progress.add_task("checksums", total=None, visible=False)
-        manifest = build_manifest(
-            audio_dir,
-            annotations,
-            settings,
-            lambda done, total: progress.update(task, completed=done, total=total, visible=True),
+    verbose = bool(ctx.find_root().params.get("verbose"))
+    as_json = log_format == "json"
+    log: _Terminal | _JsonLines = _JsonLines() if as_json else _Terminal(verbose)
+    with json_log(verbose) if as_json else contextlib.nullcontext():
+        with log.checksums() as on_checksum:
+            manifest = build_manifest(audio_dir, annotations, settings, on_checksum)
+        plan = plan_job(manifest, out)
+        counts = ", ".join(f"{split} {count}" for split, count in manifest.split_counts().items())
+        log.say(
+            f"{len(manifest.clips)} clips ({counts}) in {len(plan.shards)} shards; "
+            f"{len(plan.done)} shards are there, {plan.clips_to_do} clips to do",
+            clips=len(manifest.clips),
+            shards=len(plan.shards),
         )
-    plan = plan_job(manifest, out)
-    counts = ", ".join(f"{split} {count}" for split, count in manifest.split_counts().items())
-    console.print(
-        f"{len(manifest.clips)} clips ({counts}) in {len(plan.shards)} shards; "
-        f"{len(plan.done)} shards are there, {plan.clips_to_do} clips to do",
-        soft_wrap=True,
-    )
-    if dry_run:
-        missing = sum(clip.checksum == MISSING for clip in manifest.clips)
-        console.print(
-            f"dry run: nothing written; {missing} clips are not on disk, "
-            f"{len(manifest.unlisted)} audio files are not in the annotations",
-            soft_wrap=True,
-        )
-        return
-    verbose = ctx.find_root().params.get("verbose")
-    with (
-        contextlib.nullcontext(console) if verbose else _libraries_silenced() as console,
-        _progress(console) as progress,
-    ):
-        task = progress.add_task("clips", total=plan.clips_to_do, visible=False)
-        summary = run_job(
-            manifest,
-            audio_dir,
-            out,
-            settings,
-            beam.arguments(plan.clips_to_do),
-            lambda done: progress.update(task, completed=done, visible=True),
-        )
+        if dry_run:
+            missing = sum(clip.checksum == MISSING for clip in manifest.clips)
+            log.say(
+                f"dry run: nothing written; {missing} clips are not on disk, "
+                f"{len(manifest.unlisted)} audio files are not in the annotations"
+            )
+            return
+        with log.clips(plan.clips_to_do) as on_clips:
+            summary = run_job(manifest, audio_dir, out, settings, beam.arguments(plan.clips_to_do), on_clips)
+        if as_json:
+            log.say(f"written: {out}", **{name: summary[name] for name in ("clips", "examples", "rejected")})
     print_summary(summary, out)
+
+
+class _Terminal:
+    """What is done, for a person: lines and progress bars on the error stream."""
+
+    def __init__(self, verbose: bool) -> None:
+        self._verbose = verbose
+        self._console = Console(stderr=True, highlight=False)
+
+    def say(self, text: str, **counts: int) -> None:
+        """Print a line, which has the counts in it."""
+        self._console.print(text, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def checksums(self) -> Iterator[Callable[[int, int], None]]:
+        """Show how many clips have their checksum."""
+        with _progress(self._console) as progress:
+            task = progress.add_task("checksums", total=None, visible=False)
+            yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
+
+    @contextlib.contextmanager
+    def clips(self, total: int) -> Iterator[Callable[[int], None]]:
+        """Show how many clips are done, and nothing of what libraries write."""
+        with (
+            contextlib.nullcontext(self._console) if self._verbose else _libraries_silenced() as console,
+            _progress(console) as progress,
+        ):
+            task = progress.add_task("clips", total=total, visible=False)
+            yield lambda done: progress.update(task, completed=done, visible=True)
+
+
+class _JsonLines:
+    """The same as lines of the log, progress at most every ten seconds."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def say(self, text: str, **counts: int) -> None:
+        """Log a line and the counts beside it."""
+        logging.getLogger(__name__).info("%s", text, extra=counts)
+
+    def _now_and_then(self, text: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._last >= PROGRESS_SECONDS:
+            self._last = now
+            self.say(f"{text}: {done} of {total} clips", clips_done=done, clips=total)
+
+    @contextlib.contextmanager
+    def checksums(self) -> Iterator[Callable[[int, int], None]]:
+        """Log how many clips have their checksum."""
+        yield lambda done, total: self._now_and_then("checksums", done, total)
+
+    @contextlib.contextmanager
+    def clips(self, total: int) -> Iterator[Callable[[int], None]]:
+        """Log how many clips are done."""
+        yield lambda done: self._now_and_then("examples", done, total)
 
 
 @contextlib.contextmanager

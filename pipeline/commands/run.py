@@ -73,9 +73,9 @@ def _run(settings: PipelineConfig, parts: tuple[str | None, str | None], metrics
     from pipeline.metrics import record_attempt
     from pipeline.runs import describe_run
 
-    succeeded = False
+    succeeded, run_id = False, local_runner.new_run_id()
     try:
-        local_runner.run_pipeline(settings, *parts, on_clip=_log_checksums)
+        local_runner.run_pipeline(settings, *parts, on_clip=_log_checksums, run_id=run_id)
         succeeded = True
     except Exception as error:
         own = local_runner.failed_node(error)
@@ -83,7 +83,7 @@ def _run(settings: PipelineConfig, parts: tuple[str | None, str | None], metrics
             raise own from None
         raise
     finally:
-        run = record_attempt(settings, succeeded, metrics_file)
+        run = record_attempt(settings, run_id, succeeded, metrics_file)
     return describe_run(run) if run else ""
 
 

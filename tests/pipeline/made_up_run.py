@@ -105,7 +105,7 @@ def write_outputs(
     """Write a node's files; returns output key -> custom properties of the artifact."""
     if node == "ClipExampleGen":
         write_examples(folder / "examples", tags, rejected)
-        return {"examples": {"clips": 100 + rejected}}
+        return {"examples": {"clips": 100 + rejected, "examples": 100, "rejected": rejected}}
     if node == "ExampleValidator":
         (folder / "anomalies").mkdir(parents=True)
         return {"anomalies": {}}

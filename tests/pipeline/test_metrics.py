@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import re
+import stat
+from pathlib import Path
+
+import pytest
+from made_up_run import MadeUpPipeline
+
+from pipeline.metrics import Metric, attempt_metrics, exposition, keep_metrics, record_attempt, run_metrics
+from pipeline.runs import list_runs
+from preprocessing.errors import AutotagError
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+SAMPLE = re.compile(
+    r'([a-zA-Z_:][a-zA-Z0-9_:]*)\{((?:[a-zA-Z_]\w*="(?:[^"\\\n]|\\[\\"n])*"(?:,(?!\})|(?=\})))*)\} (\S+)'
+)
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+VALUE = re.compile(r"[+-]?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|Inf)|NaN")
+ESCAPED = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
+
+
+def parse(text: str) -> Samples:
+    """Read Prometheus' text format strictly: HELP, TYPE and then the samples of one metric after the other."""
+    assert text.endswith("\n")
+    samples: Samples = {}
+    seen: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            name = line.split(" ")[2]
+            assert name not in seen
+            seen.append(name)
+            typed = False
+        elif line.startswith("# TYPE "):
+            assert line == f"# TYPE {seen[-1]} gauge"
+            typed = True
+        else:
+            found = SAMPLE.fullmatch(line)
+            assert found, line
+            assert found[1] == seen[-1]
+            assert typed
+            assert VALUE.fullmatch(found[3]), line
+            labels = [
+                (key, re.sub(r'\\[\\"n]', lambda mark: ESCAPED[mark[0]], value))
+                for key, value in LABEL.findall(found[2])
+            ]
+            key = (found[1], tuple(sorted(labels)))
+            assert key not in samples
+            samples[key] = float(found[3])
+    return samples
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    return samples[name, tuple(sorted({"pipeline": "made-up", **labels}.items()))]
+
+
+@pytest.fixture
+def made_up(tmp_path: Path) -> MadeUpPipeline:
+    return MadeUpPipeline(tmp_path / "root")
+
+
+def test_a_run_is_written_for_prometheus(made_up: MadeUpPipeline) -> None:
+    made_up.add_run("1", rejected=3)
+    made_up.add_run("2", states={"ClipExampleGen": "cached"}, rejected=3)
+    run = record_attempt(made_up.config, "2", succeeded=True)
+    assert run
+    assert run.run_id == "2"
+    path = made_up.root / "metrics.prom"
+    samples = parse(path.read_text(encoding="utf-8"))
+    assert value(samples, "autotag_attempt_success") == 1
+    assert value(samples, "autotag_test_roc_auc") == pytest.approx(0.8623)
+    assert value(samples, "autotag_gate_min_roc_auc") == 0.8
+    assert value(samples, "autotag_gate_baseline_roc_auc") == 0.9
+    assert value(samples, "autotag_clips", kind="clips") == 103
+    assert value(samples, "autotag_model_pushed") == value(samples, "autotag_model_blessed") == 1
+    assert value(samples, "autotag_node_cached", node="ClipExampleGen") == 1
+    assert value(samples, "autotag_node_seconds", node="ClipExampleGen") == 0
+    assert value(samples, "autotag_run_state", state="done") == 1
+    assert value(samples, "autotag_last_success_timestamp_seconds") >= run.started.timestamp()
+    assert stat.S_IMODE(path.stat().st_mode) & 0o444 == 0o444  # node_exporter is another user
+    assert [file.name for file in made_up.root.iterdir() if "metrics" in file.name] == ["metrics.prom"]
+
+
+def test_prometheus_own_parser_reads_it(made_up: MadeUpPipeline) -> None:
+    parser = pytest.importorskip("prometheus_client.parser", reason="prometheus_client is not installed")
+    made_up.add_run("1")
+    text = exposition(attempt_metrics("made-up", True, list_runs(made_up.config)))
+    families = {family.name: family for family in parser.text_string_to_metric_families(text)}
+    assert families["autotag_test_roc_auc"].samples[0].value == pytest.approx(0.8623)
+    assert families["autotag_test_roc_auc"].type == "gauge"
+    assert len(parse(text)) == sum(len(family.samples) for family in families.values())
+
+
+def test_a_refused_model_and_a_failed_run_are_seen(made_up: MadeUpPipeline) -> None:
+    made_up.add_run("1")
+    made_up.add_run("2", blessed=False)
+    samples = parse(exposition(attempt_metrics("made-up", True, list_runs(made_up.config))))
+    assert value(samples, "autotag_model_blessed") == value(samples, "autotag_model_pushed") == 0
+    made_up.add_run("3", states={"Trainer_mel_2d": "failed", "Evaluator": "missing", "Pusher": "missing"})
+    runs = list_runs(made_up.config)
+    samples = parse(exposition(attempt_metrics("made-up", False, runs)))
+    assert value(samples, "autotag_attempt_success") == 0
+    assert value(samples, "autotag_node_failed", node="Trainer_mel_2d") == 1
+    assert value(samples, "autotag_run_state", state="failed") == 1
+    assert runs[1].ended
+    assert value(samples, "autotag_last_success_timestamp_seconds") == runs[1].ended.timestamp()
+    assert not any(name == "autotag_model_pushed" for name, _ in samples)
+
+
+def test_an_attempt_that_came_to_no_run_is_written_too(made_up: MadeUpPipeline) -> None:
+    assert record_attempt(made_up.config, "1", succeeded=False) is None
+    samples = parse((made_up.root / "metrics.prom").read_text())
+    assert value(samples, "autotag_attempt_success") == 0
+    assert len(samples) == 2
+
+
+def test_a_run_that_somebody_else_began_later_is_left_out(made_up: MadeUpPipeline) -> None:
+    made_up.add_run("1")
+    made_up.add_run("2", states=dict.fromkeys(["Pusher"], "running"))
+    run = record_attempt(made_up.config, "1", succeeded=True)
+    assert run
+    assert run.run_id == "1"
+    assert 'run="1"' in (made_up.root / "metrics.prom").read_text()
+
+
+def test_labels_are_escaped_and_odd_values_written_as_prometheus_has_them() -> None:
+    name = 'a "quoted"\nname\\'
+    text = exposition([Metric("m", "back\\slash\nand line", [({"pipeline": name}, float("nan")), ({}, 1e-7)])])
+    assert text.splitlines()[0] == "# HELP m back\\\\slash\\nand line"
+    assert ("m", (("pipeline", name),)) in parse(text)
+    infinite = exposition([Metric("m", "t", [({"a": "1"}, float("inf")), ({"a": "2"}, float("-inf"))])])
+    assert [line.split(" ")[1] for line in infinite.splitlines()[2:]] == ["+Inf", "-Inf"]
+
+
+def test_figures_are_kept_with_the_run_in_ml_metadata(made_up: MadeUpPipeline) -> None:
+    made_up.add_run("1", rejected=2)
+    (run,) = list_runs(made_up.config)
+    assert not run.kept
+    keep_metrics(made_up.config, run)
+    keep_metrics(made_up.config, run)
+    (again,) = list_runs(made_up.config)
+    assert again.kept["roc_auc"] == pytest.approx(0.8623)
+    assert (again.kept["clips"], again.kept["examples"], again.kept["rejected"]) == (102, 100, 2)
+    assert (again.kept["state"], again.kept["blessed"], again.kept["pushed"]) == ("done", 1, 1)
+    assert again.kept["pushed_version"] == "1795239564"
+    assert run_metrics(again).keys() == again.kept.keys()
+    found = made_up.store.get_contexts_by_type("pipeline_run")
+    assert [context.name for context in found] == ["1"]
+
+
+def test_a_metrics_file_that_cannot_be_written_fails_a_run_that_did_well_and_hides_no_other_error(
+    made_up: MadeUpPipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    made_up.add_run("1")
+    (made_up.root / "file").write_text("")
+    path = str(made_up.root / "file" / "metrics.prom")
+    with pytest.raises(AutotagError, match=r"metrics file .*file/metrics\.prom"):
+        record_attempt(made_up.config, "1", succeeded=True, path=path)
+    record_attempt(made_up.config, "1", succeeded=False, path=path)
+    assert "no metrics: metrics file" in caplog.text
