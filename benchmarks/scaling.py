@@ -1,0 +1,258 @@
+"""How preprocessing grows with workers and with clips: Beam's runners beside plain processes, all in one run.
+
+    python -m benchmarks.scaling
+    python -m benchmarks.scaling --clips 500 1000 --rounds 3 --ways control-2 flink-1 flink-2
+
+Control is the same function on the same shards in plain processes, without Beam: what a runner could reach at best.
+Each measurement is a process of its own; imports come before the clock starts, the start of the job and of its workers
+counts, the manifest (the clips' checksums) does not. From each way's times at the different numbers of clips a straight
+line gives what every job costs (start) and how fast clips go after that (clips/s), with how well the line fits (R2: 1 is
+linear). Peak memory is the sum of resident sets of all processes of a way, Flink's own included.
+
+Flink needs Java and Beam's job server jar in Beam's cache; without them its rows say so. The cluster is started here by
+deploy/flink/cluster.py with as many TaskManagers as workers; FLINK_HOME names a Flink that is unpacked already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.preprocessing import TAGS, make_corpus, resident
+from preprocessing.errors import BadInputError
+from preprocessing.job import run_job
+from preprocessing.manifest import Manifest, PreprocessSettings, build_manifest
+from preprocessing.runners import BeamSettings, check_needs, parse_options
+from preprocessing.shards import RECORDS_FOLDER, write_shard
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = PreprocessSettings(n_tags=len(TAGS), shard_clips=25)
+REST, RPC = 18090, 18091
+MASTER = f"localhost:{REST}"
+WAYS = ("control-1", "control-2", "direct-1", "direct-2", "flink-1", "flink-2")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One measurement."""
+
+    clips: int
+    seconds: float
+    peak: int
+
+
+def beam_settings(way: str, cluster: Path | None) -> BeamSettings:
+    runner, _, workers = way.partition("-")
+    if runner == "direct":
+        return BeamSettings(workers=int(workers))
+    return BeamSettings(
+        "flink", flink_master=MASTER, parallelism=int(workers), worker_command=f"{cluster}/worker" if cluster else None
+    )
+
+
+def control(manifest: Manifest, corpus: str, out: str, workers: int) -> None:
+    """Write all shards in plain processes, each with every n-th of them."""
+    shards = sorted(manifest.shards(), key=lambda shard: -len(shard.clips))
+    parts = [shards[first::workers] for first in range(workers)]
+    if workers == 1:
+        control_part(parts[0], corpus, out)
+        return
+    processes = [multiprocessing.Process(target=control_part, args=(part, corpus, out)) for part in parts]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        if process.exitcode:
+            raise SystemExit(f"control ended with {process.exitcode}")
+
+
+def control_part(shards: list, corpus: str, out: str) -> None:
+    for shard in shards:
+        write_shard(shard, corpus, out)
+
+
+def measure_here(way: str, corpus: Path, out: Path, cluster: Path | None) -> None:
+    """Run one way in this process and print its seconds."""
+    manifest = Manifest.from_json((corpus / "manifest.json").read_text())
+    (out / RECORDS_FOLDER).mkdir(parents=True)
+    start = time.perf_counter()
+    if way.startswith("control"):
+        control(manifest, str(corpus), str(out), int(way[-1]))
+    else:
+        summary = run_job(manifest, str(corpus), str(out), SETTINGS, beam_settings(way, cluster).arguments())
+        assert summary["examples"] == len(manifest.clips)
+    print(json.dumps({"seconds": time.perf_counter() - start}))
+
+
+def measure(way: str, corpus: Path, folder: Path, cluster: Path | None) -> Run:
+    """Run one way in a process of its own; memory is looked at twenty times a second."""
+    out = folder / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    call = [sys.executable, "-m", "benchmarks.scaling", "--way", way, "--corpus", str(corpus), "--out", str(out)]
+    call += ["--cluster", str(cluster)] if cluster else []
+    watched = cluster_processes(cluster) if way.startswith("flink") else []
+    peak = 0
+    with tempfile.TemporaryFile("w+") as stderr:
+        with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=stderr, cwd=ROOT, text=True) as process:
+            trees = [psutil.Process(process.pid), *watched]
+            while process.poll() is None:
+                peak = max(peak, sum(map(resident, trees)))
+                time.sleep(0.05)
+            printed = process.stdout.read() if process.stdout else ""
+        if process.returncode:
+            stderr.seek(0)
+            raise SystemExit(f"{way} failed:\n{stderr.read()[-3000:]}")
+    shutil.rmtree(out)
+    clips = len(json.loads((corpus / "manifest.json").read_text())["clips"])
+    return Run(clips, json.loads(printed.splitlines()[-1])["seconds"], peak)
+
+
+def cluster_processes(cluster: Path | None) -> list[psutil.Process]:
+    if cluster is None:
+        return []
+    return [psutil.Process(pid) for pid in json.loads((cluster / "processes.json").read_text()).values()]
+
+
+@contextmanager
+def flink(folder: Path, workers: int) -> Iterator[Path]:
+    """Run a cluster while the block runs; yields its folder."""
+    cluster = folder / "cluster"
+    home = os.environ.get("FLINK_HOME")
+    options = [f"--folder={cluster}", f"--rest-port={REST}", f"--rpc-port={RPC}", f"--taskmanagers={workers}"]
+    options += [f"--home={home}"] if home else []
+    call = [sys.executable, str(ROOT / "deploy" / "flink" / "cluster.py")]
+    subprocess.run([*call, "start", *options], check=True, stdout=subprocess.DEVNULL)
+    try:
+        yield cluster
+    finally:
+        subprocess.run([*call, "stop", *options], check=True, stdout=subprocess.DEVNULL)
+
+
+def why_no_flink() -> str:
+    """Say what Flink's rows lack; empty where nothing does."""
+    try:
+        check_needs(parse_options(BeamSettings("flink", flink_master="[local]").arguments()))
+    except BadInputError as error:
+        return str(error)
+    return ""
+
+
+def line(runs: list[Run]) -> tuple[float, float, float]:
+    """Fit seconds = start + clips / rate; returns start, rate and R2."""
+    clips, seconds = np.array([run.clips for run in runs]), np.array([run.seconds for run in runs])
+    slope, start = np.polyfit(clips, seconds, 1)
+    rest = ((seconds - start - slope * clips) ** 2).sum()
+    return float(start), float(1 / slope), float(1 - rest / ((seconds - seconds.mean()) ** 2).sum())
+
+
+def by_clips(runs: dict[str, list[Run]], counts: list[int]) -> Table:
+    table = Table(title="seconds (clips/s, peak MB), medians")
+    for column in ("", *(f"{count} clips" for count in counts)):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    for way, of_way in runs.items():
+        cells = []
+        for count in counts:
+            there = [run for run in of_way if run.clips == count]
+            seconds = statistics.median(run.seconds for run in there)
+            peak = max(run.peak for run in there) / 1e6
+            cells.append(f"{seconds:.1f} ({count / seconds:.0f}, {peak:.0f})")
+        table.add_row(way, *cells)
+    return table
+
+
+def by_workers(runs: dict[str, list[Run]], counts: list[int]) -> Table:
+    table = Table(title="what a straight line through all times says")
+    for column in ("", "start s", "clips/s", "R2", "times 1 worker", "of control", f"of control, {counts[-1]} clips"):
+        table.add_column(column, justify="right" if column else "left")
+    largest = {
+        way: statistics.median(run.seconds for run in of_way if run.clips == counts[-1]) for way, of_way in runs.items()
+    }
+    lines = {way: line(of_way) for way, of_way in runs.items()}
+    for way, (start, rate, fit) in lines.items():
+        runner, _, workers = way.partition("-")
+        one, plain = f"{runner}-1", f"control-{workers}"
+        table.add_row(
+            way,
+            f"{start:.1f}",
+            f"{rate:.1f}",
+            f"{fit:.4f}",
+            f"{rate / lines[one][1]:.2f}" if one in lines else "",
+            f"{rate / lines[plain][1]:.2f}" if plain in lines else "",
+            f"{largest[plain] / largest[way]:.2f}" if plain in lines else "",
+        )
+    return table
+
+
+def compare(folder: Path, counts: list[int], ways: list[str], rounds: int, console: Console) -> None:
+    missing = why_no_flink() if any(way.startswith("flink") for way in ways) else ""
+    if missing:
+        console.print(f"Flink: not measured: {missing}")
+        ways = [way for way in ways if not way.startswith("flink")]
+    corpora = {}
+    for count in counts:
+        corpora[count] = folder / f"clips-{count}"
+        annotations = make_corpus(corpora[count], count)
+        manifest = build_manifest(str(corpora[count]), str(annotations), SETTINGS)
+        (corpora[count] / "manifest.json").write_text(manifest.to_json())
+    runs: dict[str, list[Run]] = {way: [] for way in ways}
+    on_flink = [int(way[-1]) for way in ways if way.startswith("flink")]
+
+    def measure_all(cluster: Path | None) -> None:
+        for number in range(rounds):
+            for count in counts:
+                for way in ways:
+                    runs[way].append(measure(way, corpora[count], folder, cluster))
+                    run = runs[way][-1]
+                    console.print(f"round {number + 1}, {count} clips, {way}: {run.seconds:.1f} s", style="dim")
+
+    if on_flink:
+        with flink(folder, max(on_flink)) as cluster:
+            measure_all(cluster)
+    else:
+        measure_all(None)
+    console.print(by_clips(runs, counts))
+    if len(counts) > 1:
+        console.print(by_workers(runs, counts))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, nargs="+", default=[500, 1000, 2000, 4000], help="[500 1000 2000 4000]")
+    parser.add_argument("--rounds", type=int, default=1, help="how often each is measured [%(default)s]")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="[all]")
+    parser.add_argument("--out", type=Path, help="folder for the files, 6 GB, removed after [a temporary one]")
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--corpus", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--cluster", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.way:
+        measure_here(arguments.way, arguments.corpus, arguments.out, arguments.cluster)
+        return
+    console = Console()
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=arguments.out, prefix="benchmark-") as name:
+        compare(Path(name), sorted(arguments.clips), arguments.ways, arguments.rounds, console)
+    console.print(f"machine: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
+
+
+if __name__ == "__main__":
+    main()
