@@ -109,5 +109,7 @@ setup(
     },
     install_requires=BASE,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["autotag=pipeline.cli:main"]},
+    entry_points={
+        "console_scripts": ["autotag=pipeline.cli:main", "autotag-beam-worker=preprocessing.sdk_worker:main"]
+    },
 )
