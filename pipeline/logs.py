@@ -17,7 +17,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, TextIO, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -118,7 +118,7 @@ def json_log(verbose: bool = False) -> Iterator[None]:
     """
     root = logging.getLogger()
     before, level = root.handlers, root.level
-    with _libraries_lines() as stream:
+    with open(os.dup(2), "w", encoding="utf-8", errors="backslashreplace", buffering=1) as stream:
         handler = logging.StreamHandler(stream)
         handler.setFormatter(JsonFormatter())
         if not verbose:
@@ -126,7 +126,8 @@ def json_log(verbose: bool = False) -> Iterator[None]:
         root.handlers = [handler]
         root.setLevel(logging.INFO)
         try:
-            yield
+            with _libraries_lines():
+                yield
         except BadInputError as error:
             log.error("%s", error)
             raise click.exceptions.Exit(2) from None
@@ -147,8 +148,8 @@ def json_log(verbose: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _libraries_lines() -> Iterator[TextIO]:
-    """Turn what is written to file descriptor 2 into records; yield a stream to where it led."""
+def _libraries_lines() -> Iterator[None]:
+    """Turn what is written to file descriptor 2 while the block runs, by child processes too, into records."""
     own = os.dup(2)
     read, write = os.pipe()
     # The reader needs the interpreter's lock, which a library may hold while it writes.
@@ -156,15 +157,15 @@ def _libraries_lines() -> Iterator[TextIO]:
     sys.stderr.flush()
     os.dup2(write, 2)
     os.close(write)
-    with open(own, "w", encoding="utf-8", errors="backslashreplace", buffering=1) as stream:
-        thread = threading.Thread(target=_log_lines, args=(read,), daemon=True)
-        thread.start()
-        try:
-            yield stream
-        finally:
-            sys.stderr.flush()
-            os.dup2(own, 2)
-            thread.join(timeout=2)  # a worker process that outlives the block may hold the other end
+    thread = threading.Thread(target=_log_lines, args=(read,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(own, 2)
+        os.close(own)
+        thread.join(timeout=2)  # a worker process that outlives the block may hold the other end
 
 
 def _log_lines(descriptor: int) -> None:
