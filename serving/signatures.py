@@ -13,6 +13,7 @@ import tensorflow as tf
 from preprocessing.constants import CLIP_SAMPLES
 from serving import request_checks
 from serving.ensemble import Ensemble, in_parts
+from serving.windows import LEAST_REST
 
 Signature = Callable[..., dict[str, Any]]
 
@@ -112,13 +113,13 @@ def signatures(
 
 
 def cut(pcm: Any) -> tuple[Any, Any]:
-    """Cut int16 bytes, string [clips], into windows by the rule of preprocessing.audio.window_starts.
+    """Cut int16 bytes, string [clips], into windows by the rule of serving.windows.
 
     Returns:
         String [windows], the clips' one after another, and how many each clip has, int32 [clips].
     """
     samples = tf.strings.length(pcm) // 2
-    counts = tf.maximum((samples + CLIP_SAMPLES - 1) // CLIP_SAMPLES, 1)
+    counts = tf.maximum((samples + CLIP_SAMPLES - LEAST_REST) // CLIP_SAMPLES, 1)
     clip = tf.repeat(tf.range(tf.size(counts)), counts)
     number = tf.range(tf.size(clip)) - tf.gather(tf.cumsum(counts, exclusive=True), clip)
     last = tf.maximum(tf.gather(samples, clip) - CLIP_SAMPLES, 0)

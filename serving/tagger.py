@@ -27,6 +27,7 @@ from preprocessing.constants import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
 from preprocessing.errors import AutotagError, BadInputError, ClipError
 from serving.engines import AUTO, load_engine
 from serving.model_info import MODEL_INFO_NAME, find_model, read_model_info
+from serving.windows import LEAST_REST
 
 if TYPE_CHECKING:
     from serving.client import TagClient
@@ -341,8 +342,8 @@ class Window:
 def stream_windows(blocks: Iterable[Samples], hop: int = CLIP_SAMPLES) -> Iterator[Window]:
     """Cut blocks of float32 [any length] into windows of 465,600 samples, one every ``hop`` samples.
 
-    What is shorter than a clip is padded with zeros; of what is longer the last window ends where the file ends, so
-    that no silence is added and nothing is left out. Holds one window and one block.
+    What is shorter than a clip is padded with zeros; of what is longer the last window ends where the file ends, or
+    less than LEAST_REST before (serving.windows). Holds one window and one block.
 
     Args:
         blocks: what follows each other in the file.
@@ -362,7 +363,7 @@ def stream_windows(blocks: Iterable[Samples], hop: int = CLIP_SAMPLES) -> Iterat
         held = held[-CLIP_SAMPLES:]
     if end < CLIP_SAMPLES:
         yield Window(0, end, fit_clip(held))
-    elif start - hop + CLIP_SAMPLES < end:
+    elif end - (start - hop + CLIP_SAMPLES) >= LEAST_REST:
         yield Window(end - CLIP_SAMPLES, CLIP_SAMPLES, held)
 
 

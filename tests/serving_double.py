@@ -151,11 +151,13 @@ class MadeUpModel:
 
 
 def made_up_windows(pcm: bytes) -> list[bytes]:
-    """The exported graph's rule: every 465,600 samples, the last one ends where the audio ends, zeros if shorter."""
+    """The exported graph's rule: every 29.1 s, the last one ends where the audio ends if half a second is left."""
     size = 2 * CLIP_SAMPLES
     if len(pcm) <= size:
         return [pcm.ljust(size, b"\0")]
-    starts = [*range(0, len(pcm) - size, size), len(pcm) - size]
+    starts = [*range(0, len(pcm) - size + 1, size)]
+    if len(pcm) - starts[-1] - size >= SAMPLE_RATE:
+        starts.append(len(pcm) - size)
     return [pcm[start : start + size] for start in starts]
 
 

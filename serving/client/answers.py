@@ -17,6 +17,7 @@ import numpy.typing as npt
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.errors import BadInputError
 from serving.client.errors import BadAnswerError
+from serving.windows import window_count
 
 SAMPLE_BYTES: Final = 2
 WINDOW_BYTES: Final = SAMPLE_BYTES * CLIP_SAMPLES
@@ -85,11 +86,6 @@ class Answer:
     version: int | None
 
 
-def window_count(pcm_bytes: int) -> int:
-    """Windows in so many bytes of int16 audio."""
-    return max(1, math.ceil(pcm_bytes / WINDOW_BYTES))
-
-
 def cut(blocks: Iterable[bytes], most_windows: int) -> Iterator[bytes]:
     """Join blocks of a clip's PCM and cut it into pieces of ``most_windows`` windows; the last has up to one more.
 
@@ -146,7 +142,7 @@ def _requests(clips: Iterable[Iterable[bytes]], most_windows: int) -> Iterator[l
                 raise BadInputError(
                     f"clip {index}: {len(pcm)} bytes are no 16-bit PCM; give one sample of two bytes at least"
                 )
-            more = window_count(len(pcm))
+            more = window_count(len(pcm) // SAMPLE_BYTES)
             if request and windows + more > most_windows:
                 yield request
                 request, windows = [], 0
@@ -165,7 +161,7 @@ def read_tags(answer: Answer, sizes: Sequence[int]) -> list[ClipTags]:
     probabilities = _floats(answer, "predictions", (len(sizes), None))
     n_tags = probabilities.shape[1]
     thresholds = _floats(answer, "thresholds", (len(sizes), n_tags))
-    expected = [window_count(size) for size in sizes]
+    expected = [window_count(size // SAMPLE_BYTES) for size in sizes]
     _check_windows(answer, expected)
     by_window = _floats(answer, "window_predictions", (len(sizes), None, n_tags))
     if by_window.shape[1] < max(expected):  # more there may be: the server batches requests of several clients
@@ -192,7 +188,7 @@ def read_tags(answer: Answer, sizes: Sequence[int]) -> list[ClipTags]:
 def read_embeddings(answer: Answer, sizes: Sequence[int]) -> list[ClipEmbedding]:
     """Read the ``embedding`` signature's answer to clips of so many bytes; errors as in read_tags."""
     vectors = _floats(answer, "embedding", (len(sizes), None))
-    expected = [window_count(size) for size in sizes]
+    expected = [window_count(size // SAMPLE_BYTES) for size in sizes]
     _check_windows(answer, expected)
     return [
         ClipEmbedding(vector, windows, _seconds(size), answer.version)

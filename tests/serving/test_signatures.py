@@ -52,7 +52,10 @@ def test_pcm_of_one_clip_is_answered_as_its_waveform(loaded: Any) -> None:
     assert answer["windows"].tolist() == [1]
 
 
-@pytest.mark.parametrize("samples", [1, 2, CLIP_SAMPLES - 1, CLIP_SAMPLES + 1, 2 * CLIP_SAMPLES, 3 * CLIP_SAMPLES + 7])
+@pytest.mark.parametrize(
+    "samples",
+    [1, 2, CLIP_SAMPLES - 1, CLIP_SAMPLES + 7_999, CLIP_SAMPLES + 8_000, 2 * CLIP_SAMPLES, 3 * CLIP_SAMPLES + 7],
+)
 def test_pcm_of_any_length_is_answered_by_windows_and_their_mean(loaded: Any, samples: int) -> None:
     pcm = pcm_bytes(samples / SAMPLE_RATE, 330)
     expected = by_windows(loaded, pcm)

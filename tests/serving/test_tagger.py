@@ -29,6 +29,7 @@ from serving.tagger import (
     stream_windows,
     windows,
 )
+from serving.windows import window_count
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +66,22 @@ def test_short_file_is_one_window_padded_with_silence() -> None:
     np.testing.assert_array_equal(window, fit_clip(samples))
 
 
-@pytest.mark.parametrize("extra", [0, 1, 1000, CLIP_SAMPLES - 1, CLIP_SAMPLES, 2 * CLIP_SAMPLES + 7])
+@pytest.mark.parametrize("extra", [0, 8_000, CLIP_SAMPLES - 1, CLIP_SAMPLES, 2 * CLIP_SAMPLES + 8_000])
 def test_windows_of_a_longer_file_cover_it_and_the_last_ends_where_it_ends(extra: int) -> None:
     samples = np.arange(CLIP_SAMPLES + extra, dtype=np.float32)
     cut = windows(samples)
     assert {len(window) for window in cut} == {CLIP_SAMPLES}
-    assert len(cut) == -(-len(samples) // CLIP_SAMPLES)
+    assert len(cut) == -(-len(samples) // CLIP_SAMPLES) == window_count(len(samples))
     np.testing.assert_array_equal(np.unique(np.concatenate(cut)), samples)
+
+
+@pytest.mark.parametrize("clips", [1, 3])
+@pytest.mark.parametrize("rest", [1, 1_600, 7_999])
+def test_rest_of_less_than_half_a_second_gets_no_window_of_its_own(clips: int, rest: int) -> None:
+    samples = np.arange(clips * CLIP_SAMPLES + rest, dtype=np.float32)
+    cut = windows(samples)
+    assert len(cut) == clips == window_count(len(samples))
+    np.testing.assert_array_equal(np.concatenate(cut), samples[:-rest])
 
 
 def test_long_file_has_the_mean_of_its_windows(tagger: Tagger) -> None:
@@ -94,7 +104,8 @@ def test_windows_do_not_depend_on_the_blocks_and_cover_every_sample(samples: int
     starts = [window.start for window in cut]
     assert starts[:-1] == [number * hop for number in range(len(cut) - 1)]
     assert starts[-1] <= (len(cut) - 1) * hop
-    assert cut[-1].start + cut[-1].length == samples
+    rest = samples - cut[-1].start - cut[-1].length
+    assert 0 <= rest < 8_000
     covered = np.zeros(samples, dtype=bool)
     for window in cut:
         covered[window.start : window.start + window.length] = True
@@ -103,7 +114,7 @@ def test_windows_do_not_depend_on_the_blocks_and_cover_every_sample(samples: int
             window.samples[: window.length], song[window.start : window.start + window.length]
         )
         assert not window.samples[window.length :].any()
-    assert covered.all()
+    assert covered[: samples - rest].all()
 
 
 @pytest.mark.parametrize("hop", [0, -1, CLIP_SAMPLES + 1])
