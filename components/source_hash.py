@@ -67,4 +67,5 @@ ENSEMBLE_SOURCE = (
     "serving.request_checks",
     "serving.signatures",
     "serving.warm_up",
+    "serving.windows",
 )

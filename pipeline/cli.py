@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "runs": ("runs", "List runs, their scores, what was blessed and pushed."),
     "report": ("report", "Write a run's results as one HTML page."),
     "tag": ("tag", "Name what is heard in audio files."),
+    "export": ("export", "Write the pushed model for phones (LiteRT) or as ONNX."),
     "serve": ("serve", "Start TensorFlow Serving on the pushed models."),
     "promote": ("promote", "Let a label of the server point at another version."),
     "rollback": ("rollback", "Let a label point at the version before."),

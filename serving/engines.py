@@ -35,7 +35,7 @@ AUTO: Final = "auto"
 AUTO_ORDER: Final = ("litert", "openvino", "onnxruntime", "tensorflow")
 """Fastest first. Seconds of CPU a clip for the ensemble, one thread, alternated in one run, and ROC-AUC on the demo's
 test split (AMD EPYC with AVX-512 VNNI and BF16; benchmarks/serving.py): LiteRT int8 0.065, 0.8763; OpenVINO bfloat16
-0.070, 0.8752; ONNX Runtime float32 0.129, 0.8755; TensorFlow float32 0.117, 0.8755. ONNX Runtime stands before
+0.070, 0.8757; ONNX Runtime float32 0.129, 0.8755; TensorFlow float32 0.117, 0.8755. ONNX Runtime stands before
 TensorFlow because it starts in a second instead of five."""
 
 MOST_AT_ONCE: Final = 8
