@@ -26,13 +26,13 @@ BASE = [
 # Two generations, each tested as one set: TFX 1.16, and TFX 1.21, whose wheels need glibc 2.39 (Debian 13, Ubuntu 24.04).
 OLD = '; python_version < "3.11"'
 NEW = '; python_version >= "3.11"'
-TAG = [
+TENSORFLOW = [
     f"tensorflow>=2.16.2,<2.17{OLD}",
     f"tensorflow>=2.21,<2.22{NEW}",
     "keras>=3.8,<4",
 ]
 TFX = [
-    *TAG,
+    *TENSORFLOW,
     f"tfx>=1.16,<1.17{OLD}",
     f"tensorflow-transform>=1.16,<1.17{OLD}",
     f"tensorflow-model-analysis>=0.47,<0.48{OLD}",
@@ -55,19 +55,16 @@ ANSWERS = [  # what `autotag tag` writes besides text
     "matplotlib>=3.8,<4",
     "mutagen>=1.47,<2",
 ]
-ENGINES = [
-    "ai-edge-litert>=1.0.1,<3",
-    "onnx>=1.17,<2",
-    "onnxruntime>=1.20,<2",
-    "openvino>=2024.6,<2027",
-    "tf2onnx>=1.16,<2",
-]
+LITERT = ["ai-edge-litert>=1.0.1,<3"]
+ENGINES = [*LITERT, "onnxruntime>=1.20,<2", "openvino>=2024.6,<2027"]
+CONVERSION = ["onnx>=1.17,<2", "tf2onnx>=1.16,<2"]  # of the pushed model to ONNX
 
 EXTRAS = {
     "download": ["httpx>=0.27,<1"],
-    "tag": [*TAG, *ANSWERS],
+    "tag": [*ANSWERS, *LITERT],  # without TensorFlow
     "engines": ENGINES,
-    "tfx": TFX,
+    "export": [*TENSORFLOW, *CONVERSION, *ENGINES],
+    "tfx": [*TFX, *CONVERSION],
     "gpu": [f"tensorflow[and-cuda]>=2.16.2,<2.17{OLD}", f"tensorflow[and-cuda]>=2.21,<2.22{NEW}"],
     "kubeflow": ["kfp>=2.5,<3"],
     "serving": [
