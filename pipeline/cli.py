@@ -85,5 +85,8 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("autotag: stopped; what was finished is kept and the next call goes on from there", err=True)
+        click.echo("autotag: stopped; what lies under its final name is whole", err=True)
+        sys.exit(1)
+    except BrokenPipeError:  # of `autotag tag ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
         sys.exit(1)

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.cli import COMMANDS
+
+PROGRAM = """
+import pipeline.cli
+
+def group(**_):
+    raise {error}
+
+pipeline.cli.group = group
+pipeline.cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [("BrokenPipeError", ""), ("KeyboardInterrupt", "autotag: stopped; what lies under its final name is whole\n")],
+)
+def test_a_reader_that_goes_away_and_ctrl_c_end_a_command_without_a_stack_trace(error: str, words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(error=error)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (1, words)
+
+
+def test_list_of_commands_is_there_without_importing_any() -> None:
+    program = (
+        "import sys\nfrom pipeline.cli import main\nsys.argv = ['autotag', '--help']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'tensorflow', 'tfx', 'apache_beam', 'keras', 'librosa', 'numpy', 'grpc'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
