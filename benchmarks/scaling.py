@@ -6,8 +6,8 @@
 Control is the same function on the same shards in plain processes, without Beam: what a runner could reach at best.
 Each measurement is a process of its own; imports come before the clock starts, the start of the job and of its workers
 counts, the manifest (the clips' checksums) does not. From each way's times at the different numbers of clips a straight
-line gives what every job costs (start) and how fast clips go after that (clips/s), with how well the line fits (R2: 1 is
-linear). Peak memory is the sum of resident sets of all processes of a way, Flink's own included.
+line gives what every job costs (start) and how fast clips go after that (clips/s), with how well the line fits (R2: 1
+is linear). Peak memory is the sum of resident sets of all processes of a way, Flink's own included.
 
 Flink needs Java and Beam's job server jar in Beam's cache; without them its rows say so. The cluster is started here by
 deploy/flink/cluster.py with as many TaskManagers as workers; FLINK_HOME names a Flink that is unpacked already.

@@ -1,7 +1,8 @@
 """The Beam job: a manifest's shards to TFRecords, a summary and the list of rejected clips.
 
-The pipeline is Create(shards) -> Reshuffle -> ParDo(write one shard). Nothing but the lists of clips crosses a shuffle,
-so memory is flat, the bytes do not depend on the runner or on the number of workers, and a killed job goes on at the
+The pipeline is Create(names of shards) -> Reshuffle -> ParDo(write one shard). A shard's list of clips lies in a file
+beside the output: nothing but names is in the job's graph (Dataflow takes 10 MB of it) and crosses the shuffle. So
+memory is flat, the bytes do not depend on the runner or on the number of workers, and a killed job goes on at the
 shards that are not there yet.
 """
 
@@ -33,6 +34,7 @@ from preprocessing.shards import (
     RECORDS_FOLDER,
     RejectedClip,
     ShardRecord,
+    clips_path,
     finished,
     record_path,
     write_shard,
@@ -48,15 +50,20 @@ LOCK = ".lock"
 
 
 class WriteShard(beam.DoFn):  # type: ignore[misc]
-    """Writes one shard; yields its record. Counts clips and rejections as Beam metrics."""
+    """Writes one shard, given its name; yields its record. Counts clips and rejections as Beam metrics."""
 
     def __init__(self, audio_dir: str, out_dir: str) -> None:
         self._audio_dir = audio_dir
         self._out_dir = out_dir
 
-    def process(self, element: Shard) -> Iterator[str]:
-        """Write the shard and yield its record as JSON."""
-        record = write_shard(element, self._audio_dir, self._out_dir)
+    def process(self, element: str) -> Iterator[str]:
+        """Write the shard of this name and yield its record as JSON."""
+        path = clips_path(self._out_dir, element)
+        try:
+            shard = Shard.from_json(storage.read_bytes(path))
+        except OSError as error:
+            raise AutotagError(f"{path}, a list of clips to do, cannot be read: {error.strerror or error}") from None
+        record = write_shard(shard, self._audio_dir, self._out_dir)
         beam.metrics.Metrics.counter("preprocess", "examples").inc(record.examples)
         for clip in record.rejected:
             beam.metrics.Metrics.counter("rejected", clip.reason.split(":")[0]).inc()
@@ -203,10 +210,27 @@ def worker_error(error: Exception) -> str | None:
 
 
 def add_shards(pipeline: beam.Pipeline, shards: Sequence[Shard], audio_dir: str, out_dir: str) -> beam.PCollection:
-    """Add the steps that write the shards to a Beam pipeline; returns their records as JSON strings."""
+    """Leave the shards' lists of clips in the output folder and add the steps that write them to a Beam pipeline.
+
+    Returns:
+        The shards' records as JSON strings.
+
+    Raises:
+        AutotagError: a list cannot be written.
+    """
+
+    def leave(shard: Shard) -> str:
+        storage.write_whole(clips_path(out_dir, shard.name), shard.to_json())
+        return shard.name
+
+    try:
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            names = list(pool.map(leave, shards))
+    except OSError as error:
+        raise AutotagError(f"{out_dir}: {error.strerror or error}") from error
     return (
         pipeline
-        | "Shards" >> beam.Create(list(shards), reshuffle=False)
+        | "Shards" >> beam.Create(names, reshuffle=False)
         | "Spread" >> beam.Reshuffle()
         | "WriteShard" >> beam.ParDo(WriteShard(audio_dir, out_dir))
     )

@@ -115,6 +115,16 @@ class Shard:
         ]
         return _hash_json([contract, [asdict(clip) for clip in self.clips]])
 
+    def to_json(self) -> str:
+        """Serialise, the same text for the same shard."""
+        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Shard:
+        """Read what to_json wrote."""
+        values: dict[str, Any] = json.loads(text)
+        return cls(**{**values, "clips": tuple(_clip(row) for row in values["clips"])})
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -172,8 +182,12 @@ class Manifest:
     def from_json(cls, text: str) -> Manifest:
         """Read what to_json wrote."""
         values: dict[str, Any] = json.loads(text)
-        clips = tuple(Clip(**{**clip, "tags": tuple(clip["tags"])}) for clip in values["clips"])
+        clips = tuple(_clip(row) for row in values["clips"])
         return cls(clips, tuple(values["tags"]), values["shard_clips"], tuple(values["unlisted"]))
+
+
+def _clip(row: dict[str, Any]) -> Clip:
+    return Clip(**{**row, "tags": tuple(row["tags"])})
 
 
 def _hash_json(value: object) -> str:

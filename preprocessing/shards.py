@@ -71,6 +71,11 @@ def record_path(out_dir: str, shard_name: str) -> str:
     return storage.join(out_dir, RECORDS_FOLDER, shard_name.removesuffix(".tfrecord") + ".json")
 
 
+def clips_path(out_dir: str, shard_name: str) -> str:
+    """Where a shard's list of clips lies while a job has it to do."""
+    return storage.join(out_dir, RECORDS_FOLDER, shard_name.removesuffix(".tfrecord") + ".clips")
+
+
 def finished(shard: Shard, out_dir: str) -> ShardRecord | None:
     """Return the record of a shard that is there, whole and made from the same clips; None otherwise."""
     try:

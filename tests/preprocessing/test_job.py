@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import apache_beam as beam
 import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.examples import Example, read_records
-from preprocessing.job import plan_job, run_job, worker_error
+from preprocessing.job import WriteShard, add_shards, plan_job, run_job, worker_error
 from preprocessing.manifest import PreprocessSettings, build_manifest
 from preprocessing.runners import parse_options
 
@@ -348,3 +349,24 @@ print(*sorted({"tensorflow", "keras", "tfx"} & {name.partition(".")[0] for name 
 """
     done = subprocess.run([sys.executable, "-c", code], input=GOOD, capture_output=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_jobs_graph_does_not_grow_with_the_clips(tmp_path):
+    sizes = []
+    for clips in (32, 320):
+        folder = tmp_path / str(clips)
+        write_corpus(folder, dict.fromkeys(clip_paths(clips), GOOD))
+        choice = PreprocessSettings(split="folder", n_tags=3, shard_clips=clips)
+        manifest = build_manifest(str(folder), str(folder / "annotations_final.csv"), choice)
+        (folder / "out/.shards").mkdir(parents=True)
+        pipeline = beam.Pipeline()
+        add_shards(pipeline, manifest.shards(), str(folder), str(folder / "out"))
+        sizes.append(pipeline.to_runner_api().ByteSize())
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.02)
+
+
+def test_list_of_clips_that_is_gone_is_said(tmp_path):
+    with pytest.raises(
+        AutotagError, match="train-00000-of-00001.clips, a list of clips to do, cannot be read: No"
+    ):
+        list(WriteShard(str(tmp_path), str(tmp_path)).process("train-00000-of-00001.tfrecord"))

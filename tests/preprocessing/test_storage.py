@@ -10,6 +10,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from preprocessing.runners import BeamSettings
 from preprocessing.shards import finished, write_shard
 
 GOOD = encoded(tone(0.2))
-SETTINGS = PreprocessSettings(split="folder", n_tags=3, shard_clips=4)
+SETTINGS = PreprocessSettings(split="folder", n_tags=3, shard_clips=12)
 BUCKET = "music"
 
 
@@ -170,12 +171,11 @@ def s3(s3_server, monkeypatch):
 
 
 def keys(client, prefix: str) -> dict[str, int]:
-    """Key below a prefix -> how often it was written."""
-    counts: dict[str, int] = {}
-    for version in client.list_object_versions(Bucket=BUCKET, Prefix=prefix).get("Versions", []):
-        key = version["Key"].removeprefix(prefix)
-        counts[key] = counts.get(key, 0) + 1
-    return counts
+    """Key below a prefix that is there -> how often it was written."""
+    versions = client.list_object_versions(Bucket=BUCKET, Prefix=prefix).get("Versions", [])
+    there = {version["Key"] for version in versions if version["IsLatest"]}
+    counts = Counter(version["Key"].removeprefix(prefix) for version in versions if version["Key"] in there)
+    return dict(counts)
 
 
 @pytest.fixture
