@@ -23,13 +23,15 @@ from pipeline.kubeflow_entrypoint import (
 from preprocessing.errors import AutotagError, BadInputError
 
 CAPTURED = Path(__file__).parent / "kubeflow"
-STEPS = sorted(path.stem for path in CAPTURED.glob("*.json"))
+STEPS = ("RequireNoAnomalies", "StatisticsGen", "Trainer-mel-1d")
+S3 = "StatisticsGen-s3"
+"""A step whose run has its artifacts under s3://."""
 
 
-def captured(step: str, scheme: str = "minio://") -> Arguments:
-    """The step's command line, as the launcher calls it, with artifacts on a store."""
-    text = (CAPTURED / f"{step}.json").read_text().replace("minio://", scheme)
-    values = json.loads(text)
+def captured(step: str, scheme: str | None = None) -> Arguments:
+    """The step's command line, as the launcher calls it; with artifacts on another store where a scheme is given."""
+    text = (CAPTURED / f"{step}.json").read_text()
+    values = json.loads(text.replace("minio://", scheme) if scheme else text)
     argv = [json.dumps(values["executor_input"]) if word == "{{$}}" else word for word in values["command"]]
     return parse_arguments(argv)
 
@@ -39,8 +41,14 @@ def artifacts(message: dict[str, Any], side: str) -> dict[str, dict[str, Any]]:
     return {key: value["artifacts"][0] for key, value in found.items()}
 
 
-@pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize(("scheme", "folder"), [("minio://", "/minio/"), ("s3://", "/s3/"), ("gs://", "/gcs/")])
+@pytest.mark.parametrize(
+    ("step", "scheme", "folder"),
+    [
+        (S3, "s3://", "/s3/"),
+        *((step, "minio://", "/minio/") for step in STEPS),
+        *((step, "gs://", "/gcs/") for step in STEPS),
+    ],
+)
 def test_tfx_is_given_local_folders_and_declared_types(step: str, scheme: str, folder: str) -> None:
     arguments = captured(step, scheme)
     message = for_tfx(arguments.executor_input, arguments.inputs_spec)
@@ -54,7 +62,7 @@ def test_tfx_is_given_local_folders_and_declared_types(step: str, scheme: str, f
     assert "executor-logs" not in artifacts(message, "outputs")
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", [*STEPS, S3])
 def test_tfx_itself_reads_the_translated_input(step: str) -> None:
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
@@ -65,7 +73,7 @@ def test_tfx_itself_reads_the_translated_input(step: str) -> None:
     parsed = json_format.ParseDict(message, pipeline_spec_pb2.ExecutorInput(), ignore_unknown_fields=True)
     for side in (parsed.inputs, parsed.outputs):
         for key, (artifact,) in tfx_entrypoint.parse_raw_artifact_dict(side.artifacts).items():
-            assert artifact.uri.startswith("/minio/mlpipeline/"), key
+            assert artifact.uri.startswith(("/minio/mlpipeline/", "/s3/mlpipeline/")), key
             if key in ("examples", "transformed_examples"):
                 assert json.loads(artifact.split_names) == ["train", "valid", "test"]
 
