@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
+import yaml
 from made_up_run import MadeUpPipeline
 
 from pipeline.metrics import Metric, attempt_metrics, exposition, keep_metrics, record_attempt, run_metrics
@@ -159,3 +160,15 @@ def test_a_metrics_file_that_cannot_be_written_fails_a_run_that_did_well_and_hid
         record_attempt(made_up.config, "1", succeeded=True, path=path)
     record_attempt(made_up.config, "1", succeeded=False, path=path)
     assert "no metrics: metrics file" in caplog.text
+
+
+def test_alerts_ask_for_metrics_that_a_run_writes(made_up: MadeUpPipeline) -> None:
+    made_up.add_run("1")
+    written = {name for name, _ in parse(exposition(attempt_metrics("made-up", True, list_runs(made_up.config))))}
+    docs = Path(__file__).parents[2] / "docs"
+    groups = yaml.safe_load((docs / "alerts.yaml").read_text(encoding="utf-8"))["groups"]
+    expressions = [rule["expr"] for group in groups for rule in group["rules"]]
+    assert len(expressions) == 5
+    asked = {name for expression in expressions for name in re.findall(r"autotag_\w+", expression)}
+    asked |= set(re.findall(r"`(autotag_\w+)", (docs / "runbook.md").read_text(encoding="utf-8")))
+    assert asked <= written
