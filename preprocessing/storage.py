@@ -77,7 +77,7 @@ def check_scheme(path: str) -> None:
         BadInputError: nothing here knows the scheme, or the package for it is missing.
     """
     if not is_local(path):
-        with _as_os_error(path):
+        with _as_os_error():
             _remote(path)
 
 
@@ -97,14 +97,14 @@ def _remote(path: str) -> tuple[Any, str]:
 
 
 @contextlib.contextmanager
-def _as_os_error(path: str) -> Iterator[None]:
+def _as_os_error() -> Iterator[None]:
     """Turn what a store's client raises (no credentials, say) into an OSError, so that callers know one kind."""
     try:
         yield
     except (OSError, BadInputError):
         raise
     except Exception as error:
-        raise OSError(f"{path}: {type(error).__name__}: {error}") from error
+        raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 def read_bytes(path: str) -> bytes:
@@ -116,7 +116,7 @@ def read_bytes(path: str) -> bytes:
     if is_local(path):
         with open(path, "rb") as file:
             return file.read()
-    with _as_os_error(path):
+    with _as_os_error():
         file_system, inner = _remote(path)
         data: bytes = file_system.cat_file(inner)
         return data
@@ -130,7 +130,7 @@ def exists(path: str) -> bool:
     """
     if is_local(path):
         return os.path.exists(path)
-    with _as_os_error(path):
+    with _as_os_error():
         file_system, inner = _remote(path)
         return bool(file_system.exists(inner))
 
@@ -140,7 +140,7 @@ def size(path: str) -> int | None:
     try:
         if is_local(path):
             return os.stat(path).st_size
-        with _as_os_error(path):
+        with _as_os_error():
             file_system, inner = _remote(path)
             found: int | None = file_system.info(inner)["size"]
             return found
@@ -157,7 +157,7 @@ def make_folder(path: str) -> None:
     if is_local(path):
         os.makedirs(path, exist_ok=True)
         return
-    with _as_os_error(path):
+    with _as_os_error():
         file_system, inner = _remote(path)
         if not is_object_store(path):
             file_system.makedirs(inner, exist_ok=True)
@@ -173,7 +173,7 @@ def list_files(folder: str) -> dict[str, FileState]:
         except FileNotFoundError:
             return {}
         return {name: FileState(files[name].st_size, str(files[name].st_mtime_ns)) for name in sorted(files)}
-    with _as_os_error(folder):
+    with _as_os_error():
         file_system, inner = _remote(folder)
         try:
             entries = [entry for entry in file_system.ls(inner, detail=True) if entry["type"] == "file"]
@@ -191,7 +191,7 @@ def list_files(folder: str) -> dict[str, FileState]:
 def delete(paths: list[str]) -> None:
     """Delete files; one that is gone already is no error."""
     for path in paths:
-        with contextlib.suppress(OSError), _as_os_error(path):
+        with contextlib.suppress(OSError), _as_os_error():
             if is_local(path):
                 os.remove(path)
             else:
@@ -213,7 +213,7 @@ def open_whole(path: str) -> Iterator[BinaryIO]:
             spool = os.path.join(folder, "upload")
             with open(spool, "wb", buffering=1 << 20) as file:
                 yield file
-            with _as_os_error(path):
+            with _as_os_error():
                 file_system, inner = _remote(path)
                 file_system.put_file(spool, inner)
         return
@@ -227,7 +227,7 @@ def open_whole(path: str) -> Iterator[BinaryIO]:
             with tempfile.TemporaryFile() as spool_file:
                 yield spool_file  # type: ignore[misc]
                 spool_file.seek(0)
-                with _as_os_error(path):
+                with _as_os_error():
                     _write_and_rename(spool_file, temporary, path)
     except BaseException:
         delete([temporary])
@@ -261,7 +261,7 @@ def write_whole(path: str, data: bytes | str) -> None:
     """Write a small file in one go, whole or not at all."""
     data = data.encode() if isinstance(data, str) else data
     if is_object_store(path):
-        with _as_os_error(path):
+        with _as_os_error():
             file_system, inner = _remote(path)
             file_system.pipe_file(inner, data)
         return
@@ -273,7 +273,7 @@ def sweep(folder: str) -> None:
     """Delete what killed writers left directly in a folder: temporary files; on S3, uploads that nobody completed."""
     delete([join(folder, name) for name in list_files(folder) if TEMPORARY_MARK in name])
     if folder.startswith(("s3://", "s3a://")):
-        with contextlib.suppress(OSError), _as_os_error(folder):
+        with contextlib.suppress(OSError), _as_os_error():
             file_system, inner = _remote(folder)
             bucket, _, prefix = inner.partition("/")
             for upload in file_system.list_multipart_uploads(bucket):
