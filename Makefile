@@ -6,11 +6,12 @@ DEMO_CLIPS := 280
 BIN    := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test test-serving lint format lock clean
+.PHONY: help demo test test-serving test-flink lint format lock clean
 help:
 	@echo "make demo    synthetic clips -> trained, evaluated, pushed model -> tags of a clip (about 12 minutes)"
 	@echo "make test    lint, types and all tests"
 	@echo "make test-serving    the tests that need TENSORFLOW_MODEL_SERVER=/path/to/tensorflow_model_server"
+	@echo "make test-flink      the tests on a Flink cluster of this machine; needs Java and Beam's job-server jar"
 	@echo "make format  let ruff rewrite the code"
 	@echo "make lock    renew $(LOCK)"
 
@@ -33,6 +34,9 @@ test-serving: $(VENV)/.installed
 	@test -x "$$TENSORFLOW_MODEL_SERVER" || { echo "set TENSORFLOW_MODEL_SERVER to the path of tensorflow_model_server"; exit 2; }
 	$(BIN)/python -m pytest tests/end_to_end/test_tensorflow_serving.py tests/end_to_end/test_hostile_server.py $(PYTEST_ARGS)
 
+test-flink: $(VENV)/.installed
+	AUTOTAG_TEST_FLINK=1 $(BIN)/python -m pytest -rs tests/end_to_end/test_flink.py $(PYTEST_ARGS)
+
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -43,7 +47,7 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format .
 
 lock: $(VENV)/.installed
-	$(BIN)/uv pip compile setup.py --no-build-isolation --extra download --extra tfx --extra kubeflow --extra serving --extra engines --extra dev \
+	$(BIN)/uv pip compile setup.py --no-build-isolation --extra download --extra tfx --extra kubeflow --extra aws --extra serving --extra engines --extra dev \
 	  --override requirements/overrides.txt --python-version 3.10 --exclude-newer 2025-01-15 \
 	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --upgrade --quiet -o $(LOCK)
 

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "run": ("run", "Run the pipeline: data, training, evaluation, push."),
     "runs": ("runs", "List runs, their scores, what was blessed and pushed."),
     "report": ("report", "Write a run's results as one HTML page."),
+    "gc": ("gc", "Delete what old runs left and nothing needs any more."),
     "tag": ("tag", "Name what is heard in audio files."),
     "export": ("export", "Write the pushed model for phones (LiteRT) or as ONNX."),
     "serve": ("serve", "Start TensorFlow Serving on the pushed models."),
