@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "preprocess": ("preprocess", "Turn audio and annotations into TFRecords."),
     "run": ("run", "Run the pipeline: data, training, evaluation, push."),
     "runs": ("runs", "List runs, their scores, what was blessed and pushed."),
+    "kubeflow": ("kubeflow", "Run the pipeline on Kubeflow Pipelines, once or on a schedule."),
     "report": ("report", "Write a run's results as one HTML page."),
     "gc": ("gc", "Delete what old runs left and nothing needs any more."),
     "tag": ("tag", "Name what is heard in audio files."),
