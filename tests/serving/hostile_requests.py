@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import functools
 import json
+import math
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -576,7 +577,8 @@ MOST_JSON_NUMBERS = 20_000
 
 def predict_json(request: TensorRequest, row: bool) -> bytes | None:
     """The JSON body, in row or columnar form; None where it would be large or the form cannot say it."""
-    if any(value.size > MOST_JSON_NUMBERS or value.ndim > 6 for value in request.inputs.values()):
+    lists = [math.prod(max(size, 1) for size in value.shape) for value in request.inputs.values()]
+    if max(lists, default=0) > MOST_JSON_NUMBERS:
         return None
     values = {name: _as_json(value.tolist()) for name, value in request.inputs.items()}
     if not row:
