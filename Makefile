@@ -29,11 +29,11 @@ demo: $(VENV)/.installed
 	$(BIN)/autotag tag --model demo-run/pushed --top 8 "$$(ls demo-data/d/*.mp3 | head -n 1)"
 
 test: lint
-	$(BIN)/python -m pytest --ignore=tests/end_to_end/test_kubeflow.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --ignore=tests/end_to_end/test_kubeflow_pipelines.py $(PYTEST_ARGS)
 
 # Kubeflow Pipelines' own server, driver and launcher, where they are (AUTOTAG_KUBEFLOW_KIT); skipped elsewhere.
 test-kubeflow: $(VENV)/.installed
-	$(BIN)/python -m pytest -rs tests/end_to_end/test_kubeflow.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -rs tests/end_to_end/test_kubeflow_pipelines.py $(PYTEST_ARGS)
 
 test-serving: $(VENV)/.installed
 	@test -x "$$TENSORFLOW_MODEL_SERVER" || { echo "set TENSORFLOW_MODEL_SERVER to the path of tensorflow_model_server"; exit 2; }

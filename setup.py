@@ -23,7 +23,7 @@ BASE = [
     "soundfile>=0.13,<0.14",
     "soxr>=0.5,<2",
 ]
-# Two generations, each tested as one set: TFX 1.16, and TFX 1.21, whose wheels need glibc 2.39 (Debian 13, Ubuntu 24.04).
+# Two generations, each tested as one set: TFX 1.16, and TFX 1.21, which needs glibc 2.39 (Debian 13, Ubuntu 24.04).
 OLD = '; python_version < "3.11"'
 NEW = '; python_version >= "3.11"'
 TENSORFLOW = [

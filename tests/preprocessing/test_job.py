@@ -366,7 +366,5 @@ def test_jobs_graph_does_not_grow_with_the_clips(tmp_path):
 
 
 def test_list_of_clips_that_is_gone_is_said(tmp_path):
-    with pytest.raises(
-        AutotagError, match="train-00000-of-00001.clips, a list of clips to do, cannot be read: No"
-    ):
+    with pytest.raises(AutotagError, match="train-00000-of-00001.clips, a list of clips to do, cannot be read: No"):
         list(WriteShard(str(tmp_path), str(tmp_path)).process("train-00000-of-00001.tfrecord"))
