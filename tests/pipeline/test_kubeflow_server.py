@@ -1,4 +1,4 @@
-"""What a Kubeflow Pipelines server's answers become; the real server is asked in tests/end_to_end/test_kubeflow_pipelines.py."""
+"""What a Kubeflow Pipelines server answers, in words; the real server is asked in tests/end_to_end."""
 
 import json
 import threading
