@@ -40,7 +40,9 @@ TENSOR_REQUESTS = 1200
 """Each goes over gRPC and, where JSON can say it, over REST."""
 
 ASK_A_GOOD_ONE_EVERY = 50
-MOST_GROWTH = 600 * 2**20
+MOST_GROWTH = 1024 * 2**20
+"""In the second half: the first fills the allocator's arenas of every thread with messages of up to 115 MB."""
+
 SECONDS = 60.0
 
 REFUSED = {
@@ -167,7 +169,7 @@ def test_hostile_requests_leave_the_server_as_it_was(server: RunningServer, chan
     print(f"{sum(outcomes.values())} requests in {seconds:.0f} s: {dict(outcomes)}")
     print(f"resident MiB: {resident[0] >> 20} first, {max(resident) >> 20} most, {resident[-1] >> 20} last")
     assert not wrong, f"{len(wrong)} of them: " + "\n".join(map(str, wrong[:40]))
-    settled = resident[len(resident) // 10]
+    settled = max(resident[: len(resident) // 2])
     assert resident[-1] - settled < MOST_GROWTH
     assert sum(outcomes.values()) >= 2000
 
