@@ -17,6 +17,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=uv /uv /usr/local/bin/uv
 ENV UV_CACHE_DIR=/cache \
+    UV_COMPILE_BYTECODE_TIMEOUT=0 \
     UV_LINK_MODE=copy \
     UV_PYTHON_DOWNLOADS=never \
     VIRTUAL_ENV=/opt/autotag
@@ -41,7 +42,7 @@ LABEL org.opencontainers.image.title="autotag" \
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends tini \
-    && rm -rf /var/lib/apt/lists/* \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* \
     && useradd --uid 65532 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin autotag \
     && install -d -m 1777 /data /gcs /minio /s3
 # Dependencies change seldom and are large, the project the other way round: a layer for each.

@@ -16,7 +16,7 @@ git ls-files -z --cached --others --exclude-standard | xargs -0 sh -c 'for f; do
     tar --null --files-from=- --create --owner=0 --group=0 |
     "$engine" run --rm --interactive --init --network="${TEST_NETWORK:-none}" --memory="${TEST_MEMORY:-12g}" "$image" bash -euc '
         tar --extract --no-same-owner
-        uv pip install --quiet --offline --no-deps --no-build-isolation --editable .
+        uv pip install --quiet --no-cache --offline --no-deps --no-build-isolation --editable .
         python -c "
 import sys, apache_beam, keras, numpy, tensorflow, tfx
 print(f\"Python {sys.version.split()[0]}, TFX {tfx.__version__}, TensorFlow {tensorflow.__version__},\",

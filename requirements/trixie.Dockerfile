@@ -12,6 +12,7 @@ RUN apt-get update \
     && install -d -o tester /opt/venv /cache
 USER 1000
 ENV UV_CACHE_DIR=/cache \
+    UV_COMPILE_BYTECODE_TIMEOUT=0 \
     UV_LINK_MODE=copy \
     UV_PYTHON_DOWNLOADS=never \
     VIRTUAL_ENV=/opt/venv \

@@ -115,6 +115,7 @@ def test_entrypoint_can_be_executed() -> None:
 
 HARDENED = ("--read-only", "--tmpfs=/tmp:mode=1777", "--cap-drop=all", "--memory=3g")
 ALONE = (*HARDENED, "--network=none")
+SETTINGS = ("--split=paper", "--tags=10", "--shard-clips=8")
 
 
 def container(*arguments: str) -> str:
@@ -142,8 +143,8 @@ def volume() -> Iterator[str]:
 def corpus(volume: str) -> str:
     """A volume with clips in /data/clips and their examples in /data/examples, both made in containers."""
     mounted = f"--volume={volume}:/data"
-    container("run", "--rm", *ALONE, mounted, IMAGE, "make-corpus", "/data/clips", "--clips", "12", "--seed", "3")
-    words = ["preprocess", "/data/clips", "/data/clips/annotations_final.csv", "/data/examples", "--shard-clips=4"]
+    container("run", "--rm", *ALONE, mounted, IMAGE, "make-corpus", "/data/clips", "--clips", "32", "--seed", "3")
+    words = ["preprocess", "/data/clips", "/data/clips/annotations_final.csv", "/data/examples", *SETTINGS]
     container("run", "--rm", *ALONE, mounted, IMAGE, *words)
     return volume
 
@@ -165,7 +166,7 @@ def test_container_is_no_root_and_any_other_user_will_do(volume: str) -> None:
 @needs_image
 def test_preprocessing_in_the_image_reads_every_clip(corpus: str) -> None:
     summary = json.loads(inside(corpus, "cat", "/data/examples/summary.json"))
-    assert summary["clips"] == summary["examples"] + summary["rejected"] == 12
+    assert summary["clips"] == summary["examples"] + summary["rejected"] == 32
     assert summary["rejected"] == 0
 
 
@@ -180,7 +181,7 @@ def test_job_through_the_images_worker_pool_writes_the_same_bytes(corpus: str) -
     ).strip()
     try:
         beside = (*HARDENED, f"--network=container:{pool}")
-        words = ["preprocess", "/data/clips", "/data/clips/annotations_final.csv", "/data/pool", "--shard-clips=4"]
+        words = ["preprocess", "/data/clips", "/data/clips/annotations_final.csv", "/data/pool", *SETTINGS]
         flink = ["--runner=flink", "--worker-pool=localhost:50000", "--job_endpoint=embed"]  # Beam's own job server
         container("run", "--rm", *beside, mounted, IMAGE, *words, *flink)
         assert "Starting worker with command ['autotag-beam-worker'" in container_log(pool)
@@ -233,6 +234,9 @@ def test_program_in_the_image_ends_on_sigterm(volume: str) -> None:
         "run", "--detach", *ALONE, f"--volume={volume}:/data", IMAGE, "make-corpus", "/data/long", "--clips", "5000"
     ).strip()
     try:
+        deadline = time.monotonic() + 60
+        while not inside(volume, "sh", "-c", "ls /data | grep long || true"):
+            assert time.monotonic() < deadline, "the program did not begin"
         before = time.monotonic()
         container("stop", "--time=60", name)
         assert time.monotonic() - before < 30
@@ -249,4 +253,4 @@ def test_image_has_no_compiler_and_no_development_tools(volume: str) -> None:
 @needs_image
 def test_image_is_of_a_healthy_size() -> None:
     size = int(container("image", "inspect", "--format={{.Size}}", IMAGE))
-    assert size < (8000 if "gpu" in IMAGE else 2600) * MEGABYTE
+    assert size < (7500 if "gpu" in IMAGE else 2600) * MEGABYTE
