@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import tensorflow_model_analysis as tfma
-from tensorflow_data_validation.anomalies.proto import custom_validation_config_pb2
 from tensorflow_data_validation.statistics.stats_options import StatsOptions
 from tfx.components import (
     Pusher,
@@ -26,7 +25,7 @@ from tfx.types import BaseChannel
 from components.baseline import Baseline, BaselineEvaluator
 from components.ensemble import EnsembleTrainer
 from components.example_gen import ClipExampleGen
-from components.gates import PortableExampleValidator, RequireNoAnomalies
+from components.gates import RequireNoAnomalies, ShareLimit, ShareValidator
 from components.metrics import ROC_AUC
 from components.push_folder import TEST_SET
 from components.pusher import WholePusherExecutor
@@ -123,32 +122,16 @@ def _validation_nodes(config: PipelineConfig, inputs: Inputs, examples: BaseChan
     )
     proposal = SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=True)
     schema = CuratedSchema(text=inputs.schema)
-    validator = PortableExampleValidator(
+    validator = ShareValidator(
         statistics=statistics.outputs["statistics"],
         schema=schema.outputs["schema"],
-        custom_validations=custom_validations(config),
+        limits=[
+            ShareLimit("short", config.data.max_short_share, "shorter than 80 % of 29.1 s"),
+            ShareLimit("silent", config.data.max_silent_share, "silent"),
+        ],
     ).with_id("ExampleValidator")
     require = RequireNoAnomalies(anomalies=validator.outputs["anomalies"])
     return [schema, statistics, proposal, validator, require]
-
-
-def custom_validations(config: PipelineConfig) -> custom_validation_config_pb2.CustomValidationConfig:
-    """What a delivery must fulfil as a whole: one silent clip among thousands is no anomaly, two in a hundred are."""
-    message = custom_validation_config_pb2.CustomValidationConfig()
-    for feature, share, seen in (
-        ("short", config.data.max_short_share, "clips are shorter than 80 % of 29.1 s"),
-        ("silent", config.data.max_silent_share, "clips are silent"),
-    ):
-        validation = message.feature_validations.add()
-        validation.feature_path.step.append(feature)
-        validation.validations.add(
-            sql_expression=f"feature.num_stats.mean <= {share}",
-            severity=custom_validation_config_pb2.Validation.DESCRIPTOR.fields_by_name["severity"]
-            .enum_type.values_by_name["ERROR"]
-            .number,
-            description=f"more than {share:.1%} of the {seen}",
-        )
-    return message
 
 
 def _trainer(

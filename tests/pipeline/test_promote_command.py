@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from command_runner import separate_streams
 from model_service_double import AVAILABLE, VersionManager, running
 
 from preprocessing.errors import AutotagError, BadInputError
@@ -39,7 +40,7 @@ def address(manager: VersionManager) -> Iterator[str]:
 
 def call(name: str, *arguments: object) -> Result:
     command = importlib.import_module(f"pipeline.commands.{name}").command
-    result = CliRunner(mix_stderr=False).invoke(command, [str(argument) for argument in arguments])
+    result = separate_streams().invoke(command, [str(argument) for argument in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile as sf
-from click.testing import CliRunner, Result
+from click.testing import Result
+from command_runner import separate_streams
 from exported_model import TAGS, THRESHOLDS, Exported, write_audio
 from serving_double import MadeUpModel, ServingDouble, serving_double
 
@@ -69,7 +70,7 @@ def double(running: ServingDouble) -> ServingDouble:
 def tag(*arguments: object) -> Result:
     from pipeline.commands.tag import command
 
-    return CliRunner(mix_stderr=False).invoke(command, [str(argument) for argument in arguments])
+    return separate_streams().invoke(command, [str(argument) for argument in arguments])
 
 
 def lines(result: Result) -> list[dict[str, Any]]:
