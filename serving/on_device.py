@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocessing.audio import Samples, fit_clip, from_pcm, load_clip, to_pcm
-from preprocessing.errors import BadInputError
+from preprocessing.errors import BadInputError, ClipError
 
 LABELS_NAME: Final = "labels.txt"
 CARD_NAME: Final = "autotag.json"
+USAGE: Final = "usage: python -m serving.on_device MODEL.tflite SONG.mp3 ..."
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -97,15 +98,32 @@ class OnDeviceModel:
         return self.predict(from_pcm(to_pcm(fit_clip(samples))))
 
 
-def main(arguments: list[str]) -> None:
-    """Print one JSON object a file: tag -> probability, the most probable ten first."""
-    model = OnDeviceModel(Path(arguments[0]))
+def main(arguments: list[str]) -> int:
+    """Print one JSON object a file: tag -> probability, the most probable ten first; return the exit code.
+
+    A file that cannot be used is reported, and the others go on.
+    """
+    if len(arguments) < 2 or arguments[0].startswith("-"):
+        print(USAGE, file=sys.stderr)
+        return 2
+    try:
+        model = OnDeviceModel(Path(arguments[0]))
+    except BadInputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    failed = False
     for file in arguments[1:]:
-        probabilities = model.predict_file(Path(file).read_bytes(), file)
+        try:
+            probabilities = model.predict_file(Path(file).read_bytes(), file)
+        except (ClipError, OSError) as error:
+            print(error, file=sys.stderr)
+            failed = True
+            continue
         order = np.argsort(-probabilities, kind="stable")[:10]
         tags = {model.card.tags[i]: round(float(probabilities[i]), 6) for i in order}
         print(json.dumps({"file": file, "tags": tags}, ensure_ascii=False))
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

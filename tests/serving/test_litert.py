@@ -19,7 +19,7 @@ from preprocessing.constants import CLIP_SAMPLES, N_MELS
 from preprocessing.errors import BadInputError
 from preprocessing.features import log_mel
 from serving.engine_files import litert_file, onnx_file
-from serving.on_device import read_card
+from serving.on_device import main, read_card
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements" / "ondevice-py310.txt"
@@ -166,6 +166,21 @@ def test_exported_file_tags_an_mp3_where_there_is_no_tensorflow(
     assert answer["file"] == str(song)
     assert set(answer["tags"]) == set(TAGS)
     assert all(0 <= probability <= 1 for probability in answer["tags"].values())
+
+
+def test_program_reports_what_it_cannot_use_and_goes_on(
+    model: EngineModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    song, broken = write_audio(tmp_path / "song.wav", 3), tmp_path / "broken.mp3"
+    broken.write_bytes(b"no audio")
+    assert main([str(litert_file(model.path)), str(broken), str(tmp_path / "missing.mp3"), str(song)]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["file"] == str(song)
+    assert [name for name in ("broken.mp3", "missing.mp3") if name not in said.err] == []
+    assert main([]) == 2
+    assert "usage:" in capsys.readouterr().err
+    assert main([str(broken), str(song)]) == 2
+    assert "autotag export --litert" in capsys.readouterr().err
 
 
 def test_onnx_file_answers_with_onnxruntime_where_there_is_no_tensorflow(
