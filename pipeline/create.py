@@ -7,8 +7,8 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import tensorflow_model_analysis as tfma
 from tensorflow_data_validation.statistics.stats_options import StatsOptions
+from tensorflow_model_analysis.proto import config_pb2  # in TFX 1.21 tfma itself has no names for these messages
 from tfx.components import (
     Pusher,
     SchemaGen,
@@ -192,12 +192,12 @@ def _gate_nodes(config: PipelineConfig, inputs: Inputs, examples: BaseChannel, m
     return [baseline, evaluator, pusher]
 
 
-def evaluation_config(config: PipelineConfig) -> tfma.EvalConfig:
+def evaluation_config(config: PipelineConfig) -> config_pb2.EvalConfig:
     """The gate: a lower bound on macro ROC-AUC, and not worse than the latest blessed model by more than epsilon."""
-    threshold = tfma.MetricThreshold(
-        value_threshold=tfma.GenericValueThreshold(lower_bound={"value": config.gate.min_roc_auc}),
-        change_threshold=tfma.GenericChangeThreshold(
-            direction=tfma.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -config.gate.max_drop}
+    threshold = config_pb2.MetricThreshold(
+        value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": config.gate.min_roc_auc}),
+        change_threshold=config_pb2.GenericChangeThreshold(
+            direction=config_pb2.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -config.gate.max_drop}
         ),
     )
     spec = {
@@ -207,16 +207,16 @@ def evaluation_config(config: PipelineConfig) -> tfma.EvalConfig:
         "prediction_key": "predictions",
         "model_type": "tf_generic",
     }
-    return tfma.EvalConfig(
+    return config_pb2.EvalConfig(
         model_specs=[
-            tfma.ModelSpec(name="candidate", **spec),
-            tfma.ModelSpec(name="baseline", is_baseline=True, **spec),
+            config_pb2.ModelSpec(name="candidate", **spec),
+            config_pb2.ModelSpec(name="baseline", is_baseline=True, **spec),
         ],
-        slicing_specs=[tfma.SlicingSpec()],
+        slicing_specs=[config_pb2.SlicingSpec()],
         metrics_specs=[
-            tfma.MetricsSpec(
+            config_pb2.MetricsSpec(
                 metrics=[
-                    tfma.MetricConfig(
+                    config_pb2.MetricConfig(
                         class_name="MacroTagScores",
                         module="components.metrics",
                         config=json.dumps(
@@ -227,5 +227,5 @@ def evaluation_config(config: PipelineConfig) -> tfma.EvalConfig:
                 thresholds={ROC_AUC: threshold},
             )
         ],
-        options=tfma.Options(include_default_metrics={"value": False}),
+        options=config_pb2.Options(include_default_metrics={"value": False}),
     )

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import average_precision_score, roc_auc_score
+from tensorflow_model_analysis.proto import config_pb2
 
 from components.metrics import PR_AUC, ROC_AUC, SCORED_TAGS, _computations, score_tags
 
@@ -54,7 +55,7 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
 
 
 def through_tfma(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-    (computation,) = _computations(labels.shape[1], eval_config=tfma.EvalConfig())
+    (computation,) = _computations(labels.shape[1], eval_config=config_pb2.EvalConfig())
     found: list[dict[tfma.metrics.MetricKey, float]] = []
     inputs = [
         tfma.metrics.StandardMetricInputs(label=label, prediction=prediction, example_weight=np.array([1.0]))
