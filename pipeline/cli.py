@@ -86,9 +86,15 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("autotag: stopped; what lies under its final name is whole", err=True)
-        sys.exit(1)
     except BrokenPipeError:  # of `autotag tag ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
+        sys.exit(1)
+    except OSError as error:  # a full disk, a folder that may not be written
+        logging.getLogger(__name__).info("where it happened:", exc_info=error)  # with --verbose
+        click.echo(f"autotag: {error}", err=True)
+        sys.exit(1)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(
+            "autotag: stopped; what lies under its final name is whole, and the next call goes on from there", err=True
+        )
         sys.exit(1)

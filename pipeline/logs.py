@@ -137,7 +137,7 @@ def json_log(verbose: bool = False) -> Iterator[None]:
         except (click.exceptions.Exit, click.ClickException):
             raise
         except (click.Abort, KeyboardInterrupt):
-            log.error("stopped; what lies under its final name is whole")
+            log.error("stopped; what lies under its final name is whole, and the next call goes on from there")
             raise click.exceptions.Exit(1) from None
         except Exception as error:
             log.exception("%s: %s", type(error).__name__, error)

@@ -87,7 +87,11 @@ def signatures(
         by_window = in_parts(
             lambda some: embed(request_checks.pcm_to_waveform(some["pcm"])), {"pcm": windows}, ensemble.embedding_size
         )
-        return {"embedding": mean_by_clip(by_window, counts), "windows": counts}
+        return {
+            "embedding": mean_by_clip(by_window, counts),
+            "windows": counts,
+            "tags": rows(names, tf.size(counts)),
+        }
 
     def classify(inputs: Any) -> dict[str, Any]:
         scores = of_examples(request_checks.check_examples(inputs, "inputs"))

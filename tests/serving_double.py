@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import inspect
 import io
 import json
 import math
@@ -50,6 +51,12 @@ from tensorflow_serving.apis import (
 )
 
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
+
+EMPTY_FIELDS_TOO = next(
+    name
+    for name in ("always_print_fields_with_no_presence", "including_default_value_fields")  # from protobuf 5, before
+    if name in inspect.signature(MessageToDict).parameters
+)
 
 TAGS = ("guitar", "no vocals", "piano", "drums", "fast", "männer")
 THRESHOLDS = (0.5, 0.25, 0.125, 0.5, 0.75, 0.999)
@@ -638,8 +645,8 @@ class _RestHandler(BaseHTTPRequestHandler):
             match, version = self._version("/metadata")
             packed = MessageToDict(
                 _signature_map(self.double.versions[version]),
-                including_default_value_fields=True,
                 preserving_proto_field_name=True,
+                **{EMPTY_FIELDS_TOO: True},
             )
             spec = {"name": match["name"], "signature_name": "", "version": str(version)}
             return {"model_spec": spec, "metadata": {"signature_def": packed}}

@@ -32,6 +32,7 @@ import soundfile as sf
 import yaml
 from bounding_proxy import REASON, bounding_proxy, nginx_with_lua
 from click.testing import CliRunner
+from consumers import LANGUAGES, prepare, printed
 from exported_model import TAGS, Exported, stored_example, tone
 
 from preprocessing.audio import to_pcm
@@ -450,6 +451,21 @@ def test_warm_up_requests_are_read_when_the_version_is_loaded(server: Server, ex
 
 
 # Batching
+
+
+@pytest.mark.parametrize("language", sorted(LANGUAGES))
+def test_consumers_in_other_languages_print_the_models_tags(
+    server: Server, values: dict[str, Any], expected: dict[str, Arrays], language: str, tmp_path: Path
+) -> None:
+    song = tmp_path / "a.wav"
+    song.write_bytes(values["wav"][0])
+    port = server.rest_port if LANGUAGES[language] == "rest" else server.grpc_port
+    tagged = printed(prepare(language, tmp_path / "built")(f"localhost:{port}", song))
+    names = [tag.decode() for tag in expected["wav"]["tags"][0]]
+    probabilities = dict(zip(names, map(float, expected["wav"]["predictions"][0]), strict=True))
+    highest = sorted(probabilities.values(), reverse=True)[: len(tagged)]
+    assert [probability for _, probability in tagged] == pytest.approx(highest, abs=1e-3)
+    assert dict(tagged) == pytest.approx({tag: probabilities[tag] for tag, _ in tagged}, abs=1e-3)
 
 
 @pytest.fixture(scope="module")

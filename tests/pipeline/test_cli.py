@@ -20,9 +20,16 @@ pipeline.cli.main()
 
 @pytest.mark.parametrize(
     ("error", "words"),
-    [("BrokenPipeError", ""), ("KeyboardInterrupt", "autotag: stopped; what lies under its final name is whole\n")],
+    [
+        ("BrokenPipeError", ""),
+        (
+            "KeyboardInterrupt",
+            "autotag: stopped; what lies under its final name is whole, and the next call goes on from there\n",
+        ),
+        ("OSError(28, 'No space left on device', 'x')", "autotag: [Errno 28] No space left on device: 'x'\n"),
+    ],
 )
-def test_a_reader_that_goes_away_and_ctrl_c_end_a_command_without_a_stack_trace(error: str, words: str) -> None:
+def test_closed_pipe_ctrl_c_and_full_disk_end_a_command_without_a_stack_trace(error: str, words: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(error=error)], capture_output=True, text=True, timeout=60
     )

@@ -128,7 +128,7 @@ def test_an_error_is_the_last_line_and_gives_the_exit_code(
 
 def test_preprocess_logs_counts_as_json(tmp_path: Path) -> None:
     autotag = str(Path(sys.executable).parent / "autotag")
-    subprocess.run([autotag, "make-corpus", "corpus", "--clips", "16"], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run([autotag, "make-corpus", "corpus", "--clips", "40"], cwd=tmp_path, check=True, capture_output=True)
     (broken := next((tmp_path / "corpus").glob("*/*.mp3"))).write_bytes(b"no mp3" * 100)
     command = [
         autotag,
@@ -145,7 +145,7 @@ def test_preprocess_logs_counts_as_json(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stderr.splitlines()]
-    assert (lines[-1]["clips"], lines[-1]["examples"], lines[-1]["rejected"]) == (16, 15, 1)
+    assert (lines[-1]["clips"], lines[-1]["examples"], lines[-1]["rejected"]) == (40, 39, 1)
     assert broken.name in (tmp_path / "out" / "rejected.jsonl").read_text()
     assert "written: out" in done.stdout
     done = subprocess.run(

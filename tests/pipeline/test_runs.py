@@ -137,7 +137,7 @@ import json, sys, sysconfig, types
 package = sys.modules["tensorflow_model_analysis"] = types.ModuleType("tensorflow_model_analysis")
 package.__path__ = [sysconfig.get_path("purelib") + "/tensorflow_model_analysis"]
 import google.protobuf.wrappers_pb2
-from tensorflow_model_analysis.proto import metrics_for_slice_pb2, validation_result_pb2
+from tensorflow_model_analysis.proto import config_pb2, metrics_for_slice_pb2, validation_result_pb2
 result = validation_result_pb2.ValidationResult()
 for diff in (False, True):
     failure = result.metric_validations_per_slice.add().failures.add()

@@ -47,7 +47,8 @@ def endpoint():
 def test_worker_is_told_the_jobs_options_and_where_to_report(endpoint):
     told = worker_environment(["--id=w-1", f"--provision_endpoint={endpoint}", "--artifact_endpoint=unused:1"])
     assert json.loads(told["PIPELINE_OPTIONS"]) == {"beam:option:parallelism:v1": 2, "beam:option:job_name:v1": "x"}
-    assert '"beam:option:parallelism:v1": 2,' in told["PIPELINE_OPTIONS"]  # an int: Beam refuses 2.0
+    parallelism = json.loads(told["PIPELINE_OPTIONS"])["beam:option:parallelism:v1"]
+    assert isinstance(parallelism, int), "Beam refuses 2.0"
     assert told["CONTROL_API_SERVICE_DESCRIPTOR"] == 'url: "control:1"'
     assert told["LOGGING_API_SERVICE_DESCRIPTOR"] == 'url: "logging:1"'
     assert told["RUNNER_CAPABILITIES"] == "a b"

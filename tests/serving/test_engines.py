@@ -147,7 +147,7 @@ class FakeRunners:
             with self._lock:
                 self.working += 1
                 self.most = max(self.most, self.working)
-            time.sleep(0.01 * (1 + clip[0, 0] % 3))
+            time.sleep(0.01 * (1 + int(clip[0, 0]) % 3))
             with self._lock:
                 self.working -= 1
             return clip[:, :1].copy()

@@ -45,7 +45,7 @@ def test_signatures_are_named_and_typed_as_promised(loaded: Any) -> None:
         "waveform": answer,
         "pcm": by_window,
         "wav": by_window,
-        "embedding": {"embedding": tf.float32, "windows": tf.int32},
+        "embedding": {"embedding": tf.float32, "windows": tf.int32, "tags": tf.string},
         "classify": {"classes": tf.string, "scores": tf.float32},
         "labels": {"labels": tf.float32},
     }
