@@ -253,4 +253,4 @@ def test_image_has_no_compiler_and_no_development_tools(volume: str) -> None:
 @needs_image
 def test_image_is_of_a_healthy_size() -> None:
     size = int(container("image", "inspect", "--format={{.Size}}", IMAGE))
-    assert size < (7500 if "gpu" in IMAGE else 2600) * MEGABYTE
+    assert size < (7500 if "gpu" in IMAGE else 2700) * MEGABYTE
