@@ -1,12 +1,16 @@
 # make demo and make test do all of their own set-up.
 VENV   := .venv
 LOCK   := requirements/py310-tfx116.txt
+NEW_LOCK := requirements/py313-tfx121.txt
 UV_LOCK := requirements/uv.txt
 DEMO_CLIPS := 280
 BIN    := $(VENV)/bin
+ENGINE ?= $(notdir $(firstword $(shell command -v podman docker)))
+DEVICE ?= cpu
+IMAGE  ?= localhost/autotag:$(if $(filter gpu,$(DEVICE)),gpu,latest)
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test test-kubeflow test-serving test-flink lint format lock clean
+.PHONY: help demo test test-kubeflow test-serving test-flink test-tfx121 image test-image lint format lock clean
 help:
 	@echo "make demo    synthetic clips -> trained, evaluated, pushed model -> tags of a clip (about 12 minutes)"
 	@echo "make test    lint, types and all tests"
@@ -14,7 +18,10 @@ help:
 	@echo "make test-serving    the tests that need TENSORFLOW_MODEL_SERVER=/path/to/tensorflow_model_server"
 	@echo "make test-flink      the tests on a Flink cluster of this machine; needs Java and Beam's job-server jar"
 	@echo "make format  let ruff rewrite the code"
-	@echo "make lock    renew $(LOCK)"
+	@echo "make test-tfx121     all tests on TFX 1.21 and Python 3.13, in a container; needs podman or docker"
+	@echo "make image   the container image, as $(IMAGE) (DEVICE=gpu: with CUDA's libraries); needs podman or docker"
+	@echo "make test-image      the image does what its users ask of it"
+	@echo "make lock    renew the lock files under requirements/"
 
 # The stamp holds what the environment was made from, so a second call is quick.
 $(VENV)/.installed: $(LOCK) $(UV_LOCK) setup.py pyproject.toml requirements/make_venv.sh .python-version
@@ -51,10 +58,27 @@ format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+image:
+	$(ENGINE) build $(if $(findstring podman,$(ENGINE)),--format docker) --build-arg DEVICE=$(DEVICE) -t $(IMAGE) .
+
+test-image: $(VENV)/.installed
+	AUTOTAG_IMAGE=$(IMAGE) $(BIN)/python -m pytest -rs tests/deploy $(PYTEST_ARGS)
+
+test-tfx121:
+	requirements/test_in_trixie.sh $(PYTEST_ARGS)
+
+# The image's locks are parts of the first one, which holds them to its versions.
+UV_COMPILE := $(BIN)/uv pip compile --no-build-isolation --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet
+RUN_EXTRAS := --extra download --extra tfx --extra kubeflow --extra aws --extra serving
+IMAGE_LOCK := $(RUN_EXTRAS) --python-version 3.10 --override requirements/overrides.txt --constraints $(LOCK)
 lock: $(VENV)/.installed
-	$(BIN)/uv pip compile setup.py --no-build-isolation --extra download --extra tfx --extra kubeflow --extra aws --extra serving --extra engines --extra dev \
-	  --override requirements/overrides.txt --python-version 3.10 --exclude-newer 2025-01-15 \
-	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --upgrade --quiet -o $(LOCK)
+	$(UV_COMPILE) setup.py $(RUN_EXTRAS) --extra engines --extra dev --override requirements/overrides.txt \
+	  --python-version 3.10 --exclude-newer 2025-01-15 --upgrade -o $(LOCK)
+	$(UV_COMPILE) setup.py $(RUN_EXTRAS) --extra engines --extra dev --override requirements/overrides.txt \
+	  --python-version 3.13 --python-platform x86_64-manylinux_2_39 --upgrade -o $(NEW_LOCK)
+	$(UV_COMPILE) setup.py requirements/image-cpu.in $(IMAGE_LOCK) --override requirements/image-cpu-overrides.txt \
+	  --upgrade -o requirements/image-cpu.txt
+	$(UV_COMPILE) setup.py $(IMAGE_LOCK) --extra gpu --upgrade -o requirements/image-gpu.txt
 
 clean:
 	rm -rf $(VENV) demo-data demo-run build *.egg-info

