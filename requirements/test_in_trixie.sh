@@ -11,10 +11,15 @@ engine=${CONTAINER_ENGINE:-$(command -v podman || command -v docker)} || {
 image=autotag-test-trixie
 "$engine" build --quiet -t "$image" -f requirements/trixie.Dockerfile requirements
 
+# MagnaTagATune's metadata, which its licence keeps out of here: taken where it lies beside the checkout, as in the tests.
+data=()
+[ ! -d ../shared/mtat ] || data=(--volume "$(realpath ../shared/mtat):/home/tester/shared/mtat:ro")
+
 # Files that git lists and that were deleted are left out.
 git ls-files -z --cached --others --exclude-standard | xargs -0 sh -c 'for f; do [ -e "$f" ] && printf "%s\0" "$f"; done' sh |
     tar --null --files-from=- --create --owner=0 --group=0 |
-    "$engine" run --rm --interactive --init --network="${TEST_NETWORK:-none}" --memory="${TEST_MEMORY:-12g}" "$image" bash -euc '
+    "$engine" run --rm --interactive --init --network="${TEST_NETWORK:-none}" --memory="${TEST_MEMORY:-12g}" \
+        ${data[@]+"${data[@]}"} "$image" bash -euc '
         tar --extract --no-same-owner
         uv pip install --quiet --no-cache --offline --no-deps --no-build-isolation --editable .
         python -c "
