@@ -246,7 +246,7 @@ def main() -> None:
     if arguments.way:
         measure_here(arguments.way, arguments.corpus, arguments.out, arguments.cluster)
         return
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 130)
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.out, prefix="benchmark-") as name:

@@ -31,6 +31,8 @@ from google.protobuf import text_format
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.locks import hold
 from serving import messages
+from serving.client.grpc_wire import open_channel
+from serving.client.target import Target
 from serving.model_info import SAVED_MODEL_NAME
 
 MODEL_NAME: Final = "autotag"
@@ -220,12 +222,19 @@ class ModelServer:
     Args:
         address: host and port of gRPC, such as localhost:8500.
         timeout: seconds that one call may take.
+        tls: encrypt, trusting the system's authorities, or
+        root_certificates: the authorities in this file (PEM).
+
+    Raises:
+        BadInputError: the address or the file of authorities cannot be used.
     """
 
-    def __init__(self, address: str, timeout: float = 30.0) -> None:
+    def __init__(
+        self, address: str, timeout: float = 30.0, *, tls: bool = False, root_certificates: Path | None = None
+    ) -> None:
         self.address = address
         self._timeout = timeout
-        self._channel = grpc.insecure_channel(address)
+        self._channel = open_channel(grpc, Target(address, tls=tls, root_certificates=root_certificates))
         self._status = self._call(
             messages.GET_MODEL_STATUS, messages.GetModelStatusRequest, messages.GetModelStatusResponse
         )

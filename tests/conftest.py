@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,3 +46,16 @@ def clips() -> Any:
     from preprocessing.audio import fit_clip, from_pcm, to_pcm
 
     return from_pcm(to_pcm(np.stack([fit_clip(tone(30)), fit_clip(tone(11, 880))])))
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A key and a certificate of localhost that signs itself, both PEM."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    key, chain = folder / "key.pem", folder / "chain.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    call = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject]
+    subprocess.run([*call, "-keyout", str(key), "-out", str(chain)], check=True, capture_output=True)
+    return key, chain

@@ -156,12 +156,16 @@ def _service(manager: VersionManager) -> list[grpc.GenericRpcHandler]:
 
 
 @contextmanager
-def running(manager: VersionManager, port: int = 0) -> Iterator[str]:
-    """Serve the manager over gRPC, and give its address."""
+def running(manager: VersionManager, port: int = 0, certificate: tuple[Path, Path] | None = None) -> Iterator[str]:
+    """Serve the manager over gRPC, encrypted with a certificate (key, chain), and give its address."""
     server = grpc.server(futures.ThreadPoolExecutor(16))
     for handler in _service(manager):
         server.add_generic_rpc_handlers((handler,))
-    port = server.add_insecure_port(f"localhost:{port}")
+    if certificate is None:
+        port = server.add_insecure_port(f"localhost:{port}")
+    else:
+        pair = [(certificate[0].read_bytes(), certificate[1].read_bytes())]
+        port = server.add_secure_port(f"localhost:{port}", grpc.ssl_server_credentials(pair))
     server.start()
     try:
         yield f"localhost:{port}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import click
 
+from pipeline.server_options import encryption_options
 from preprocessing.errors import AutotagError, BadInputError
 from serving.versions import (
     FOLLOWED_VERSIONS,
@@ -35,6 +37,8 @@ STEPS: Final = {
 
 Change = Callable[[Labels, Collection[int]], Labels]
 """From the labels and the versions that are there to the new labels."""
+Connect = Callable[[str], ModelServer]
+"""From a server's address to a connection."""
 
 
 def common_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -57,6 +61,7 @@ def common_options(command: Callable[..., None]) -> Callable[..., None]:
             metavar="HOST:PORT",
             help=f"gRPC address of a server; once for each replica.  [default: {DEFAULT_SERVER}]",
         ),
+        encryption_options,
         click.option("--label", default="stable", show_default=True, help="The label to move."),
     ):
         command = option(command)
@@ -74,6 +79,8 @@ def command(
     show: bool,
     label: str,
     addresses: tuple[str, ...],
+    tls: bool,
+    root_certificates: Path | None,
     no_server: bool,
     config_file: Path | None,
     base_path: str | None,
@@ -93,9 +100,11 @@ def command(
         autotag promote newest --config serving/tfserving/models.config --server pod-1:8500 --server pod-2:8500
         autotag promote --show
     """
+    connect = partial(ModelServer, tls=tls, root_certificates=root_certificates)
     if show:
         # `autotag promote --show DIR`: the one argument is the folder.
-        print_versions(Path(version) if version is not None else model_dir, () if no_server else addresses)
+        folder = Path(version) if version is not None else model_dir
+        print_versions(folder, () if no_server else addresses, connect)
         return
     if version is None:
         raise click.UsageError("which version? Give a number, `newest` or `none`, or --show to see what there is.")
@@ -105,7 +114,7 @@ def command(
         number = choose_version(wanted, present, model_dir)
         return labels.promoted(label, number)
 
-    run_change(model_dir, change, addresses, no_server, config_file, base_path, wait, dry_run)
+    run_change(model_dir, change, addresses, connect, no_server, config_file, base_path, wait, dry_run)
 
 
 def choose_version(wanted: str, present: Collection[int], model_dir: Path) -> int | None:
@@ -128,6 +137,7 @@ def run_change(
     model_dir: Path,
     change: Change,
     addresses: Sequence[str],
+    connect: Connect,
     no_server: bool,
     config_file: Path | None,
     base_path: str | None,
@@ -156,7 +166,7 @@ def run_change(
         if dry_run:
             click.echo(f"the servers' configuration would be\n{config_text(config)}", nl=False)
             return
-        with connections([] if no_server else addresses or [DEFAULT_SERVER]) as servers:
+        with connections([] if no_server else addresses or [DEFAULT_SERVER], connect) as servers:
             steps = change_labels(
                 model_dir,
                 servers,
@@ -173,9 +183,9 @@ def run_change(
 
 
 @contextlib.contextmanager
-def connections(addresses: Sequence[str]) -> Iterator[list[ModelServer]]:
+def connections(addresses: Sequence[str], connect: Connect) -> Iterator[list[ModelServer]]:
     """Connections to servers, closed when the block ends."""
-    servers = [ModelServer(address) for address in addresses]
+    servers = [connect(address) for address in addresses]
     try:
         yield servers
     finally:
@@ -193,7 +203,7 @@ def print_change(before: Labels, after: Labels) -> None:
         click.echo(f"no label is left: servers follow the {FOLLOWED_VERSIONS} newest versions")
 
 
-def print_versions(model_dir: Path, addresses: Sequence[str]) -> None:
+def print_versions(model_dir: Path, addresses: Sequence[str], connect: Connect) -> None:
     """Print a table of versions: labels, what they were, and each server's state of them.
 
     Raises:
@@ -205,7 +215,7 @@ def print_versions(model_dir: Path, addresses: Sequence[str]) -> None:
 
     present, labels = versions_in(model_dir), read_labels(model_dir)
     states: dict[str, Mapping[int, VersionState]] = {}
-    with connections(addresses or [DEFAULT_SERVER]) as servers:
+    with connections(addresses or [DEFAULT_SERVER], connect) as servers:
         for server in servers:
             try:
                 states[server.address] = server.status()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 import click
 
 from pipeline.commands.promote import DEFAULT_MODEL_DIR, common_options, run_change
-from serving.versions import Labels
+from serving.versions import Labels, ModelServer
 
 
 @click.command("rollback", short_help="Let a label name the version before, in running servers too.")
@@ -18,6 +19,8 @@ def command(
     model_dir: Path,
     label: str,
     addresses: tuple[str, ...],
+    tls: bool,
+    root_certificates: Path | None,
     no_server: bool,
     config_file: Path | None,
     base_path: str | None,
@@ -39,4 +42,5 @@ def command(
     def change(labels: Labels, present: Collection[int]) -> Labels:
         return labels.rolled_back(label, present)
 
-    run_change(model_dir, change, addresses, no_server, config_file, base_path, wait, dry_run)
+    connect = partial(ModelServer, tls=tls, root_certificates=root_certificates)
+    run_change(model_dir, change, addresses, connect, no_server, config_file, base_path, wait, dry_run)

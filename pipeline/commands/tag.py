@@ -9,11 +9,12 @@ import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
 from pipeline.audio_files import find_audio, plan_taggrams
+from pipeline.server_options import encryption_options
 from pipeline.tag_output import CsvOutput, JsonOutput, Output, SkippedFile, TableOutput, Writing, whole_file
 from pipeline.terminal import ProgressBar, decoders_notes_hidden, progress_bar
 from preprocessing.constants import CLIP_SECONDS
@@ -32,6 +33,9 @@ from serving.tagger import (
     printable,
     usable_cores,
 )
+
+if TYPE_CHECKING:
+    from serving.client import TagClient
 
 DEFAULT_MODEL_DIR: Final = Path("demo-run/pushed")
 DEFAULT_TOP: Final = 10
@@ -86,6 +90,7 @@ class WriteSettings:
     "--engine", type=click.Choice([AUTO, *AUTO_ORDER]), help="What computes the local model.  [default: auto]"
 )
 @click.option("--server", metavar="HOST:PORT|URL", help="Ask TF Serving in place of a local model; a URL means REST.")
+@encryption_options
 @click.option("--rest", is_flag=True, help="Ask the server over REST, not gRPC.")
 @click.option("--label", help="Ask for the server's version with this label, as stable or canary.")
 @click.option(
@@ -129,6 +134,8 @@ def command(
     model_dir: Path | None,
     engine: str | None,
     server: str | None,
+    tls: bool,
+    root_certificates: Path | None,
     rest: bool,
     label: str | None,
     hop_seconds: float,
@@ -161,6 +168,7 @@ def command(
     """
     check_options(
         (server is None and (rest or label), "--rest and --label go with --server"),
+        (server is None and (tls or root_certificates), "--tls and --root-certificates go with --server"),
         (server is not None and (model_dir or engine), "--server takes the place of --model and --engine"),
         (as_json and as_csv, "choose one of --json and --csv"),
         (not write and (dry_run or force), "--dry-run and --force go with --write"),
@@ -177,7 +185,12 @@ def command(
     jobs = jobs or usable_cores()
     with contextlib.ExitStack() as stack:
         stack.enter_context(decoders_notes_hidden())
-        source = open_source(stack, model_dir or DEFAULT_MODEL_DIR, engine or AUTO, server, rest, label, jobs)
+        if server is None:
+            quieten_tensorflow()
+            source: TagSource = LocalModel(model_dir or DEFAULT_MODEL_DIR, engine or AUTO)
+        else:
+            client = stack.enter_context(open_client(server, rest, label, tls, root_certificates))
+            source = ServedModel(client, server if label is None else f"{server} {label}", jobs)
         tagger = Tagger(source, hop_seconds=hop_seconds, jobs=jobs)
         settings = None
         if write:
@@ -208,24 +221,12 @@ def check_options(*checks: tuple[object, str]) -> None:
             raise click.UsageError(words)
 
 
-def open_source(
-    stack: contextlib.ExitStack,
-    model_dir: Path,
-    engine: str,
-    server: str | None,
-    rest: bool,
-    label: str | None,
-    jobs: int,
-) -> TagSource:
-    """Load the local model or connect to the server; TensorFlow is imported for a local model alone."""
-    if server is None:
-        quieten_tensorflow()
-        return LocalModel(model_dir, engine)
+def open_client(server: str, rest: bool, label: str | None, tls: bool, root_certificates: Path | None) -> TagClient:
+    """Connect to the server; a URL means REST."""
     from serving.client import TagClient
 
     transport: Literal["grpc", "rest"] = "rest" if rest or "://" in server else "grpc"
-    client = stack.enter_context(TagClient(server, transport=transport, label=label))
-    return ServedModel(client, server if label is None else f"{server} {label}", jobs)
+    return TagClient(server, transport=transport, label=label, tls=tls, root_certificates=root_certificates)
 
 
 def describe(source: TagSource, hop_seconds: float, selection: Selection) -> str:

@@ -47,7 +47,7 @@ class GrpcTransport:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._channel = _open_channel(grpc, target)
+        self._channel = open_channel(grpc, target)
 
     def send(self, ask: Ask, seconds: float) -> Any:
         """Return the answer; raise TagServerError."""
@@ -68,7 +68,7 @@ class AsyncGrpcTransport:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._channel = _open_channel(grpc.aio, target)
+        self._channel = open_channel(grpc.aio, target)
 
     async def send(self, ask: Ask, seconds: float) -> Any:
         """Return the answer; raise TagServerError."""
@@ -84,7 +84,7 @@ class AsyncGrpcTransport:
         await self._channel.close()
 
 
-def _open_channel(kind: Any, target: Target) -> Any:
+def open_channel(kind: Any, target: Target) -> Any:
     """Open a channel of ``grpc`` or ``grpc.aio``."""
     if not target.encrypted:
         return kind.insecure_channel(target.address, options=CHANNEL_OPTIONS)

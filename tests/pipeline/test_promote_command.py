@@ -57,6 +57,23 @@ def test_promote_and_rollback_say_what_moves_and_move_it(pushed: Path, manager: 
     assert manager.labels == {"stable": 2} == read_labels(pushed).current
 
 
+def test_encrypted_server_is_changed_with_its_authority_alone(
+    pushed: Path, manager: VersionManager, certificate: tuple[Path, Path]
+) -> None:
+    with running(manager, certificate=certificate) as address:
+        trusting = ("--server", address, "--root-certificates", certificate[1])
+        assert call("promote", "2", pushed, *trusting).exit_code == 0
+        assert manager.labels == {"stable": 2}
+        assert "stable" in call("promote", "--show", pushed, *trusting).stdout
+        assert call("promote", "3", pushed, *trusting).exit_code == 0
+        assert call("rollback", pushed, *trusting).exit_code == 0
+        assert manager.labels == {"stable": 2}
+        for options in ([], ["--tls"]):
+            with pytest.raises(AutotagError, match="localhost"):
+                call("promote", "3", pushed, "--server", address, *options)
+    assert manager.labels == {"stable": 2} == read_labels(pushed).current
+
+
 def test_labels_are_independent_and_one_can_be_taken_away(pushed: Path, manager: VersionManager, address: str) -> None:
     call("promote", "2", pushed, "--server", address)
     call("promote", "3", pushed, "--label", "canary", "--server", address)

@@ -259,6 +259,17 @@ def test_server_gives_what_its_model_says(songs: Path, double: ServingDouble, wa
     assert got == pytest.approx(dict(zip(TAGS, expected, strict=True)), abs=1e-4)
 
 
+@pytest.mark.parametrize("way", [[], ["--rest"]])
+def test_encrypted_server_is_asked_with_its_authority(
+    songs: Path, certificate: tuple[Path, Path], way: list[str]
+) -> None:
+    with serving_double({2: MadeUpModel(salt=2)}, certificate=certificate) as double:
+        address = double.rest_address if way else double.grpc_address
+        result = tag(songs / "d.wav", "--server", address, *way, "--root-certificates", certificate[1], "--json")
+        assert result.exit_code == 0, result.stderr
+        assert len(lines(result)[0]["tags"]) > 0
+
+
 def test_label_chooses_the_version(songs: Path, double: ServingDouble) -> None:
     stable, canary, newest = (
         lines(tag(songs / "d.wav", "--server", double.grpc_address, "--json", *options))
@@ -293,6 +304,7 @@ def test_server_that_is_not_there_is_an_error_of_its_own(songs: Path) -> None:
         (["--json", "--csv"], "choose one of --json and --csv"),
         (["--rest"], "go with --server"),
         (["--label", "stable"], "go with --server"),
+        (["--tls"], "go with --server"),
         (["--server", "a:1", "--model", "b"], "takes the place"),
         (["--server", "a:1", "--engine", "litert"], "takes the place"),
         (["--dry-run"], "go with --write"),

@@ -626,20 +626,6 @@ def test_no_jobs_are_refused(kind: Any, double: ServingDouble) -> None:
 # surroundings
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    import shutil
-
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl to make a certificate")
-    folder = tmp_path_factory.mktemp("tls")
-    key, chain = folder / "key.pem", folder / "chain.pem"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    call = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject]
-    subprocess.run([*call, "-keyout", str(key), "-out", str(chain)], check=True, capture_output=True)
-    return key, chain
-
-
 def test_encrypted_with_the_authority_given(client: Callable[..., Any], certificate: tuple[Path, Path]) -> None:
     clip = pcm(1)
     with serving_double({2: MadeUpModel(salt=2)}, certificate=certificate) as double:
