@@ -13,7 +13,7 @@ import apache_beam as beam
 
 from preprocessing import storage
 from preprocessing.constants import N_TAGS
-from preprocessing.job import add_shards, finish_job, plan_job
+from preprocessing.job import SUMMARY, add_shards, finish_job, plan_job
 from preprocessing.manifest import Manifest, PreprocessSettings, build_manifest
 from preprocessing.runners import parse_options
 from preprocessing.shards import RECORDS_FOLDER
@@ -70,7 +70,9 @@ def add_job(
 
 
 def finish(shards: int, out_dir: str, settings: PreprocessSettings) -> str:
-    """Write the summary and the lists; a second attempt finds the manifest gone and the summary there.
+    """Write the summary and the lists; a second attempt does it again, or finds the manifest gone and all done.
+
+    The manifest goes last: an attempt that is lost before that can be tried again.
 
     Args:
         shards: how many were written; says that all are.
@@ -80,8 +82,9 @@ def finish(shards: int, out_dir: str, settings: PreprocessSettings) -> str:
     Returns:
         Path of the summary.
     """
-    summary = storage.join(out_dir, "summary.json")
+    summary = storage.join(out_dir, SUMMARY)
     path = storage.join(out_dir, RECORDS_FOLDER, MANIFEST)
     if storage.exists(path) or not storage.exists(summary):
-        finish_job(Manifest.from_json(storage.read_bytes(path).decode()), out_dir, settings)
+        finish_job(Manifest.from_json(storage.read_bytes(path).decode()), out_dir, settings, keep=[MANIFEST])
+        storage.delete([path])
     return summary

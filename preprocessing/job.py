@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import re
+import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +30,7 @@ from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.examples import LOG_MEL_BYTES, WAVEFORM_BYTES
 from preprocessing.locks import hold
 from preprocessing.manifest import Manifest, PreprocessSettings, Shard
-from preprocessing.runners import check_needs, parse_options
+from preprocessing.runners import FlinkJob, check_needs, flink_job, parse_options
 from preprocessing.shards import (
     RECORDS_FOLDER,
     RejectedClip,
@@ -169,20 +170,26 @@ def run_job(
 _WORKER_ERROR = re.compile(r"AutotagError: (.*?)(?: \[while running .*)?$", re.MULTILINE)
 """Our own error in what Beam raises: the error with a few words more, or a RuntimeError with a traceback's text."""
 
+_SIGNS_OF_INTERRUPT = ("KeyboardInterrupt", "StopOnExitJobServer.stop() takes")
+"""What Beam's errors have in them after Ctrl-C: in a worker process, or while its job server starts."""
+
 
 def _run_beam(plan: Plan, audio_dir: str, out_dir: str, options: PipelineOptions) -> None:
     runner = options.view_as(StandardOptions).runner or "DirectRunner"
+    job = flink_job(options)
     pipeline = beam.Pipeline(options=options)
     add_shards(pipeline, plan.to_do, audio_dir, out_dir)
     result = None
     try:
-        result = pipeline.run()
+        with _interrupts_ours():
+            result = pipeline.run()
         result.wait_until_finish()
     except KeyboardInterrupt:
-        _cancel(result)
+        _cancel(job, result)
         raise
     except Exception as error:
-        if "KeyboardInterrupt" in str(error):
+        if any(sign in str(error) for sign in _SIGNS_OF_INTERRUPT):
+            _cancel(job, result)
             raise KeyboardInterrupt from None
         said = worker_error(error)
         if said is None and runner == "DirectRunner":
@@ -191,8 +198,22 @@ def _run_beam(plan: Plan, audio_dir: str, out_dir: str, options: PipelineOptions
         raise AutotagError(f"{said}; the shards that are whole stay, and the next call goes on from there") from error
 
 
-def _cancel(result: Any) -> None:
+@contextlib.contextmanager
+def _interrupts_ours() -> Iterator[None]:
+    """Take Ctrl-C back from Beam's job servers: they set a handler for it that fails, and leave it there."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
+
+
+def _cancel(job: FlinkJob | None, result: Any) -> None:
     """Stop the job on a cluster, which goes on without the program that sent it there."""
+    if job is not None:
+        with contextlib.suppress(OSError):
+            job.cancel()
     if result is not None:
         with contextlib.suppress(Exception):
             result.cancel()
@@ -294,8 +315,16 @@ def _watched(plan: Plan, out_dir: str, on_progress: Callable[[int], None] | None
     on_progress(plan.clips_to_do)
 
 
-def finish_job(manifest: Manifest, out_dir: str, settings: PreprocessSettings) -> dict[str, Any]:
+def finish_job(
+    manifest: Manifest, out_dir: str, settings: PreprocessSettings, keep: Sequence[str] = ()
+) -> dict[str, Any]:
     """Write the lists that go with the shards, take away the files of earlier plans and what killed attempts left.
+
+    Args:
+        manifest: of the job.
+        out_dir: where its shards are.
+        settings: recorded in the summary.
+        keep: names in the folder of the records that are left where they are.
 
     Returns:
         What summary.json holds.
@@ -317,7 +346,7 @@ def finish_job(manifest: Manifest, out_dir: str, settings: PreprocessSettings) -
         raise AutotagError(
             f"{out_dir}: {len(manifest.clips)} clips went in, {examples} examples and {len(rejected)} rejected came out"
         )
-    _remove_stale(shards, out_dir)
+    _remove_stale(shards, out_dir, keep)
     lines = [json.dumps(asdict(clip), ensure_ascii=False) + "\n" for clip in rejected]
     storage.write_whole(storage.join(out_dir, REJECTED), "".join(lines))
     storage.write_whole(storage.join(out_dir, TAGS), "".join(f"{tag}\n" for tag in manifest.tags))
@@ -326,9 +355,9 @@ def finish_job(manifest: Manifest, out_dir: str, settings: PreprocessSettings) -
     return summary
 
 
-def _remove_stale(shards: Sequence[Shard], out_dir: str) -> None:
+def _remove_stale(shards: Sequence[Shard], out_dir: str, keep: Sequence[str]) -> None:
     wanted = {shard.name for shard in shards}
-    records = {name.removesuffix(".tfrecord") + ".json" for name in wanted}
+    records = {*map(_record_name, wanted), *keep}
     folder = storage.join(out_dir, RECORDS_FOLDER)
     stale = [
         storage.join(out_dir, name)
@@ -337,6 +366,12 @@ def _remove_stale(shards: Sequence[Shard], out_dir: str) -> None:
     ]
     stale += [storage.join(folder, name) for name in storage.list_files(folder) if name not in records]
     storage.delete(stale)
+    left = set(stale).intersection(storage.join(out_dir, name) for name in storage.list_files(out_dir))
+    if left:
+        raise AutotagError(
+            f"{out_dir}: {len(left)} shards of an earlier plan cannot be deleted, {min(left)} the first; "
+            "whoever reads the folder would read their clips twice: delete them"
+        )
     for swept in (out_dir, folder):
         storage.sweep(swept)
 

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import urllib.request
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NoReturn
@@ -29,6 +30,9 @@ FLINK_VERSION = "1.19"
 
 PROCESSES_FROM_CLIPS = 1000
 """From this many clips on, the start of worker processes pays on the direct runner."""
+
+PRISM_SECONDS = 30 * 24 * 3600
+"""Beam's client gives up on a job on Prism after --job_server_timeout, which is a minute by default."""
 
 LOCAL_FLINK = ("[local]", "[auto]")
 _LOCAL_SPARK = re.compile(r"local(\[.+\])?")
@@ -68,7 +72,7 @@ class BeamSettings:
         runner: a key of RUNNERS.
         workers: processes of the direct runner; by clips and cores where it is not said.
         flink_master: ``HOST:PORT`` of Flink's REST interface, or ``[local]`` for a Flink of the job's own.
-        parallelism: of the Flink job; the cluster's default unless said.
+        parallelism: of the Flink job; 1 unless said, for Beam's job server does not know the cluster's default.
         spark_master: ``spark://HOST:PORT`` or ``local[N]``.
         project: Google Cloud project of a Dataflow job.
         region: of a Dataflow job.
@@ -189,6 +193,8 @@ class BeamSettings:
         if self.runner == "prism" and not self._has_option("--prism_location"):
             binary = shutil.which("prism") or shutil.which("prism", path=os.path.expanduser("~/go/bin"))
             arguments += [f"--prism_location={binary}"] if binary else []
+        if self.runner == "prism" and not self._has_option("--job_server_timeout", "--job-server-timeout"):
+            arguments.append(f"--job_server_timeout={PRISM_SECONDS}")
         if self.runner == "flink" and not self._has_option("--flink_version"):
             arguments.append(f"--flink_version={FLINK_VERSION}")
         for option, name in _SHORT_FORM.items():
@@ -304,9 +310,8 @@ def check_flink_cluster(master: str, parallelism: int) -> None:
     Raises:
         BadInputError: no answer, or fewer slots than ``parallelism``.
     """
-    url = master if "://" in master else f"http://{master}"
     try:
-        with urllib.request.urlopen(f"{url}/overview", timeout=10) as answer:
+        with urllib.request.urlopen(f"{_flink_url(master)}/overview", timeout=10) as answer:
             overview = json.load(answer)
     except (OSError, ValueError) as error:
         raise BadInputError(f"Flink at {master} does not answer: {error}; is the cluster up?") from None
@@ -316,6 +321,65 @@ def check_flink_cluster(master: str, parallelism: int) -> None:
             f"Flink at {master} has {slots} task slots and the job wants {max(parallelism, 1)}: "
             "start more TaskManagers or lower --parallelism"
         )
+
+
+@dataclass(frozen=True)
+class FlinkJob:
+    """A job that is being sent to a Flink cluster, which knows it by its name.
+
+    Beam's job server cannot cancel it there, and ends itself on Ctrl-C in a terminal.
+
+    Attributes:
+        url: of the cluster's REST interface.
+        name: of the job.
+        earlier: ids of the jobs of this name that were there before.
+    """
+
+    url: str
+    name: str
+    earlier: frozenset[str]
+
+    def cancel(self) -> None:
+        """Cancel the job.
+
+        Raises:
+            OSError: the cluster does not answer.
+        """
+        for job in _flink_jobs(self.url, self.name) - self.earlier:
+            request = urllib.request.Request(f"{self.url}/jobs/{job}?mode=cancel", method="PATCH")
+            urllib.request.urlopen(request, timeout=10).close()
+
+
+def flink_job(options: Any) -> FlinkJob | None:
+    """Name the job that these options will send to a Flink cluster, unless it has a name; None on other runners.
+
+    Args:
+        options: Beam's PipelineOptions.
+
+    Raises:
+        BadInputError: the cluster does not answer.
+    """
+    from apache_beam.options.pipeline_options import FlinkRunnerOptions, GoogleCloudOptions, StandardOptions
+
+    master = options.view_as(FlinkRunnerOptions).flink_master
+    if options.view_as(StandardOptions).runner != "FlinkRunner" or master in LOCAL_FLINK:
+        return None
+    job = options.view_as(GoogleCloudOptions)
+    job.job_name = job.job_name or f"autotag-{uuid.uuid4().hex[:12]}"
+    url = _flink_url(master)
+    try:
+        return FlinkJob(url, job.job_name, frozenset(_flink_jobs(url, job.job_name)))
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"Flink at {master} does not answer: {error}; is the cluster up?") from None
+
+
+def _flink_url(master: str) -> str:
+    return (master if "://" in master else f"http://{master}").rstrip("/")
+
+
+def _flink_jobs(url: str, name: str) -> set[str]:
+    with urllib.request.urlopen(f"{url}/jobs/overview", timeout=10) as answer:
+        return {job["jid"] for job in json.load(answer)["jobs"] if job["name"] == name}
 
 
 def _check_spark_runner(options: Any) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the worker until the runner ends it."""
+    os.dup2(2, 1)  # Beam's worker pool never reads its workers' standard output: what fills the pipe would stop them
     os.environ |= worker_environment(arguments)
     from apache_beam.runners.worker import sdk_worker_main
 
@@ -63,7 +64,9 @@ def provision_info(endpoint: str, worker_id: str) -> Any:
     with grpc.insecure_channel(endpoint) as channel:
         service = beam_provision_api_pb2_grpc.ProvisionServiceStub(channel)
         request = beam_provision_api_pb2.GetProvisionInfoRequest()
-        return service.GetProvisionInfo(request, metadata=[("worker_id", worker_id)], timeout=60).info
+        return service.GetProvisionInfo(
+            request, metadata=[("worker_id", worker_id)], timeout=60, wait_for_ready=True
+        ).info
 
 
 def _plain(options: Any) -> Any:

@@ -6,6 +6,7 @@ written last, says what the first was made from; a shard whose record agrees wit
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -109,7 +110,7 @@ def write_shard(
         return done
     path = storage.join(out_dir, shard.name)
     try:
-        record = _write_records(shard, path, audio_dir, on_clip)
+        record = _write_records(shard, path, audio_dir, out_dir, on_clip)
         storage.write_whole(record_path(out_dir, shard.name), record.to_json())
     except OSError as error:
         done = finished(shard, out_dir)
@@ -119,8 +120,16 @@ def write_shard(
     return record
 
 
+def _forget_other(shard: Shard, out_dir: str) -> None:
+    """Delete the record of a shard of other clips: it must not vouch for the new one's bytes."""
+    path = record_path(out_dir, shard.name)
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        if ShardRecord.from_json(storage.read_bytes(path)).fingerprint != shard.fingerprint:
+            storage.delete([path])
+
+
 def _write_records(
-    shard: Shard, path: str, audio_dir: str, on_clip: Callable[[RejectedClip | None], None] | None
+    shard: Shard, path: str, audio_dir: str, out_dir: str, on_clip: Callable[[RejectedClip | None], None] | None
 ) -> ShardRecord:
     rejected: list[RejectedClip] = []
     tags: Counter[str] = Counter()
@@ -139,6 +148,7 @@ def _write_records(
                 tags.update(clip.tags)
             if on_clip:
                 on_clip(problem)
+        _forget_other(shard, out_dir)
     return ShardRecord(
         name=shard.name,
         split=shard.split,

@@ -209,13 +209,12 @@ def open_whole(path: str) -> Iterator[BinaryIO]:
         OSError: it cannot be written.
     """
     if is_object_store(path):
-        with tempfile.TemporaryDirectory(prefix="autotag-") as folder:
-            spool = os.path.join(folder, "upload")
-            with open(spool, "wb", buffering=1 << 20) as file:
-                yield file
+        with tempfile.TemporaryFile(buffering=1 << 20) as spool:  # has no name: a killed writer leaves nothing
+            yield spool  # type: ignore[misc]
+            spool.seek(0)
             with _as_os_error():
                 file_system, inner = _remote(path)
-                file_system.put_file(spool, inner)
+                file_system.put_file(f"/dev/fd/{spool.fileno()}", inner)
         return
     temporary = temporary_name(path)
     try:
@@ -275,9 +274,11 @@ def sweep(folder: str) -> None:
     if folder.startswith(("s3://", "s3a://")):
         with contextlib.suppress(OSError), _as_os_error():
             file_system, inner = _remote(folder)
-            bucket, _, prefix = inner.partition("/")
-            for upload in file_system.list_multipart_uploads(bucket):
-                if upload["Key"].startswith(f"{prefix}/"):
+            bucket, _, key = inner.rstrip("/").partition("/")
+            prefix = f"{key}/" if key else ""
+            found = file_system.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix)
+            for upload in found.get("Uploads", []):
+                if "/" not in upload["Key"].removeprefix(prefix):
                     file_system.abort_mpu(bucket, upload["Key"], upload["UploadId"])
 
 

@@ -97,8 +97,9 @@ def parse() -> argparse.Namespace:
     option("host", "localhost", "address that all of them bind")
     option("rest-port", 8081, "of the REST interface and web page")
     option("rpc-port", 6123, "of the JobManager")
-    option("jobmanager-memory", "1024m", "of the JobManager's process")
-    option("taskmanager-memory", "2000m", "of each TaskManager's process, its Beam workers not counted")
+    option("jobmanager-memory", "1600m", "of the JobManager's process")
+    option("taskmanager-memory", "2600m", "of each TaskManager's process, its Beam workers not counted")
+    option("metaspace", "768m", "of either for classes; each Beam job leaves some behind (apache/beam issue 32372)")
     option("network-memory", "256m", "of it for shuffles; less is too little for TFX's statistics")
     option("timeout", 120, "seconds to wait for all task slots")
     return parser.parse_args()
@@ -154,10 +155,12 @@ def write_configuration(folder: Path, arguments: argparse.Namespace) -> Path:
         "jobmanager.rpc.port": arguments.rpc_port,
         "jobmanager.bind-host": arguments.host,
         "jobmanager.memory.process.size": arguments.jobmanager_memory,
+        "jobmanager.memory.jvm-metaspace.size": arguments.metaspace,
         "taskmanager.host": arguments.host,
         "taskmanager.bind-host": arguments.host,
         "taskmanager.numberOfTaskSlots": arguments.slots,
         "taskmanager.memory.process.size": arguments.taskmanager_memory,
+        "taskmanager.memory.jvm-metaspace.size": arguments.metaspace,
         "taskmanager.memory.network.min": arguments.network_memory,
         "taskmanager.memory.network.max": arguments.network_memory,
         "rest.address": arguments.host,
@@ -170,13 +173,15 @@ def write_configuration(folder: Path, arguments: argparse.Namespace) -> Path:
         "restart-strategy.fixed-delay.attempts": 10,
         "restart-strategy.fixed-delay.delay": "2 s",
         "heartbeat.interval": 2000,
-        "heartbeat.timeout": 10000,
+        "heartbeat.timeout": 20000,
         "io.tmp.dirs": str(folder / "tmp"),
     }
     (conf / "config.yaml").write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items()))
     (conf / "log4j.properties").write_text(LOG4J)
     worker = folder / "worker"
-    worker.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m preprocessing.sdk_worker "$@"\n')
+    call = f"{shlex.quote(sys.executable)} -m preprocessing.sdk_worker"
+    log = shlex.quote(f"{folder}/log/workers.log")  # Beam itself throws away what a worker says before it is connected
+    worker.write_text(f'#!/bin/sh\nexec {call} "$@" >>{log} 2>&1\n')
     worker.chmod(0o755)
     return conf
 
@@ -251,16 +256,16 @@ def overview(arguments: argparse.Namespace) -> dict[str, Any] | None:
 def stop(arguments: argparse.Namespace) -> None:
     """Stop what start started, and the Beam workers of its TaskManagers."""
     folder = Path(arguments.folder).resolve()
-    pids = list(running(folder).values())
+    started = sessions(folder)
     for code in (signal.SIGTERM, signal.SIGKILL):
-        for pid in pids:
-            if alive(pid):
-                os.killpg(pid, code)  # each is the leader of its own group, with its workers in it
+        for pid in filter(members, started):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, code)
         deadline = time.monotonic() + 15
-        while any(map(alive, pids)) and time.monotonic() < deadline:
+        while any(map(members, started)) and time.monotonic() < deadline:
             time.sleep(0.1)
     (folder / PROCESSES).unlink(missing_ok=True)
-    print(f"stopped {len(pids)} processes" if pids else f"no cluster is running from {folder}")
+    print(f"stopped {len(started)} processes" if started else f"no cluster is running from {folder}")
 
 
 def status(arguments: argparse.Namespace) -> None:
@@ -279,13 +284,39 @@ def save(folder: Path, processes: dict[str, int]) -> None:
     (folder / PROCESSES).write_text(json.dumps(processes))
 
 
-def running(folder: Path) -> dict[str, int]:
-    """Return name -> process id of the cluster's processes that are alive."""
+def recorded(folder: Path) -> dict[str, int]:
+    """Return name -> process id of the processes that start noted."""
     try:
         processes: dict[str, int] = json.loads((folder / PROCESSES).read_text())
     except (FileNotFoundError, ValueError):
         return {}
-    return {name: pid for name, pid in processes.items() if alive(pid) and str(folder) in command_line(pid)}
+    return processes
+
+
+def running(folder: Path) -> dict[str, int]:
+    """Return name -> process id of the cluster's processes that are alive."""
+    return {name: pid for name, pid in recorded(folder).items() if alive(pid) and str(folder) in command_line(pid)}
+
+
+def sessions(folder: Path) -> list[int]:
+    """Return the ids of the cluster's sessions (one a process, with its workers) that somebody of is alive.
+
+    A TaskManager that was killed may have left workers.
+    """
+    found = []
+    for pid in filter(members, recorded(folder).values()):
+        leader = command_line(pid).strip()
+        if str(folder) in leader or not leader or leader.endswith("<defunct>"):
+            found.append(pid)
+    return found
+
+
+def members(session: int) -> bool:
+    """Whether any process of a session is alive."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(session, os.WNOHANG)
+    done = subprocess.run(["ps", "-o", "stat=", "-s", str(session)], capture_output=True, text=True)
+    return any(not state.startswith("Z") for state in done.stdout.split())
 
 
 def alive(pid: int) -> bool:

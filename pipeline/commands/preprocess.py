@@ -37,7 +37,7 @@ PROGRESS_SECONDS: Final = 10
 @click.option("--runner", type=click.Choice(list(RUNNERS)), default="direct", show_default=True, help="Beam engine.")
 @click.option("--workers", type=int, help="direct: processes [default: by clips and cores].")
 @click.option("--flink-master", metavar="HOST:PORT", help="flink: its REST address, or [local].")
-@click.option("--parallelism", type=int, help="flink: of the job [default: the cluster's].")
+@click.option("--parallelism", type=int, help="flink: of the job [default: 1].")
 @click.option("--spark-master", metavar="URL", help="spark: spark://HOST:PORT or local[N].")
 @click.option("--project", help="dataflow: Google Cloud project.")
 @click.option("--region", help="dataflow: region.")

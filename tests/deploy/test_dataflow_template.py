@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "preprocessing"))
 
 from audio_samples import clip_paths, encoded, tone, write_corpus
 
+from preprocessing import job
 from preprocessing.dataflow_template import finish, launch, parameters
 from preprocessing.errors import BadInputError
 from preprocessing.job import run_job
@@ -83,6 +84,26 @@ def test_last_step_may_be_tried_twice(corpus: Path) -> None:
     before = hashes(corpus / "template")
     assert finish(5, str(corpus / "template"), SETTINGS) == str(corpus / "template" / "summary.json")
     assert hashes(corpus / "template") == before
+
+
+@pytest.mark.parametrize("summary", ["of an earlier job", None])
+def test_last_step_that_is_lost_before_its_end_is_done_by_the_next_attempt(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch, summary: str | None
+) -> None:
+    out = corpus / "template"
+    launch([*arguments(corpus, "template"), "--runner=DirectRunner"])
+    before = hashes(out)
+    manifest = build_manifest(str(corpus / "clips"), f"{corpus}/clips/annotations_final.csv", SETTINGS)
+    (out / ".shards" / "manifest.json").write_text(manifest.to_json())
+    (out / "summary.json").unlink()
+    if summary:
+        (out / "summary.json").write_text(summary)
+    with monkeypatch.context() as lost:
+        lost.setattr(job, "summarise", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            finish(5, str(out), SETTINGS)
+    finish(5, str(out), SETTINGS)
+    assert hashes(out) == before
 
 
 def test_job_is_translated_for_dataflow(corpus: Path) -> None:

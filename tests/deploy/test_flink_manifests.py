@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -80,13 +82,60 @@ def test_flink_settings_are_those_of_the_cluster_on_one_machine(tmp_path: Path) 
     config = yaml.safe_load(objects()["ConfigMap", "flink-config"]["data"]["config.yaml"])
     same = [
         "taskmanager.numberOfTaskSlots",
+        "jobmanager.memory.process.size",
+        "jobmanager.memory.jvm-metaspace.size",
         "taskmanager.memory.process.size",
+        "taskmanager.memory.jvm-metaspace.size",
         "taskmanager.memory.network.min",
         "taskmanager.memory.network.max",
         "restart-strategy.type",
     ]
     assert {key: config[key] for key in same} == {key: one_machine[key] for key in same}
     assert config["env.java.opts.all"].split() == cluster.JAVA_17
+
+
+def test_memory_limits_are_what_flink_is_told() -> None:
+    config = yaml.safe_load(objects()["ConfigMap", "flink-config"]["data"]["config.yaml"])
+    for name in ("jobmanager", "taskmanager"):
+        limit = containers(f"flink-{name}")[name]["resources"]["limits"]["memory"]
+        assert limit == config[f"{name}.memory.process.size"].replace("m", "Mi")
+
+
+def test_stop_ends_the_workers_that_a_killed_taskmanager_left(tmp_path: Path) -> None:
+    cluster = load_cluster()
+    code = "import subprocess, time; print(subprocess.Popen(['sleep', '600']).pid, flush=True); time.sleep(600)"
+    call = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, start_new_session=True, text=True) as leader:
+        assert leader.stdout
+        worker = int(leader.stdout.readline())
+        cluster.save(tmp_path, {"taskmanager-1": leader.pid})
+        leader.kill()
+    assert cluster.running(tmp_path) == {}
+    assert cluster.members(leader.pid)
+    cluster.stop(argparse.Namespace(folder=str(tmp_path)))
+    assert not cluster.members(leader.pid)
+    assert not psutil.pid_exists(worker) or psutil.Process(worker).status() == "zombie"
+
+
+def test_stop_leaves_a_stranger_that_has_a_number_of_ours(tmp_path: Path) -> None:
+    cluster = load_cluster()
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
+        cluster.save(tmp_path, {"taskmanager-1": stranger.pid})
+        cluster.stop(argparse.Namespace(folder=str(tmp_path)))
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_what_a_worker_says_before_it_is_connected_is_kept(tmp_path: Path) -> None:
+    cluster = load_cluster()
+    sys_argv, sys.argv = sys.argv, ["cluster.py", "start", "--folder", str(tmp_path)]
+    try:
+        cluster.write_configuration(tmp_path, cluster.parse())
+    finally:
+        sys.argv = sys_argv
+    done = subprocess.run([tmp_path / "worker", "--id=1"], capture_output=True)
+    assert done.returncode == 2
+    assert "--provision_endpoint" in (tmp_path / "log" / "workers.log").read_text()
 
 
 def test_the_jobs_command_is_one_that_autotag_takes() -> None:

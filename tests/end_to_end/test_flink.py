@@ -2,11 +2,12 @@
 
 ``make test-flink`` runs this; elsewhere it is skipped, for a cluster takes memory and time. What runs a Beam job needs
 Beam's job server jar in Beam's cache and is skipped with that reason without it; the cluster itself is started anyhow.
-FLINK_HOME may name a folder with Flink's lib; else it is fetched from PyPI into flink-cluster/ once.
+FLINK_HOME may name a folder with Flink's lib; else that of flink-cluster/ is taken, or one is fetched from PyPI.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -76,10 +77,25 @@ class Cluster:
         return next(str(manager["id"]) for manager in found if manager["freeSlots"] < manager["slotsNumber"])
 
     def worker_of(self, name: str) -> psutil.Process:
-        """The Beam worker that a TaskManager started last: those of earlier jobs stay for a minute."""
+        """The Beam worker that a TaskManager started last: one of an earlier job may still be ending."""
         children = psutil.Process(self.processes()[name]).children(recursive=True)
-        workers = [child for child in children if "preprocessing.sdk_worker" in " ".join(child.cmdline())]
+        workers = [child for child in children if is_worker(child)]
         return max(workers, key=lambda worker: worker.create_time())
+
+    def jobs(self) -> dict[str, str]:
+        """Job's id -> its state."""
+        return {job["jid"]: job["state"] for job in self.rest("/jobs/overview")["jobs"]}
+
+    def failures(self, job: str) -> list[str]:
+        """What made Flink start a job's tasks again."""
+        entries = self.rest(f"/jobs/{job}/exceptions")["exceptionHistory"]["entries"]
+        return [str(entry["stacktrace"]) for entry in entries]
+
+
+def is_worker(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return "preprocessing.sdk_worker" in process.cmdline()
+    return False
 
 
 def free_port() -> int:
@@ -92,18 +108,26 @@ def free_port() -> int:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One JobManager and three TaskManagers of one slot each: one to spare for jobs of two."""
     folder = tmp_path_factory.mktemp("flink")
-    home = Path(os.environ.get("FLINK_HOME") or ROOT / "flink-cluster" / "flink" / "pyflink")
+    named = os.environ.get("FLINK_HOME")
+    home = Path(named or ROOT / "flink-cluster" / "flink" / "pyflink")
     rest = free_port()
     script = str(ROOT / "deploy" / "flink" / "cluster.py")
     options = [f"--folder={folder}", f"--rest-port={rest}", f"--rpc-port={free_port()}", "--taskmanagers=3"]
-    if home.exists():
+    if named or home.exists():
         options.append(f"--home={home}")
     cluster = Cluster(folder, f"localhost:{rest}", (sys.executable, script, *options))
     cluster("start")
     yield cluster
-    pids = list(cluster.processes().values())
+    sessions = set(cluster.processes().values())
     cluster("stop")
-    assert not [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+    assert not [process for process in psutil.process_iter() if session_of(process) in sessions]
+
+
+def session_of(process: psutil.Process) -> int | None:
+    """The session of a living process: a TaskManager's workers are in the TaskManager's."""
+    with contextlib.suppress(psutil.Error, OSError):
+        return os.getsid(process.pid) if process.status() != psutil.STATUS_ZOMBIE else None
+    return None
 
 
 def test_cluster_has_its_slots_and_says_so(cluster: Cluster) -> None:
@@ -188,26 +212,37 @@ def assert_whole(corpus: Path, out: str) -> None:
 
 @needs_job_server
 def test_flink_writes_the_bytes_that_the_direct_runner_writes(cluster: Cluster, corpus: Path) -> None:
+    before = cluster.jobs()
     autotag(*preprocess(corpus, "flink"), *flink_options(cluster))
     assert_whole(corpus, "flink")
-    assert cluster.rest("/jobs/overview")["jobs"][0]["state"] == "FINISHED"
+    after = cluster.jobs()
+    assert [after[job] for job in after.keys() - before] == ["FINISHED"]
 
 
 def disturbed(cluster: Cluster, corpus: Path, out: str, strike: Callable[[], None]) -> None:
     """Run a job, strike when a quarter of its shards are there, and wait for its end."""
+    before = cluster.jobs()
     call = [str(Path(sys.executable).parent / "autotag"), *map(str, preprocess(corpus, out)), *flink_options(cluster)]
     shards = len(list((corpus / "direct").glob("*.tfrecord")))
     with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        deadline = time.monotonic() + 300
-        while len(list((corpus / out).glob(".shards/*.json"))) < shards / 4:
-            assert process.poll() is None, process.stdout and process.stdout.read()
-            assert time.monotonic() < deadline, "no shards came"
-            time.sleep(0.02)
-        strike()
-        there = len(list((corpus / out).glob(".shards/*.json")))
-        said = process.communicate(timeout=900)[0]
+        try:
+            deadline = time.monotonic() + 300
+            while len(list((corpus / out).glob(".shards/*.json"))) < shards / 4:
+                assert process.poll() is None, process.stdout and process.stdout.read()
+                assert time.monotonic() < deadline, "no shards came"
+                time.sleep(0.02)
+            strike()
+            there = len(list((corpus / out).glob(".shards/*.json")))
+            said = process.communicate(timeout=900)[0]
+        except BaseException:
+            process.kill()
+            raise
     assert there < shards, "the job was over before the strike: give it more clips"
     assert process.returncode == 0, said
+    after = cluster.jobs()
+    (job,) = after.keys() - before
+    assert after[job] == "FINISHED"
+    assert cluster.failures(job), "the strike hit nothing that the job needed"
 
 
 @needs_job_server
@@ -250,11 +285,12 @@ def test_pipelines_beam_steps_run_on_flink(cluster: Cluster, corpus: Path) -> No
     }
     path = corpus / "config.yaml"
     path.write_text(yaml.safe_dump(config))
-    before = {job["jid"] for job in cluster.rest("/jobs/overview")["jobs"]}
+    before = cluster.jobs()
     autotag("run", path)
-    jobs = [job for job in cluster.rest("/jobs/overview")["jobs"] if job["jid"] not in before]
-    assert len(jobs) >= 4
-    assert {job["state"] for job in jobs} == {"FINISHED"}
+    after = cluster.jobs()
+    states = [after[job] for job in after.keys() - before]
+    assert len(states) >= 4
+    assert set(states) == {"FINISHED"}
     run = json.loads(autotag("runs", path, "--json").stdout)[-1]
     assert (run["state"], run["blessed"]) == ("done", True)
     shards = {shard.name: hash_of(shard) for shard in (corpus / "run" / "shards").glob("*/*.tfrecord")}

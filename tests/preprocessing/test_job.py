@@ -23,6 +23,7 @@ from audio_samples import MTAT, TAGS, clip_paths, encoded, needs_mtat, tone, wri
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from preprocessing import storage
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.examples import Example, read_records
 from preprocessing.job import WriteShard, add_shards, plan_job, run_job, worker_error
@@ -205,6 +206,13 @@ def test_shards_of_earlier_settings_are_taken_away(corpus):
     assert names == {
         shard.name for shard in build_manifest(str(corpus), str(corpus / "annotations_final.csv"), other).shards()
     }
+
+
+def test_shard_of_earlier_settings_that_cannot_be_deleted_is_said(corpus, monkeypatch):
+    preprocess(corpus)
+    monkeypatch.setattr(storage, "delete", lambda paths: None)
+    with pytest.raises(AutotagError, match=r"out: \d+ shards of an earlier plan cannot be deleted"):
+        preprocess(corpus, PreprocessSettings(split="folder", n_tags=3, shard_clips=16))
 
 
 def test_clips_dropped_by_the_rule_are_among_the_rejected(corpus):

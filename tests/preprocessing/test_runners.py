@@ -193,7 +193,10 @@ def test_prism_on_the_path_is_taken(tmp_path, monkeypatch):
     binary.write_text("#!/bin/sh\n")
     binary.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert BeamSettings("prism").arguments() == ["--runner=PrismRunner", f"--prism_location={binary}"]
+    timeout = "--job_server_timeout=2592000"  # Beam's own of 60 s would end longer jobs
+    assert BeamSettings("prism").arguments() == ["--runner=PrismRunner", f"--prism_location={binary}", timeout]
+    own = BeamSettings("prism", options=("--job_server_timeout=5",)).arguments()
+    assert own == ["--runner=PrismRunner", f"--prism_location={binary}", "--job_server_timeout=5"]
     check_needs(options(*BeamSettings("prism").arguments()))
 
 

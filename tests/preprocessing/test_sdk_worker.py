@@ -62,6 +62,20 @@ def test_addresses_that_the_runner_gives_take_precedence(endpoint):
     assert told["LOGGING_API_SERVICE_DESCRIPTOR"] == 'url: "mine:3"'
 
 
+def test_what_a_worker_prints_does_not_fill_the_pools_pipe(endpoint):
+    code = """
+import sys
+from apache_beam.runners.worker import sdk_worker_main
+from preprocessing import sdk_worker
+sdk_worker_main.main = lambda _: print("x" * 200_000)
+sdk_worker.main(sys.argv[1:])
+"""
+    call = [sys.executable, "-c", code, "--id=w-1", f"--provision_endpoint={endpoint}"]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.wait(60) == 0  # as worker_pool_main: nobody reads
+        assert process.stdout.read() == b""
+
+
 @pytest.fixture
 def pool(tmp_path):
     """Beam's worker pool as it runs beside a TaskManager; its address."""

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
 from dataclasses import replace
 
 import pytest
 from audio_samples import clip_paths, encoded, tone, write_corpus
 
+from preprocessing import storage
 from preprocessing.errors import AutotagError
 from preprocessing.examples import Example, read_records
-from preprocessing.manifest import PreprocessSettings, Shard, build_manifest
+from preprocessing.manifest import PreprocessSettings, Shard, build_manifest, checksum
 from preprocessing.shards import RejectedClip, ShardRecord, finished, record_path, write_shard
 
 GOOD = encoded(tone(0.2))
+GOOD_TOO = encoded(0.5 * tone(0.2))
 PATHS = [*clip_paths(4), "c/a-b-01-t-0-29.mp3", "d/a-b-02-t-0-29.mp3"]
 
 
@@ -145,6 +148,24 @@ def test_full_disk_is_said_and_leaves_what_was_there(tmp_path, shard, out):
         write_shard(changed, str(tmp_path), str(out))
     assert (out / shard.name).read_bytes() == before
     assert finished(shard, str(out)) is not None
+
+
+def test_attempt_that_is_killed_before_its_record_leaves_no_record_of_other_clips(tmp_path, shard, out, monkeypatch):
+    write_shard(shard, str(tmp_path), str(out))
+    changed = replace(shard, clips=(replace(shard.clips[0], checksum=checksum(GOOD_TOO)), *shard.clips[1:]))
+    (tmp_path / shard.clips[0].path).write_bytes(GOOD_TOO)
+    size = (out / shard.name).stat().st_size
+    with monkeypatch.context() as killed:
+        killed.setattr(storage, "write_whole", lambda path, data: os._exit(1))
+        child = os.fork()
+        if not child:
+            with contextlib.suppress(Exception):
+                write_shard(changed, str(tmp_path), str(out))
+            os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert (out / shard.name).stat().st_size == size  # of the same size, so that it alone would not tell
+    assert finished(shard, str(out)) is None
+    assert finished(changed, str(out)) is None
 
 
 def test_record_goes_there_and_back():

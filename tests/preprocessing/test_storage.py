@@ -8,6 +8,7 @@ from __future__ import annotations
 import concurrent.futures
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -257,6 +258,28 @@ def test_killed_uploads_of_the_job_are_swept_and_others_are_left(corpus, s3):
     run_job(manifest_of(REMOTE), REMOTE, OUT, SETTINGS)
     left = [upload["Key"] for upload in s3.list_multipart_uploads(Bucket=BUCKET)["Uploads"]]
     assert sorted(left) == ["elsewhere/file", "outside"]
+
+
+def test_killed_uploads_are_swept_where_the_bucket_itself_is_the_folder(s3):
+    for key in ("file", "folder/file"):
+        s3.create_multipart_upload(Bucket=BUCKET, Key=key)
+    storage.sweep(f"s3://{BUCKET}")
+    assert [upload["Key"] for upload in s3.list_multipart_uploads(Bucket=BUCKET)["Uploads"]] == ["folder/file"]
+
+
+def test_writer_that_is_killed_leaves_nothing_on_this_machine(s3, tmp_path):
+    code = """
+import os, signal, sys
+from preprocessing import storage
+with storage.open_whole(sys.argv[1]) as file:
+    file.write(bytes(3 << 20))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code, f"{OUT}/file"], env=environment)
+    assert done.returncode == -signal.SIGKILL
+    assert not list(tmp_path.iterdir())
+    assert keys(s3, "") == {}
 
 
 def test_clip_that_is_missing_or_empty_on_s3_is_rejected(corpus, s3):
