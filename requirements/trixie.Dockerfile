@@ -5,7 +5,7 @@ FROM ghcr.io/astral-sh/uv:${UV_VERSION} AS uv
 
 FROM docker.io/library/debian:trixie-slim
 # hadolint ignore=DL3008
-RUN apt-get update \
+RUN export DEBIAN_FRONTEND=noninteractive && apt-get update \
     && apt-get install -y --no-install-recommends \
         ca-certificates curl ffmpeg g++ make mariadb-server postgresql python3-dev python3-venv \
     && rm -rf /var/lib/apt/lists/* \
