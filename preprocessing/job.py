@@ -167,7 +167,7 @@ def run_job(
         return finish_job(manifest, out_dir, settings)
 
 
-_WORKER_ERROR = re.compile(r"AutotagError: (.*?)(?: \[while running .*)?$", re.MULTILINE)
+_WORKER_ERROR = re.compile(r"(?:AutotagError|BadInputError): (.*?)(?: \[while running .*)?$", re.MULTILINE)
 """Our own error in what Beam raises: the error with a few words more, or a RuntimeError with a traceback's text."""
 
 _SIGNS_OF_INTERRUPT = ("KeyboardInterrupt", "StopOnExitJobServer.stop() takes")

@@ -180,6 +180,11 @@ class BeamSettings:
             raise BadInputError(
                 f"runner dataflow: its workers have no autotag: give {_name('image')} or {_name('setup_file')}"
             )
+        if not self.image and not self._has_option("--requirements_file"):
+            raise BadInputError(
+                f"{_name('setup_file')}: brings autotag without gcsfs, by which workers read gs://; "
+                f"add --requirements_file=FILE with the line gcsfs, or give {_name('image')}"
+            )
 
     def arguments(self, clips: int | None = None) -> list[str]:
         """Return Beam's command-line arguments.
@@ -249,6 +254,24 @@ def parse_options(arguments: Sequence[str]) -> Any:
         BadInputError: an argument that Beam does not know, on the direct runner. (Another runner's job server may have
             options of its own, so there Beam judges.)
     """
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    known, unknown = _parsed(arguments)
+    if unknown and known.runner in (None, "DirectRunner"):
+        raise BadInputError(f"no such option of autotag preprocess or of Beam: {unknown[0]}")
+    return PipelineOptions(list(arguments))
+
+
+def unknown_options(arguments: Sequence[str]) -> list[str]:
+    """Return what only a runner's job server can know, and drops without a word where it does not.
+
+    Raises:
+        BadInputError: a known option has a value that it cannot have.
+    """
+    return _parsed(arguments)[1]
+
+
+def _parsed(arguments: Sequence[str]) -> tuple[Any, list[str]]:
     from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 
     class Parser(_BeamArgumentParser):  # type: ignore[misc]
@@ -260,10 +283,8 @@ def parse_options(arguments: Sequence[str]) -> Any:
     parser = Parser(add_help=False, allow_abbrev=False)
     for options in {str(cls): cls for cls in PipelineOptions.__subclasses__()}.values():
         options._add_argparse_args(parser)
-    known, unknown = parser.parse_known_args(list(arguments))
-    if unknown and known.runner in (None, "DirectRunner"):
-        raise BadInputError(f"no such option of autotag preprocess or of Beam: {unknown[0]}")
-    return PipelineOptions(list(arguments))
+    parsed: tuple[Any, list[str]] = parser.parse_known_args(list(arguments))
+    return parsed
 
 
 def check_needs(options: Any) -> None:

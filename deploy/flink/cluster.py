@@ -93,7 +93,7 @@ def parse() -> argparse.Namespace:
     option("folder", "flink-cluster", "configuration, logs and state")
     option("home", "", "folder with Flink's lib; downloaded into FOLDER/flink unless given")
     option("taskmanagers", 2, "how many")
-    option("slots", 1, "task slots of each")
+    option("slots", 1, "task slots of each, which share one Beam worker")
     option("host", "localhost", "address that all of them bind")
     option("rest-port", 8081, "of the REST interface and web page")
     option("rpc-port", 6123, "of the JobManager")

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from pipeline.logs import json_log, log_format_option
 from preprocessing.constants import N_TAGS
-from preprocessing.runners import RUNNERS, check_needs, parse_options, settings_of
+from preprocessing.runners import RUNNERS, check_needs, parse_options, settings_of, unknown_options
 from preprocessing.splits import RULES, parse_ratio
 
 PROGRESS_SECONDS: Final = 10
@@ -92,6 +92,8 @@ def command(
     as_json = log_format == "json"
     log: _Terminal | _JsonLines = _JsonLines() if as_json else _Terminal(verbose)
     with json_log(verbose) if as_json else contextlib.nullcontext():
+        for option in unknown_options(beam.arguments()):
+            log.say(f"{option}: not an option of Beam's Python; the job server takes or drops it")
         with log.checksums() as on_checksum:
             manifest = build_manifest(audio_dir, annotations, settings, on_checksum)
         plan = plan_job(manifest, out)

@@ -219,26 +219,35 @@ def test_flink_writes_the_bytes_that_the_direct_runner_writes(cluster: Cluster, 
     assert [after[job] for job in after.keys() - before] == ["FINISHED"]
 
 
-def disturbed(cluster: Cluster, corpus: Path, out: str, strike: Callable[[], None]) -> None:
-    """Run a job, strike when a quarter of its shards are there, and wait for its end."""
-    before = cluster.jobs()
+def struck(
+    cluster: Cluster, corpus: Path, out: str, strike: Callable[[subprocess.Popen[str]], None]
+) -> tuple[int, str]:
+    """Run a job, strike when a quarter of its shards are there, and return its exit code and what it said."""
     call = [str(Path(sys.executable).parent / "autotag"), *map(str, preprocess(corpus, out)), *flink_options(cluster)]
     shards = len(list((corpus / "direct").glob("*.tfrecord")))
-    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(call, **pipes, start_new_session=True, text=True) as process:  # type: ignore[call-overload]
         try:
             deadline = time.monotonic() + 300
             while len(list((corpus / out).glob(".shards/*.json"))) < shards / 4:
-                assert process.poll() is None, process.stdout and process.stdout.read()
+                assert process.poll() is None, process.stdout.read()
                 assert time.monotonic() < deadline, "no shards came"
                 time.sleep(0.02)
-            strike()
+            strike(process)
             there = len(list((corpus / out).glob(".shards/*.json")))
             said = process.communicate(timeout=900)[0]
         except BaseException:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             raise
     assert there < shards, "the job was over before the strike: give it more clips"
-    assert process.returncode == 0, said
+    return process.returncode, said
+
+
+def disturbed(cluster: Cluster, corpus: Path, out: str, strike: Callable[[], None]) -> None:
+    """Run a job, strike when a quarter of its shards are there, and wait for its end."""
+    before = cluster.jobs()
+    code, said = struck(cluster, corpus, out, lambda _: strike())
+    assert code == 0, said
     after = cluster.jobs()
     (job,) = after.keys() - before
     assert after[job] == "FINISHED"
@@ -261,6 +270,7 @@ def test_job_whose_taskmanager_is_killed_loses_and_doubles_nothing(cluster: Clus
 
 
 @needs_job_server
+@pytest.mark.timeout(3600)
 def test_pipelines_beam_steps_run_on_flink(cluster: Cluster, corpus: Path) -> None:
     """ExampleGen, StatisticsGen, Transform and Evaluator on the cluster, all else here, to a pushed model."""
     config = {
@@ -295,6 +305,23 @@ def test_pipelines_beam_steps_run_on_flink(cluster: Cluster, corpus: Path) -> No
     assert (run["state"], run["blessed"]) == ("done", True)
     shards = {shard.name: hash_of(shard) for shard in (corpus / "run" / "shards").glob("*/*.tfrecord")}
     assert shards == {shard.name: hash_of(shard) for shard in (corpus / "direct").glob("*.tfrecord")}
+
+
+@needs_job_server
+def test_ctrl_c_cancels_the_job_and_the_next_call_finishes_it(cluster: Cluster, corpus: Path) -> None:
+    before = cluster.jobs()
+    code, said = struck(cluster, corpus, "stopped", lambda process: os.killpg(process.pid, signal.SIGINT))
+    assert code == 1
+    assert "autotag: stopped; " in said
+    (job,) = cluster.jobs().keys() - before
+    deadline = time.monotonic() + 240
+    while cluster.jobs()[job] != "CANCELED":
+        assert cluster.jobs()[job] == "CANCELLING"
+        assert time.monotonic() < deadline, "the tasks do not end"
+        time.sleep(0.5)
+    assert not (corpus / "stopped" / "summary.json").exists()
+    autotag(*preprocess(corpus, "stopped"), *flink_options(cluster))
+    assert_whole(corpus, "stopped")
 
 
 def hash_of(path: Path) -> str:

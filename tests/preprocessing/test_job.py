@@ -281,9 +281,13 @@ def test_second_job_in_the_same_folder_is_kept_out(corpus):
             ),
             "o/x: No space left on device",
         ),
+        (
+            RuntimeError("Traceback ...\npreprocessing.errors.BadInputError: gs://b: needs a package"),
+            "gs://b: needs a package",
+        ),
         (RuntimeError("Traceback ...\nValueError: something else"), None),
     ],
-    ids=["in this process", "from a worker process", "none of ours"],
+    ids=["in this process", "from a worker process", "a worker without a package", "none of ours"],
 )
 def test_our_message_is_found_in_beams_errors(error, message):
     assert worker_error(error) == message

@@ -121,6 +121,14 @@ def test_wrong_usage_is_one_message_and_exit_code_2(autotag, corpus, options, me
     assert not (corpus / "out").exists()
 
 
+def test_option_that_only_a_job_server_can_know_is_named(autotag, corpus):
+    master = ["--runner", "flink", "--flink-master", "f:1", "--image", "i"]
+    code, _, err = preprocess(autotag, corpus, *SMALL, *master, "--paralelism=8", "--job_name=x", "--dry-run")
+    assert code == 0
+    assert "--paralelism=8: not an option of Beam's Python" in err
+    assert "--job_name" not in err
+
+
 ROWS = annotation_rows({path: ["guitar"] for path in clip_paths(3)})
 
 

@@ -67,7 +67,11 @@ def test_dataflow_gets_image_or_setup_file(setup_file):
         "--temp_location=gs://b/tmp",
         "--sdk_container_image=gcr.io/p/autotag:1",
     ]
-    assert f"--setup_file={setup_file}" in BeamSettings("dataflow", setup_file=setup_file, **google).arguments()
+    gcsfs = ("--requirements_file=requirements.txt",)
+    packed = BeamSettings("dataflow", setup_file=setup_file, options=gcsfs, **google).arguments()
+    assert {f"--setup_file={setup_file}", *gcsfs} <= set(packed)
+    with pytest.raises(BadInputError, match="brings autotag without gcsfs"):
+        BeamSettings("dataflow", setup_file=setup_file, **google)
 
 
 def test_local_engines_need_no_environment():
