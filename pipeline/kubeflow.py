@@ -107,6 +107,11 @@ def to_yaml(documents: list[Spec]) -> str:
     return yaml.safe_dump_all(documents, sort_keys=True, width=120)
 
 
+def step_names(text: str) -> list[str]:
+    """Return the names of a compiled file's tasks."""
+    return list(next(yaml.safe_load_all(text))["root"]["dag"]["tasks"])
+
+
 def _compile_tfx(pipeline: Any, kubeflow: KubeflowConfig) -> Spec:
     from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 

@@ -1,4 +1,4 @@
-"""What is asked of a Kubeflow Pipelines server: upload, run, schedule, list; and its errors in words.
+"""What is asked of a Kubeflow Pipelines server: upload, run, wait, schedule, list; and its errors in words.
 
 A thin layer over kfp.Client. A pipeline is uploaded once for each content (its checksum stands in the version's
 description); a recurring run is known by its name, and is replaced where anything of it differs.
@@ -9,15 +9,17 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
+import http.client
 import io
 import json
 import logging
 import os
 import tempfile
+import time
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,6 +31,12 @@ HOST_VARIABLE: Final = "KF_PIPELINES_ENDPOINT"
 """kfp's own environment variable for the API's address."""
 TIMEOUT_SECONDS: Final = 10
 PAGE: Final = 100
+POLL_SECONDS: Final = 5
+OUTAGE_SECONDS: Final = 300
+"""So long may a server be away while a run is waited for: a port-forward that broke, a server that restarts."""
+ENDED: Final = ("succeeded", "failed", "canceled", "skipped", "error")
+FAILED: Final = ("failed", "error")
+"""States of a run and of its steps, in small letters."""
 CHECKSUM: Final = "autotag sha256 "
 CRON_FIELDS: Final = ("second", "minute", "hour", "day of month", "month", "day of week")
 
@@ -52,6 +60,7 @@ class Schedule:
         pipeline: checksum of the pipeline's file.
         at_once: how many of its runs may be at work at the same time.
         catch_up: whether runs that were missed are made up for.
+        service_account: of Kubernetes, that its runs act as; None for the one that it has, or the server's own.
     """
 
     name: str
@@ -61,6 +70,7 @@ class Schedule:
     enabled: bool = True
     at_once: int = 1
     catch_up: bool = False
+    service_account: str | None = None
 
     def changes(self, wanted: Schedule) -> list[str]:
         """One line for each thing in which ``wanted`` differs."""
@@ -72,9 +82,10 @@ class Schedule:
             ("enabled", "enabled"),
             ("at_once", "runs at once"),
             ("catch_up", "catch-up"),
+            ("service_account", "service account"),
         ):
             old, new = getattr(self, field), getattr(wanted, field)
-            if old != new:
+            if old != new and new is not None:
                 old, new = (value[:12] if field == "pipeline" else value for value in (old, new))
                 lines.append(f"{words}: {old} -> {new}")
         return lines
@@ -101,6 +112,26 @@ class FoundRun:
     finished: datetime.datetime | None
     error: str | None
     schedule: str | None
+
+
+@dataclass(frozen=True)
+class EndedRun:
+    """How a run ended that was waited for.
+
+    Attributes:
+        state: of the run, one of ENDED.
+        steps: step -> its last state.
+        error: what the server says of it.
+    """
+
+    state: str
+    steps: dict[str, str]
+    error: str | None
+
+    @property
+    def failed_steps(self) -> list[str]:
+        """The steps that failed."""
+        return [step for step, state in self.steps.items() if state in FAILED]
 
 
 def check_cron(cron: str) -> str:
@@ -154,9 +185,12 @@ class Server:
             with contextlib.redirect_stdout(io.StringIO()):
                 yield
         except kfp_server_api.ApiException as error:
-            raise AutotagError(f"{self.host} refused to {doing}: {error_message(error)}") from None
+            kind = NoAnswerError if error.status in (502, 503, 504) else AutotagError
+            raise kind(f"{self.host} refused to {doing}: {error_message(error)}") from None
         except (urllib3.exceptions.HTTPError, TimeoutError) as error:
-            raise AutotagError(f"{self.host} stopped answering while it was asked to {doing}: {error}") from None
+            raise NoAnswerError(f"{self.host} stopped answering while it was asked to {doing}: {error}") from None
+        except ValueError as error:  # kfp's own, such as two pipelines of one name
+            raise AutotagError(f"{self.host} cannot be asked to {doing}: {error}") from None
 
     def publish(self, name: str, text: str) -> Version:
         """Upload a pipeline's file, unless this very text is there; returns its version.
@@ -185,7 +219,9 @@ class Server:
                 version = self._client.list_pipeline_versions(pipeline_id).pipeline_versions[0]
         return Version(pipeline_id, version.pipeline_version_id, version.display_name, checksum, new=True)
 
-    def run(self, version: Version, name: str, experiment: str, pipeline_root: str) -> str:
+    def run(
+        self, version: Version, name: str, experiment: str, pipeline_root: str, service_account: str | None = None
+    ) -> str:
         """Start a run; returns its id.
 
         Raises:
@@ -199,8 +235,50 @@ class Server:
                 pipeline_id=version.pipeline_id,
                 version_id=version.version_id,
                 pipeline_root=pipeline_root,
+                service_account=service_account,
             )
         return str(run.run_id)
+
+    def wait(
+        self,
+        run_id: str,
+        steps: Collection[str],
+        on_change: Callable[[str, str], None],
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> EndedRun:
+        """Ask after a run until it has ended.
+
+        Args:
+            run_id: of the run.
+            steps: names of the pipeline's tasks.
+            on_change: called with a step and its new state.
+            sleep: waits for so many seconds.
+
+        Raises:
+            AutotagError: the server does not know the run, or has not answered for OUTAGE_SECONDS.
+        """
+        seen: dict[str, str] = {}
+        silent = 0
+        while True:
+            try:
+                with self._words(f"say how the run {run_id} is"):
+                    run = self._client.get_run(run_id)
+            except NoAnswerError:
+                silent += POLL_SECONDS
+                if silent > OUTAGE_SECONDS:
+                    raise
+                sleep(POLL_SECONDS)
+                continue
+            silent = 0
+            details = run.run_details.task_details if run.run_details else None
+            for step, state in step_states(details or [], steps).items():
+                if seen.get(step) != state:
+                    seen[step] = state
+                    on_change(step, state)
+            state = (run.state or "pending").lower()
+            if state in ENDED:
+                return EndedRun(state, seen, run.error.message if run.error else None)
+            sleep(POLL_SECONDS)
 
     def schedules(self, experiment: str) -> list[FoundSchedule]:
         """Return an experiment's recurring runs.
@@ -223,6 +301,7 @@ class Server:
         with self._words(f"make the recurring run {wanted.name}"):
             found = self._client.create_experiment(experiment, namespace=self._namespace)
         replaced = self.find_schedules(wanted.name, experiment)
+        service_account = wanted.service_account or (replaced[-1].schedule.service_account if replaced else None)
         with self._words(f"make the recurring run {wanted.name}"):
             self._client.create_recurring_run(
                 found.experiment_id,
@@ -233,6 +312,7 @@ class Server:
                 pipeline_id=version.pipeline_id,
                 version_id=version.version_id,
                 pipeline_root=wanted.pipeline_root,
+                service_account=service_account,
             )
         for old in replaced:
             self.unschedule(old)
@@ -303,6 +383,7 @@ class Server:
             enabled=recurring.mode == "ENABLE",
             at_once=int(recurring.max_concurrency),
             catch_up=not recurring.no_catchup,
+            service_account=recurring.service_account or None,
         )
         return FoundSchedule(
             schedule, recurring.recurring_run_id, recurring.experiment_id, (recurring.status or "").lower()
@@ -323,26 +404,57 @@ class UnknownExperimentError(BadInputError):
     """The server has no experiment of that name."""
 
 
+class NoAnswerError(AutotagError):
+    """The server is away, perhaps for a moment."""
+
+
+def step_states(details: Sequence[Any], steps: Collection[str]) -> dict[str, str]:
+    """Return step -> state, in small letters, out of a run's task details.
+
+    The server has a task for each node of the Argo workflow: of a step the step itself, ``STEP-driver`` before it and
+    ``executor`` in it. A driver that failed leaves its step never begun; a step that is left out has no state.
+    """
+    states: dict[str, str] = {}
+    for task in details:
+        if task.state is None:
+            continue
+        state, step = task.state.lower(), (task.display_name or "").removesuffix("-driver")
+        if step in steps and (step == task.display_name or state in FAILED) and states.get(step) not in FAILED:
+            states[step] = state
+    return states
+
+
 def _check_answers(host: str) -> None:
-    """Raise AutotagError where nothing answers; an answer that asks for a login is one."""
+    """Raise AutotagError where nothing answers, or a web page; an answer that asks for a login is one."""
     try:
         request = urllib.request.Request(f"{host}/apis/v2beta1/healthz")
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS):
-            return
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+            data = answer.read()
     except urllib.error.HTTPError as error:
         if error.code >= 500 or error.code == 404:
             raise AutotagError(f"{host} answers {error.code} {error.reason}: is it a Kubeflow Pipelines API?") from None
-    except (OSError, ValueError) as error:
+        return
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise AutotagError(f"{host} does not answer ({reason}): is it right, and the server up?") from None
+    try:
+        json.loads(data)
+    except ValueError:
+        raise AutotagError(
+            f"{host} answers with something else than JSON: is it a Kubeflow Pipelines API, or a page that asks for a "
+            "login before it?"
+        ) from None
 
 
 def error_message(error: Any) -> str:
-    """Say what the server said: the words of kfp_server_api.ApiException, without headers and stack."""
+    """Say what the server said: the words of kfp_server_api.ApiException, without headers, stack and web pages."""
     try:
         body: Any = json.loads(error.body)
     except (TypeError, ValueError):
-        return f"{error.status} {error.reason} {error.body or ''}".strip()
+        body = error.body or ""
+    if not isinstance(body, dict):
+        text = "" if "<html" in str(body).lower() else body
+        return f"{error.status} {error.reason} {text}".strip()
     message = body.get("message") or body.get("error_message") or body.get("error") or error.reason
     return f"{' '.join(str(message).split())} ({error.status} {error.reason})"
 

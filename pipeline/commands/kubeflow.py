@@ -22,6 +22,9 @@ _CONFIG = click.argument("config", required=False, type=click.Path())
 _SET = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting; repeatable.")
 _HOST = click.option("--host", help="Address of the API; else kubeflow.host, else KF_PIPELINES_ENDPOINT.")
 _EXPERIMENT = click.option("--experiment", help="Experiment; else kubeflow.experiment.")
+_SERVICE_ACCOUNT = click.option(
+    "--service-account", metavar="NAME", help="Kubernetes service account of the steps; the server's own unless given."
+)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -71,8 +74,18 @@ def compile_(config: str | None, overrides: tuple[str, ...], out: Path) -> None:
 @command.command()
 @_options(_CONFIG, _SET, _HOST, _EXPERIMENT)
 @click.option("--name", help="Of the run; pipeline and time unless given.")
+@_options(_SERVICE_ACCOUNT)
+@click.option(
+    "--wait", is_flag=True, help="Until the run has ended; prints each step's states. Exit code 1 if it fails."
+)
 def submit(
-    config: str | None, overrides: tuple[str, ...], host: str | None, experiment: str | None, name: str | None
+    config: str | None,
+    overrides: tuple[str, ...],
+    host: str | None,
+    experiment: str | None,
+    name: str | None,
+    service_account: str | None,
+    wait: bool,
 ) -> None:
     """Run the pipeline now.
 
@@ -81,8 +94,9 @@ def submit(
     the run reads the data as they are and makes everything anew.
 
     \b
-    Example:
+    Examples:
         autotag kubeflow submit my.yaml --host http://localhost:8888 --set branches.mel_2d.epochs=40
+        autotag kubeflow submit my.yaml --wait
     """
     settings = _load(config, overrides)
     server = _server(settings, host)
@@ -90,14 +104,19 @@ def submit(
     version = server.publish(settings.name, text)
     click.echo(f"pipeline {settings.name}, version {version.name}: {'uploaded' if version.new else 'is there already'}")
     run_name = name or f"{settings.name} {datetime.datetime.now():%Y-%m-%d %H:%M:%S}"
-    run_id = server.run(version, run_name, experiment or settings.kubeflow.experiment, settings.kubeflow.pipeline_root)
-    click.echo(f"run {run_name}: {server.host}/#/runs/details/{run_id}")
+    experiment = experiment or settings.kubeflow.experiment
+    run_id = server.run(version, run_name, experiment, settings.kubeflow.pipeline_root, service_account)
+    page = f"{server.host}/#/runs/details/{run_id}"
+    click.echo(f"run {run_name}: {page}")
+    if wait:
+        _wait(server, run_id, run_name, page, text)
 
 
 @command.command()
 @_options(_CONFIG, _SET, _HOST, _EXPERIMENT)
 @click.option("--cron", required=True, help="Six fields, seconds first: '0 0 2 * * 1' is Mondays at two, UTC.")
 @click.option("--name", help="Of the recurring run; the pipeline's unless given.")
+@_options(_SERVICE_ACCOUNT)
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
 def schedule(
     config: str | None,
@@ -106,6 +125,7 @@ def schedule(
     experiment: str | None,
     cron: str,
     name: str | None,
+    service_account: str | None,
     dry_run: bool,
 ) -> None:
     """Run the pipeline by the clock.
@@ -127,7 +147,11 @@ def schedule(
     server = _server(settings, host)
     text = _compile(settings, None)
     wanted = Schedule(
-        name or settings.name, cron, hashlib.sha256(text.encode()).hexdigest(), settings.kubeflow.pipeline_root
+        name or settings.name,
+        cron,
+        hashlib.sha256(text.encode()).hexdigest(),
+        settings.kubeflow.pipeline_root,
+        service_account=service_account,
     )
     changes = describe_changes(server.find_schedules(wanted.name, experiment), wanted)
     for line in changes or [f"{wanted.name}: is as it should be, at {wanted.cron}; nothing to change"]:
@@ -244,6 +268,30 @@ def _compile(settings: PipelineConfig, data_version: str | None) -> str:
         from pipeline.kubeflow import compile_pipeline, to_yaml
 
         return to_yaml(compile_pipeline(settings, data_version or ANY_VERSION))
+
+
+def _wait(server: Server, run_id: str, name: str, page: str, text: str) -> None:
+    """Print the steps' states until the run has ended.
+
+    Raises:
+        AutotagError: it failed, was stopped, or is not waited for any more.
+    """
+    from pipeline.kubeflow import step_names
+    from preprocessing.errors import AutotagError
+
+    try:
+        ended = server.wait(run_id, step_names(text), lambda step, state: click.echo(f"{_now()}  {step}: {state}"))
+    except KeyboardInterrupt:
+        raise AutotagError(f"run {name} is not waited for any more and goes on: {page}") from None
+    if ended.state != "succeeded":
+        said = ", ".join(f"step {step} failed" for step in ended.failed_steps)
+        reasons = "; ".join(filter(None, (said, ended.error))) or "the server does not say why"
+        raise AutotagError(f"run {name} {ended.state}: {reasons}; the steps' logs are at {page}")
+    click.echo(f"run {name}: {ended.state}")
+
+
+def _now() -> str:
+    return f"{datetime.datetime.now():%H:%M:%S}"
 
 
 def _data_version(settings: PipelineConfig) -> str | None:

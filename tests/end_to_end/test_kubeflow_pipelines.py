@@ -259,6 +259,57 @@ def test_schedule_is_idempotent_by_name_and_dry_run_changes_nothing(cluster: Clu
     assert after["schedule"] == {**before["schedule"], "cron": "0 0 2 * * 1"}
 
 
+REPORT = """
+import json, sys, urllib.request
+workflow, phase, nodes = json.load(sys.stdin), sys.argv[2], json.loads(sys.argv[3])
+named = {f"n-{number}": node for number, node in enumerate(nodes)}
+workflow["status"] = {"phase": phase, "nodes": {
+    id_: {"id": id_, "name": f"{name}.{id_}", "displayName": name, "type": "DAG", "phase": state, "templateName": "x"}
+    for id_, (name, state) in named.items()
+}}
+data = json.dumps(json.dumps(workflow)).encode()
+url = f"{sys.argv[1]}/apis/v2beta1/workflows"
+urllib.request.urlopen(urllib.request.Request(url, data, {"Content-Type": "application/json"}))
+"""
+"""Reports a Workflow's state to the API server as KFP's persistence agent does, which the kit has not."""
+
+
+def test_submit_waits_for_the_end_and_says_which_step_failed(cluster: Cluster) -> None:
+    before = {workflow["metadata"]["name"] for workflow in cluster.workflows()}
+    submitted = subprocess.Popen(
+        [KIT / "in_kubeflow.sh", AUTOTAG, "kubeflow", "submit", "config.yaml", "--host", HOST, "--wait",
+         "--service-account", "tagger"],
+        env={**os.environ, "KUBEFLOW_HOME": str(cluster.home), "PYTHONPATH": str(CHECKOUT)},
+        cwd=cluster.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    new: list[dict[str, Any]] = []
+    ends = time.monotonic() + 240
+    while not new and time.monotonic() < ends and submitted.poll() is None:
+        time.sleep(2)
+        new = [one for one in cluster.workflows() if one["metadata"]["name"] not in before and not from_schedule(one)]
+    assert new, submitted.communicate()
+    assert new[0]["spec"]["serviceAccountName"] == "tagger"
+
+    def report(phase: str, *nodes: tuple[str, str]) -> None:
+        subprocess.run(
+            [KIT / "in_kubeflow.sh", sys.executable, "-c", REPORT, HOST, phase, json.dumps(nodes)],
+            env={**os.environ, "KUBEFLOW_HOME": str(cluster.home)}, input=json.dumps(new[0]), text=True, check=True,
+        )  # fmt: skip
+
+    began = ("ClipExampleGen-driver", "Succeeded")
+    report("Running", ("root", "Running"), began, ("ClipExampleGen", "Running"), ("executor", "Running"))
+    time.sleep(8)
+    report("Failed", ("root", "Failed"), began, ("ClipExampleGen", "Failed"), ("Pusher", "Omitted"))
+    out, err = submitted.communicate(timeout=60)
+    assert submitted.returncode == 1, out + err
+    assert [line.split()[1:] for line in out.splitlines()[2:]] == [
+        ["ClipExampleGen:", "running"],
+        ["ClipExampleGen:", "failed"],
+    ]
+    assert "step ClipExampleGen failed" in err
+    assert "Traceback" not in err
+
+
 def test_runs_are_listed(cluster: Cluster, first: Ran) -> None:
     found = json.loads(cluster.autotag("runs", "config.yaml", "--json").stdout)
     assert any(run["schedule"] is None for run in found)

@@ -1,6 +1,7 @@
 """What a Kubeflow Pipelines server answers, in words; the real server is asked in tests/end_to_end."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,20 +11,33 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from pipeline import kubeflow_server
 from pipeline.commands import kubeflow
-from pipeline.kubeflow_server import FoundSchedule, Schedule, Server, check_cron, describe_changes
+from pipeline.kubeflow_server import (
+    OUTAGE_SECONDS,
+    FoundSchedule,
+    Schedule,
+    Server,
+    check_cron,
+    describe_changes,
+)
 from preprocessing.errors import AutotagError, BadInputError
 
 WEEKLY = Schedule("music", "0 0 2 * * 1", "a" * 64, "minio://mlpipeline/v2/artifacts")
 
 
 class Api(BaseHTTPRequestHandler):
-    """Answers what the test put into ``answers``: path without query -> (status, body)."""
+    """Answers what the test put into ``answers``: path without query -> (status, body), or several, one each time."""
 
-    answers: dict[str, tuple[int, Any]]
+    answers: dict[str, Any]
 
     def do_GET(self) -> None:  # noqa: N802
-        status, body = self.answers.get(self.path.split("?")[0], (404, {}))
+        answer = self.answers.get(self.path.split("?")[0], (404, {}))
+        if isinstance(answer, list):
+            answer = answer.pop(0) if len(answer) > 1 else answer[0]
+        status, body = answer
+        asked = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.answers.setdefault("asked", []).append((self.command, self.path, asked))
         data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -38,8 +52,8 @@ class Api(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def api() -> Iterator[tuple[str, dict[str, tuple[int, Any]]]]:
-    answers: dict[str, tuple[int, Any]] = {"/apis/v2beta1/healthz": (200, {"multi_user": False})}
+def api() -> Iterator[tuple[str, dict[str, Any]]]:
+    answers: dict[str, Any] = {"/apis/v2beta1/healthz": (200, {"multi_user": False})}
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Answers", (Api,), {"answers": answers}))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}", answers
@@ -75,7 +89,7 @@ def test_no_address_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         Server(None)
 
 
-def test_server_that_is_down_or_another_is_said(api: tuple[str, dict[str, tuple[int, Any]]]) -> None:
+def test_server_that_is_down_or_another_is_said(api: tuple[str, dict[str, Any]]) -> None:
     with pytest.raises(AutotagError, match="does not answer"):
         Server("http://127.0.0.1:9")
     with pytest.raises(AutotagError, match="does not answer"):
@@ -89,7 +103,7 @@ def test_server_that_is_down_or_another_is_said(api: tuple[str, dict[str, tuple[
         Server(host)
 
 
-def test_refusal_is_said_in_the_servers_words(api: tuple[str, dict[str, tuple[int, Any]]]) -> None:
+def test_refusal_is_said_in_the_servers_words(api: tuple[str, dict[str, Any]]) -> None:
     host, answers = api
     answers["/apis/v2beta1/pipelines"] = (200, {})
     answers["/apis/v2beta1/pipelines/upload"] = (400, {"error_message": "unsupported\n schema 2.0.0", "code": 3})
@@ -100,14 +114,14 @@ def test_refusal_is_said_in_the_servers_words(api: tuple[str, dict[str, tuple[in
         Server(host).publish("music", "x")
 
 
-def test_unknown_experiment_is_said_with_the_known_ones(api: tuple[str, dict[str, tuple[int, Any]]]) -> None:
+def test_unknown_experiment_is_said_with_the_known_ones(api: tuple[str, dict[str, Any]]) -> None:
     host, answers = api
     answers["/apis/v2beta1/experiments"] = (200, {})
     with pytest.raises(BadInputError, match="no experiment 'music'; it has none"):
         Server(host).runs("music", 5)
 
 
-def test_commands_list_what_the_server_has(api: tuple[str, dict[str, tuple[int, Any]]]) -> None:
+def test_commands_list_what_the_server_has(api: tuple[str, dict[str, Any]]) -> None:
     host, answers = api
     experiment = {"experiment_id": "e", "display_name": "autotag"}
     answers["/apis/v2beta1/experiments"] = (200, {"experiments": [experiment]})
@@ -128,6 +142,195 @@ def test_commands_list_what_the_server_has(api: tuple[str, dict[str, tuple[int, 
     done = CliRunner().invoke(kubeflow.command, ["unschedule", "music", "--host", host])
     assert isinstance(done.exception, BadInputError)
     assert "no recurring run 'music'; it has none" in str(done.exception)
+
+
+def test_what_is_no_api_is_said_in_one_line(api: tuple[str, dict[str, Any]]) -> None:
+    host, answers = api
+    answers["/apis/v2beta1/healthz"] = (200, "<html>Log in</html>")
+    with pytest.raises(AutotagError, match="asks for a login"):
+        Server(host)
+    with pytest.raises(AutotagError, match="does not answer"):
+        Server("http://localhost:88x8")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        threading.Thread(target=_answer_with, args=(other, b"\x00\x00\x12\x04no http"), daemon=True).start()
+        with pytest.raises(AutotagError, match="does not answer"):
+            Server(f"http://127.0.0.1:{other.getsockname()[1]}")
+
+
+def _answer_with(listening: socket.socket, data: bytes) -> None:
+    connection, _ = listening.accept()
+    with connection:
+        connection.recv(1000)
+        connection.sendall(data + b"\r\n")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ('"go away"', "403 Forbidden go away"),
+        ("<html><body>Forbidden</body></html>", "403 Forbidden$"),
+        ({"error": "no such namespace"}, r"no such namespace \(403 Forbidden\)"),
+    ],
+)
+def test_refusal_of_any_form_is_one_line(api: tuple[str, dict[str, Any]], body: Any, words: str) -> None:
+    host, answers = api
+    answers["/apis/v2beta1/pipelines"] = (403, body)
+    with pytest.raises(AutotagError, match=words):
+        Server(host).publish("music", "x")
+
+
+def test_two_pipelines_of_one_name_are_said(api: tuple[str, dict[str, Any]]) -> None:
+    host, answers = api
+    answers["/apis/v2beta1/pipelines"] = (200, {"pipelines": [{"pipeline_id": "a"}, {"pipeline_id": "b"}]})
+    with pytest.raises(AutotagError, match="look for the pipeline music: Multiple pipelines"):
+        Server(host).publish("music", "x")
+
+
+def answer_of_run(state: str, error: str | None = None, **tasks: str | None) -> tuple[int, dict[str, Any]]:
+    details = [{"display_name": name.replace("_", "-"), "state": state} for name, state in tasks.items()]
+    body = {"run_id": "r", "state": state, "run_details": {"task_details": details}}
+    return 200, body | ({"error": {"message": error}} if error else {})
+
+
+def test_run_is_waited_for_and_each_steps_states_are_told(api: tuple[str, dict[str, Any]]) -> None:
+    host, answers = api
+    answers["/apis/v2beta1/runs/r"] = [
+        (200, {"run_id": "r"}),
+        answer_of_run("RUNNING", root="RUNNING", root_driver="SUCCEEDED", Transform_driver="RUNNING"),
+        answer_of_run("RUNNING", Transform_driver="SUCCEEDED", Transform="RUNNING", executor="RUNNING"),
+        answer_of_run("RUNNING", Transform_driver="SUCCEEDED", Transform="RUNNING", executor="RUNNING"),
+        (503, "restarting"),
+        answer_of_run("SUCCEEDED", root="SUCCEEDED", Transform="SUCCEEDED", Pusher="SUCCEEDED"),
+    ]
+    told: list[tuple[str, str]] = []
+    slept: list[float] = []
+    ended = Server(host).wait("r", ["Transform", "Pusher"], lambda *change: told.append(change), slept.append)
+    assert told == [("Transform", "running"), ("Transform", "succeeded"), ("Pusher", "succeeded")]
+    assert (ended.state, ended.failed_steps, len(slept)) == ("succeeded", [], 5)
+
+
+@pytest.mark.parametrize("tasks", [{"Transform": "FAILED"}, {"Transform_driver": "ERROR", "Transform": "OMITTED"}])
+def test_failed_step_is_named(api: tuple[str, dict[str, Any]], tasks: dict[str, str]) -> None:
+    host, answers = api
+    answers["/apis/v2beta1/runs/r"] = answer_of_run("FAILED", "out of memory", SchemaGen="SUCCEEDED", **tasks)
+    ended = Server(host).wait("r", ["SchemaGen", "Transform"], lambda *change: None)
+    assert (ended.state, ended.failed_steps, ended.error) == ("failed", ["Transform"], "out of memory")
+
+
+def test_waiting_ends_when_the_server_stays_away_or_does_not_know_the_run(api: tuple[str, dict[str, Any]]) -> None:
+    host, answers = api
+    slept: list[float] = []
+    with pytest.raises(AutotagError, match="refused to say how the run r is"):
+        Server(host).wait("r", [], lambda *change: None, slept.append)
+    assert slept == []
+    answers["/apis/v2beta1/runs/r"] = (503, "<html>")
+    with pytest.raises(AutotagError, match="503"):
+        Server(host).wait("r", [], lambda *change: None, slept.append)
+    assert sum(slept) == OUTAGE_SECONDS
+
+
+COMPILED = "root: {dag: {tasks: {Transform: {}, Pusher: {}}}}\n"
+
+
+@pytest.fixture
+def takes_runs(api: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[str, Any]]:
+    """A server that takes pipelines, runs and recurring runs; what is compiled is COMPILED."""
+    _, answers = api
+    monkeypatch.setattr(kubeflow, "_compile", lambda settings, data_version: COMPILED)
+    monkeypatch.setattr(kubeflow, "_data_version", lambda settings: None)
+    monkeypatch.setattr(kubeflow_server, "POLL_SECONDS", 0.01)
+    version = {"pipeline_version_id": "v", "pipeline_id": "p", "display_name": "one"}
+    answers["/apis/v2beta1/pipelines"] = (200, {"pipelines": [{"pipeline_id": "p"}]})
+    answers["/apis/v2beta1/pipelines/p/versions"] = (200, {"pipeline_versions": [version]})
+    answers["/apis/v2beta1/pipelines/p/versions/v"] = (200, version)
+    answers["/apis/v2beta1/pipelines/upload_version"] = (200, version)
+    answers["/apis/v2beta1/experiments"] = (200, {"experiments": [{"experiment_id": "e", "display_name": "autotag"}]})
+    answers["/apis/v2beta1/runs"] = (200, {"run_id": "r"})
+    answers["/apis/v2beta1/recurringruns"] = (200, {"recurring_run_id": "s"})
+    return api
+
+
+def posted(answers: dict[str, Any], end: str) -> dict[str, Any]:
+    (body,) = [body for method, path, body in answers["asked"] if method == "POST" and path.endswith(end)]
+    found: dict[str, Any] = json.loads(body)
+    return found
+
+
+def test_submit_waits_and_ends_with_the_runs_end(takes_runs: tuple[str, dict[str, Any]]) -> None:
+    host, answers = takes_runs
+    answers["/apis/v2beta1/runs/r"] = [
+        answer_of_run("RUNNING", Transform="RUNNING"),
+        answer_of_run("SUCCEEDED", Transform="SUCCEEDED", Pusher="SUCCEEDED"),
+    ]
+    done = CliRunner().invoke(kubeflow.command, ["submit", "--host", host, "--wait", "--name", "weekly"])
+    assert done.exit_code == 0, done.output
+    assert [line[10:] for line in done.output.splitlines()[2:-1]] == [
+        "Transform: running",
+        "Transform: succeeded",
+        "Pusher: succeeded",
+    ]
+    assert done.output.splitlines()[-1] == "run weekly: succeeded"
+    answers["/apis/v2beta1/runs/r"] = answer_of_run("FAILED", "quota", Transform="FAILED", Pusher=None)
+    failed = CliRunner().invoke(kubeflow.command, ["submit", "--host", host, "--wait", "--name", "weekly"])
+    assert failed.exit_code == 1
+    assert "Pusher" not in failed.output, "left out"
+    assert str(failed.exception).startswith("run weekly failed: step Transform failed; quota; the steps' logs are at ")
+    answers["/apis/v2beta1/runs/r"] = answer_of_run("CANCELED")
+    stopped = CliRunner().invoke(kubeflow.command, ["submit", "--host", host, "--wait"])
+    assert "canceled" in str(stopped.exception)
+    assert not isinstance(stopped.exception, BadInputError)
+
+
+def test_submit_without_wait_does_not_ask_after_the_run(takes_runs: tuple[str, dict[str, Any]]) -> None:
+    host, answers = takes_runs
+    done = CliRunner().invoke(kubeflow.command, ["submit", "--host", host, "--service-account", "tagger"])
+    assert done.exit_code == 0, done.output
+    assert posted(answers, "/runs")["service_account"] == "tagger"
+    assert not any(path.endswith("/runs/r") for _, path, _ in answers["asked"])
+
+
+def test_stopping_to_wait_says_that_the_run_goes_on(
+    takes_runs: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, _ = takes_runs
+
+    def interrupt(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Server, "wait", interrupt)
+    stopped = CliRunner().invoke(kubeflow.command, ["submit", "--host", host, "--wait"])
+    assert isinstance(stopped.exception, AutotagError)
+    assert f"goes on: {host}/#/runs/details/r" in str(stopped.exception)
+
+
+def recurring(service_account: str) -> dict[str, Any]:
+    return {
+        "recurring_run_id": "s",
+        "display_name": "autotag",
+        "pipeline_version_reference": {"pipeline_id": "p", "pipeline_version_id": "v"},
+        "runtime_config": {"pipeline_root": WEEKLY.pipeline_root},
+        "service_account": service_account,
+        "max_concurrency": "1",
+        "trigger": {"cron_schedule": {"cron": "0 0 2 * * 1"}},
+        "mode": "ENABLE",
+        "status": "ENABLED",
+        "no_catchup": True,
+        "experiment_id": "e",
+    }
+
+
+@pytest.mark.parametrize(("given", "sent"), [(["--service-account", "other"], "other"), ([], "tagger")])
+def test_schedule_changes_the_service_account_only_where_one_is_given(
+    takes_runs: tuple[str, dict[str, Any]], given: list[str], sent: str
+) -> None:
+    host, answers = takes_runs
+    there = {"recurringRuns": [recurring("tagger")], "recurring_run_id": "new"}
+    answers["/apis/v2beta1/recurringruns"] = (200, there)
+    answers["/apis/v2beta1/recurringruns/s"] = (200, {})
+    done = CliRunner().invoke(kubeflow.command, ["schedule", "--host", host, "--cron", "0 0 3 * * 1", *given])
+    assert done.exit_code == 0, done.output
+    assert ("service account: tagger -> other" in done.output) is bool(given)
+    assert posted(answers, "/recurringruns")["service_account"] == sent
 
 
 def test_wrong_cron_is_refused_before_anything_is_asked() -> None:
