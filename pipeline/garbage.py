@@ -29,7 +29,7 @@ from typing import Any, Final
 from components.push_folder import PUSHING, possible_baselines, push_record, versions
 from pipeline.config import PipelineConfig
 from pipeline.local_runner import root_lock
-from pipeline.metadata import open_store
+from pipeline.metadata import errors_in_words, open_store
 from pipeline.metrics import keep_metrics
 from pipeline.runs import Run, list_runs, run_contexts
 from preprocessing import storage
@@ -117,6 +117,7 @@ def collect(
     """
     store = open_store(config)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(errors_in_words(config))
         stack.enter_context(root_lock(config.root))
         if old_versions and os.path.isdir(config.pushed):
             stack.enter_context(labels_lock(Path(config.pushed)))

@@ -16,17 +16,23 @@ given those local folders. What has to be translated (seen with KFP 2.14.3 and T
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import json
 import logging
 import os
 import stat
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import click
+
+from pipeline import logs
+from pipeline.full_disk import full_disk_error
 from preprocessing.errors import AutotagError, BadInputError
 
 log = logging.getLogger(__name__)
@@ -168,8 +174,18 @@ def check_inputs(executor_input: Message) -> None:
         if sent and sent != arrived:
             raise AutotagError(
                 f"input {key}, {artifact['uri']}: {sent} were written and {arrived} arrived in {path}; "
-                "the object store or KFP's launcher lost some, or somebody changed them; run the step before it again"
+                "the object store (a lifecycle rule?) or KFP's launcher lost some, or somebody changed them; make them "
+                "again with --set kubeflow.caching=false"
             )
+
+
+def run_and_step(executor_input: Message) -> tuple[str, str] | None:
+    """Return the run's id and the step's name; None where no output's address (.../RUN/STEP/EXECUTION/KEY) has them."""
+    for _, artifact in _artifacts(executor_input, "outputs"):
+        parts = artifact["uri"].split("/")
+        if len(parts) > 4:
+            return parts[-4], parts[-3]
+    return None
 
 
 def run_step(arguments: Arguments, run_tfx: Callable[[Arguments, Message], None]) -> None:
@@ -180,10 +196,21 @@ def run_step(arguments: Arguments, run_tfx: Callable[[Arguments, Message], None]
         run_tfx: runs TFX's entry point on the translated ExecutorInput, which writes the output file.
 
     Raises:
-        AutotagError: an input is not whole, or the component's own.
+        AutotagError: an input is not whole, a disk is full, or the component's own.
     """
-    check_inputs(arguments.executor_input)
-    run_tfx(arguments, for_tfx(arguments.executor_input, arguments.inputs_spec))
+    run, step = run_and_step(arguments.executor_input) or (None, arguments.executor_class)
+    with logs.of_run(run), logs.of_node(step):
+        check_inputs(arguments.executor_input)
+        message = for_tfx(arguments.executor_input, arguments.inputs_spec)
+        try:
+            run_tfx(arguments, message)
+        except Exception as error:
+            outputs = [artifact["uri"] for _, artifact in _artifacts(message, "outputs")]
+            remedy = "make room on the volume, or give the pods of this step a node with more"
+            own = full_disk_error(step, error, (*outputs[:1], tempfile.gettempdir()), remedy)
+            if own:
+                raise own from error
+            raise
     output_file = arguments.executor_input["outputs"]["outputFile"]
     with open(output_file, encoding="utf-8") as file:
         written = json.load(file)
@@ -204,9 +231,15 @@ def run_tfx_entrypoint(arguments: Arguments, executor_input: Message) -> None:
 
 
 def exit_code(run: Callable[[], None]) -> int:
-    """Run and return the process' exit code; an error of our own is said in its one message, any other in full."""
+    """Run and return the process' exit code; an error of our own is said in its one message, any other in full.
+
+    With AUTOTAG_LOG=json in the environment (kubeflow.env) that, and the log, are one JSON object a line.
+    """
     try:
-        run()
+        with logs.json_log() if os.environ.get("AUTOTAG_LOG") == "json" else contextlib.nullcontext():
+            run()
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
     except AutotagError as error:
         print(f"autotag: {error}", file=sys.stderr)
         return 2 if isinstance(error, BadInputError) else 1

@@ -21,6 +21,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from pipeline.full_disk import is_said_in
 from preprocessing.errors import AutotagError, BadInputError
 
 log = logging.getLogger(__name__)
@@ -40,17 +41,26 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 class _Current:
     run: str | None = None
     node: str | None = None
+    failed_run: str | None = None
+    failed_node: str | None = None
+
+    def failed(self) -> dict[str, str | None]:
+        """What an error that has left the blocks of run and node belongs to."""
+        return {"run": self.failed_run, "node": self.failed_node}
 
 
 _current = _Current()
 
 
 @contextlib.contextmanager
-def of_run(run: str) -> Iterator[None]:
+def of_run(run: str | None) -> Iterator[None]:
     """Say that lines belong to a run while the block runs."""
     _current.run = run
     try:
         yield
+    except BaseException:
+        _current.failed_run = run
+        raise
     finally:
         _current.run = None
 
@@ -61,6 +71,9 @@ def of_node(node: str) -> Iterator[None]:
     _current.node = node
     try:
         yield
+    except BaseException:
+        _current.failed_node = node
+        raise
     finally:
         _current.node = None
 
@@ -79,10 +92,16 @@ def log_format_option(command: Command) -> Command:
 
 
 class RunFilter(logging.Filter):
-    """Lets through what one follows a run by: nodes beginning and ending, epochs, scores; and real errors."""
+    """Lets through what one follows a run by: nodes beginning and ending, epochs, scores; and real errors.
+
+    Of a library's error that a disk is full the last line alone: the node says the rest when it ends.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is one of those."""
+        text = record.getMessage()
+        if not record.name.startswith(OURS) and is_said_in(text):
+            record.msg, record.args, record.exc_info = text.rstrip().splitlines()[-1], None, None
         return record.name.startswith(OURS) or record.levelno >= logging.ERROR
 
 
@@ -96,8 +115,8 @@ class JsonFormatter(logging.Formatter):
             "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "run": _current.run,
-            "node": _current.node,
+            "run": getattr(record, "run", _current.run),
+            "node": getattr(record, "node", _current.node),
             "message": record.getMessage(),
         }
         values |= {name: getattr(record, name) for name in COUNTS if hasattr(record, name)}
@@ -118,6 +137,7 @@ def json_log(verbose: bool = False) -> Iterator[None]:
     """
     root = logging.getLogger()
     before, level = root.handlers, root.level
+    _current.failed_run = _current.failed_node = None
     with open(os.dup(2), "w", encoding="utf-8", errors="backslashreplace", buffering=1) as stream:
         handler = logging.StreamHandler(stream)
         handler.setFormatter(JsonFormatter())
@@ -129,18 +149,19 @@ def json_log(verbose: bool = False) -> Iterator[None]:
             with _libraries_lines():
                 yield
         except BadInputError as error:
-            log.error("%s", error)
+            log.error("%s", error, extra=_current.failed())
             raise click.exceptions.Exit(2) from None
         except AutotagError as error:
-            log.error("%s", error)
+            log.error("%s", error, extra=_current.failed())
             raise click.exceptions.Exit(1) from None
         except (click.exceptions.Exit, click.ClickException):
             raise
         except (click.Abort, KeyboardInterrupt):
-            log.error("stopped; what lies under its final name is whole, and the next call goes on from there")
+            text = "stopped; what lies under its final name is whole, and the next call goes on from there"
+            log.error(text, extra=_current.failed())
             raise click.exceptions.Exit(1) from None
         except Exception as error:
-            log.exception("%s: %s", type(error).__name__, error)
+            log.exception("%s: %s", type(error).__name__, error, extra=_current.failed())
             raise click.exceptions.Exit(1) from None
         finally:
             root.handlers = before

@@ -11,7 +11,9 @@ It makes its tables itself, and the database where the user may do so.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -112,6 +114,22 @@ def open_store(config: PipelineConfig) -> Any:
         if settings.kind == "sqlite":
             raise AutotagError(f"{config.metadata_file}: {error}") from None
         raise AutotagError(f"{describe(settings)}: {str(error).strip()}. {HINTS[settings.kind]}") from None
+
+
+@contextlib.contextmanager
+def errors_in_words(config: PipelineConfig) -> Iterator[None]:
+    """Turn what ML Metadata raises while the block runs (its server went away, its disk is full) into one message.
+
+    Raises:
+        AutotagError: with ML Metadata's own words.
+    """
+    from ml_metadata import errors
+
+    try:
+        yield
+    except errors.StatusError as error:
+        where = config.metadata_file if config.metadata.kind == "sqlite" else describe(config.metadata)
+        raise AutotagError(f"{where}: ML Metadata cannot be read or written: {' '.join(str(error).split())}") from error
 
 
 def check_server(config: PipelineConfig) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeline.config import PipelineConfig
-from pipeline.metadata import open_store
+from pipeline.metadata import errors_in_words, open_store
 from pipeline.runs import CLIP_COUNTS, Run, list_runs
 from preprocessing import storage
 from preprocessing.errors import AutotagError, BadInputError
@@ -54,14 +54,15 @@ def keep_metrics(config: PipelineConfig, run: Run) -> None:
     """Write a run's metrics into ML Metadata, over those that were there.
 
     Raises:
-        AutotagError: the server of ML Metadata does not answer.
+        AutotagError: the server of ML Metadata does not answer, or they cannot be written.
     """
     store = open_store(config)
-    context = store.get_context_by_type_and_name("pipeline_run", run.run_id)
-    for name, value in run_metrics(run).items():
-        kind = {int: "int_value", float: "double_value", str: "string_value"}[type(value)]
-        setattr(context.custom_properties[name], kind, value)
-    store.put_contexts([context])
+    with errors_in_words(config):
+        context = store.get_context_by_type_and_name("pipeline_run", run.run_id)
+        for name, value in run_metrics(run).items():
+            kind = {int: "int_value", float: "double_value", str: "string_value"}[type(value)]
+            setattr(context.custom_properties[name], kind, value)
+        store.put_contexts([context])
 
 
 def record_attempt(config: PipelineConfig, run_id: str, succeeded: bool, path: str | None = None) -> Run | None:
@@ -80,7 +81,7 @@ def record_attempt(config: PipelineConfig, run_id: str, succeeded: bool, path: s
     path = path or os.path.join(config.root, FILE)
     runs: list[Run] = []
     try:
-        with contextlib.suppress(BadInputError):  # it says that there is no run yet
+        with contextlib.suppress(BadInputError), errors_in_words(config):  # the former says that there is no run yet
             runs = list_runs(config)
             place = next((place for place, run in enumerate(runs) if run.run_id == run_id), len(runs))
             runs = runs[: place + 1]

@@ -7,18 +7,31 @@ given the id, and the log's lines say which run and node they belong to.
 from __future__ import annotations
 
 import logging
+import os
+import tempfile
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
+from ml_metadata import errors as metadata_errors
+from ml_metadata.proto.metadata_store_pb2 import Event, Execution
 from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, partial_run_utils, runtime_parameter_utils, tfx_runner
+from tfx.proto.orchestration import pipeline_pb2
 from tfx.utils import telemetry_utils
 
 from pipeline import logs
+from pipeline.full_disk import full_disk_error
+from pipeline.runs import run_contexts
+from preprocessing.errors import AutotagError, BadInputError
 
 log = logging.getLogger(__name__)
+
+NO_CONNECTION: Final = "Failed to establish connection to Metadata storage"
+"""Beginning of TFX's RuntimeError."""
+REMEDY: Final = "make room there (`autotag gc` deletes what old runs left) and run again: what is finished is kept"
 
 
 class NodeRunner(tfx_runner.IrBasedRunner):  # type: ignore[misc]
@@ -45,11 +58,36 @@ class NodeRunner(tfx_runner.IrBasedRunner):  # type: ignore[misc]
                 to_nodes=part.to_nodes or None,
                 snapshot_settings=part.snapshot_settings,
             )
+            self._choose_base_run(pipeline)
         deployment = runner_utils.extract_local_deployment_config(pipeline)
         with telemetry_utils.scoped_labels({telemetry_utils.LABEL_TFX_RUNNER: "local"}), logs.of_run(self._run_id):
             for node in pipeline.nodes:
                 if not node.pipeline_node.execution_options.HasField("skip"):
                     self._run_node(pipeline, node.pipeline_node, deployment)
+
+    def _choose_base_run(self, pipeline: Any) -> None:
+        """Name the run whose results the nodes that are left out are taken from.
+
+        TFX takes the latest run, also one that failed early or ended at --to-node and has not what is needed.
+
+        Raises:
+            BadInputError: no run has.
+        """
+        needed = {
+            node.node_info.id
+            for node in (node.pipeline_node for node in pipeline.nodes)
+            if node.execution_options.skip.reuse_artifacts_mode == pipeline_pb2.NodeExecutionOptions.Skip.REQUIRED
+        }
+        if not needed:
+            return
+        with metadata.Metadata(self._connection) as handle:
+            found = base_run(handle.store, pipeline.pipeline_info.id, needed)
+        if found is None:
+            raise BadInputError(
+                f"no run has the results of {', '.join(sorted(needed))}, which the nodes to be run need: run without "
+                "--from-node"
+            )
+        partial_run_utils.set_base_pipeline_run_strategy(pipeline.runtime_spec.snapshot_settings, found)
 
     def _run_node(self, pipeline: Any, node: Any, deployment: Any) -> None:
         name = node.node_info.id
@@ -67,6 +105,55 @@ class NodeRunner(tfx_runner.IrBasedRunner):  # type: ignore[misc]
                 with metadata.Metadata(self._connection) as handle:
                     partial_run_utils.snapshot(handle, pipeline)
             began = time.monotonic()
-            node_launcher.launch()
+            try:
+                node_launcher.launch()
+            except Exception as error:
+                root = pipeline.runtime_spec.pipeline_root.field_value.string_value
+                own = in_words(name, error, (root, tempfile.gettempdir()))
+                if own:
+                    raise own from error
+                raise
             seconds = round(time.monotonic() - began, 1)
             log.info("Component %s is finished.", name, extra={"seconds": seconds})
+
+
+def in_words(node: str, error: Exception, places: Sequence[str]) -> AutotagError | None:
+    """Return what to say of a node's error in one line; None where that is not known.
+
+    Args:
+        node: its name.
+        error: what it ended with.
+        places: folders that it writes to.
+    """
+    full = full_disk_error(node, error, places, REMEDY)
+    if full:
+        return full
+    of_metadata = isinstance(error, metadata_errors.StatusError) or str(error).startswith(NO_CONNECTION)
+    if of_metadata and error.__context__ is None:  # else something else went wrong before
+        return AutotagError(f"{node}: ML Metadata cannot be read or written: {' '.join(str(error).split())}")
+    return None
+
+
+def base_run(store: Any, pipeline: str, needed: set[str]) -> str | None:
+    """Return the newest run in which all of some nodes ended well and whose results are still there; None if none is.
+
+    Args:
+        store: ML Metadata.
+        pipeline: its name.
+        needed: names of nodes.
+    """
+    newest_first = sorted(run_contexts(store, pipeline), key=lambda run: run.create_time_since_epoch, reverse=True)
+    return next((run.name for run in newest_first if needed <= _nodes_with_results(store, pipeline, run.id)), None)
+
+
+def _nodes_with_results(store: Any, pipeline: str, run: int) -> set[str]:
+    found = set()
+    for execution in store.get_executions_by_context(run):
+        if execution.last_known_state not in (Execution.COMPLETE, Execution.CACHED):
+            continue
+        events = store.get_events_by_execution_ids([execution.id])
+        outputs = [event.artifact_id for event in events if event.type == Event.OUTPUT]
+        if all(os.path.exists(artifact.uri) for artifact in store.get_artifacts_by_id(outputs)):
+            contexts = store.get_contexts_by_execution(execution.id)
+            found |= {node.name.removeprefix(f"{pipeline}.") for node in contexts if node.type == "node"}
+    return found

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import logging
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -73,6 +75,8 @@ def _run(settings: PipelineConfig, parts: tuple[str | None, str | None], metrics
     from pipeline.metrics import record_attempt
     from pipeline.runs import describe_run
 
+    # TensorFlow's objects that a failed node leaves behind complain when the process ends, below what ended the run.
+    atexit.register(setattr, sys, "unraisablehook", lambda unraisable: None)
     succeeded, run_id = False, local_runner.new_run_id()
     try:
         local_runner.run_pipeline(settings, *parts, on_clip=_log_checksums, run_id=run_id)

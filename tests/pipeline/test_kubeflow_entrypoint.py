@@ -1,6 +1,8 @@
 """What the steps' entry point makes of what KFP hands over, on inputs captured from KFP 2.14.3's driver."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +20,7 @@ from pipeline.kubeflow_entrypoint import (
     for_tfx,
     local_path,
     parse_arguments,
+    run_and_step,
     run_step,
 )
 from preprocessing.errors import AutotagError, BadInputError
@@ -128,6 +131,54 @@ def test_step_without_artifacts_runs(tmp_path: Path) -> None:
     arguments = Arguments("x.Y", {"outputs": {"outputFile": str(output)}}, {}, ("--runner=DirectRunner",))
     run_step(arguments, lambda given, message: output.write_text("{}") and None)
     assert json.loads(output.read_text()) == {}
+
+
+def test_full_disk_is_said_with_the_step_and_the_free_space(tmp_path: Path) -> None:
+    uri = f"{tmp_path}/music/run-1/Transform/execution-1/transform_graph"
+    output = {"type": {"instanceSchema": "title: tfx.TransformGraph"}, "uri": uri}
+    message = {"outputs": {"artifacts": {"transform_graph": {"artifacts": [output]}}, "outputFile": "unused"}}
+
+    def fill(arguments: Arguments, message: dict[str, Any]) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{uri}/saved_model.pb")
+
+    with pytest.raises(AutotagError, match=rf"Transform: No space left on device \({uri}/saved_model.pb\)") as raised:
+        run_step(Arguments("x.Y", message, {}, ()), fill)
+    assert f" at {tmp_path}" in str(raised.value)
+
+
+@pytest.mark.parametrize("step", [*STEPS, S3])
+def test_log_lines_say_run_and_step(step: str) -> None:
+    found = run_and_step(captured(step).executor_input)
+    assert found
+    assert found[1] == step.removesuffix("-s3")
+    assert len(found[0]) == 36, "KFP's run id"
+    assert run_and_step({"outputs": {"outputFile": "x"}}) is None
+
+
+def test_log_is_json_where_the_environment_says_so() -> None:
+    program = (
+        "import logging\n"
+        "from pipeline import kubeflow_entrypoint as entrypoint, logs\n"
+        "def run(arguments, run_tfx):\n"
+        "    with logs.of_run('r'), logs.of_node('Transform'):\n"
+        "        logging.getLogger('components.x').info('50 clips', extra={'clips': 50})\n"
+        "        raise entrypoint.AutotagError('broken')\n"
+        "entrypoint.run_step = run\n"
+        "entrypoint.main(['--executor_class_path', 'x.Y', '--json_serialized_invocation_args', '{}'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "AUTOTAG_LOG": "json"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [(line["run"], line["node"], line["message"], line.get("clips")) for line in lines] == [
+        ("r", "Transform", "50 clips", 50),
+        ("r", "Transform", "broken", None),
+    ]
 
 
 def test_own_errors_are_one_line_and_others_whole(capsys: pytest.CaptureFixture[str]) -> None:

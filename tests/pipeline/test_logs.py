@@ -77,6 +77,16 @@ def test_what_people_follow_a_run_by_is_let_through(name: str, level: int, seen:
     assert RunFilter().filter(logging.makeLogRecord({"name": name, "levelno": level})) is seen
 
 
+def test_a_librarys_traceback_of_a_full_disk_is_its_last_line() -> None:
+    text = "Traceback (most recent call last):\n  File x\nOSError: No space left on device"
+    made = logging.makeLogRecord({"name": "apache_beam.x", "levelno": logging.ERROR, "msg": text})
+    assert RunFilter().filter(made)
+    assert made.getMessage() == "OSError: No space left on device"
+    made = logging.makeLogRecord({"name": "apache_beam.x", "levelno": logging.ERROR, "msg": "a\nValueError: b"})
+    assert RunFilter().filter(made)
+    assert made.getMessage() == "a\nValueError: b"
+
+
 def test_what_libraries_write_to_the_error_stream_becomes_a_line() -> None:
     code, lines = run_program(
         "with json_log():\n"
@@ -124,6 +134,17 @@ def test_an_error_is_the_last_line_and_gives_the_exit_code(
     last = json.loads(capfd.readouterr().err.splitlines()[-1])
     assert last["level"] == "error"
     assert ("Traceback" in last.get("error", "")) is isinstance(error, ValueError)
+
+
+def test_the_line_that_ends_a_run_says_its_run_and_node(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(click.exceptions.Exit), json_log(), logs.of_run("2026"), logs.of_node("Transform"):
+        raise AutotagError("it failed")
+    last = json.loads(capfd.readouterr().err.splitlines()[-1])
+    assert (last["message"], last["run"], last["node"]) == ("it failed", "2026", "Transform")
+    with pytest.raises(click.exceptions.Exit), json_log():
+        raise AutotagError("it cannot begin")
+    last = json.loads(capfd.readouterr().err.splitlines()[-1])
+    assert (last["message"], last["run"], last["node"]) == ("it cannot begin", None, None)
 
 
 def test_preprocess_logs_counts_as_json(tmp_path: Path) -> None:

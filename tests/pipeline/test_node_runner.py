@@ -3,6 +3,7 @@
 # No `from __future__ import annotations`: TFX reads the components' annotations as they are.
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -26,13 +27,18 @@ from pipeline.logs import JsonFormatter
 from pipeline.metadata import connection
 from pipeline.node_runner import NodeRunner
 from pipeline.runs import Run, list_runs
+from preprocessing.errors import AutotagError, BadInputError
 
 log = logging.getLogger("components.here")
+FULL = -2
+"""A size at which the disk is full."""
 
 
 @component
 def Train(size: Parameter[int], model: OutputArtifact[Model]):  # type: ignore[no-untyped-def]  # noqa: N802
     log.info("trained with %d", size)
+    if size == FULL:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if size < 0:
         raise ValueError("too small")
     Path(model.uri).mkdir(parents=True, exist_ok=True)
@@ -113,6 +119,52 @@ def test_what_a_failed_node_left_is_swept_and_the_next_run_goes_on(config: Pipel
     assert states(list_runs(config)[-1]) == {"Train": "failed"}
     collect(config, 1)
     assert states(run(config, "3", size=10)) == {"Train": "cached", "Pusher": "cached"}
+
+
+def test_part_takes_its_inputs_from_the_newest_run_that_has_them(config: PipelineConfig) -> None:
+    whole = run(config, "1", size=10)
+    with pytest.raises(Exception, match="too small"):
+        run(config, "2", size=-1)
+    part = run(config, "3", size=10, part=RunOptions(from_nodes=["Pusher"]))
+    assert states(part) == {"Train": "cached", "Pusher": "cached"}
+    assert part.output("Train", "model") == whole.output("Train", "model")
+    assert states(run(config, "4", size=20, part=RunOptions(to_nodes=["Train"]))) == {"Train": "done"}
+    folder = list_runs(config)[-1].output("Train", "model")
+    part = run(config, "5", size=20, part=RunOptions(from_nodes=["Pusher"]))
+    assert states(part) == {"Train": "cached", "Pusher": "done"}
+    assert part.output("Train", "model") == folder
+
+
+def test_part_whose_inputs_no_run_has_is_refused_and_the_next_is_not_harmed(config: PipelineConfig) -> None:
+    with pytest.raises(BadInputError, match="no run has the results of Train"):
+        run(config, "1", size=10, part=RunOptions(from_nodes=["Pusher"]))
+    folder = run(config, "2", size=10).output("Train", "model")
+    assert folder
+    shutil.rmtree(folder)
+    with pytest.raises(BadInputError, match="no run has the results of Train"):
+        run(config, "3", size=10, part=RunOptions(from_nodes=["Pusher"]))
+    run(config, "4", size=10)
+    assert states(run(config, "5", size=10, part=RunOptions(from_nodes=["Pusher"])))["Pusher"] == "cached"
+
+
+def test_full_disk_ends_a_run_with_the_node_and_the_free_space(config: PipelineConfig) -> None:
+    with pytest.raises(
+        AutotagError, match=r"Train: No space left on device; free now: .* at .*/artifacts, .* at /tmp; make room"
+    ):
+        run(config, "1", size=FULL)
+    assert states(list_runs(config)[-1]) == {"Train": "failed"}
+
+
+@pytest.mark.parametrize("kind", ["mysql", "postgresql"])
+def test_server_that_goes_away_during_a_run_is_said_with_the_node(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOTAG_METADATA_PASSWORD", PASSWORD)
+    with contextlib.ExitStack() as running:
+        settings = PipelineConfig(name="gone", root=str(tmp_path), metadata=running.enter_context(server(kind)))
+        monkeypatch.setattr(log, "info", lambda *arguments: running.close())
+        with pytest.raises(AutotagError, match="Train: ML Metadata cannot be read or written: .+"):
+            run(settings, "1", size=10)
 
 
 def test_every_line_says_its_run_and_node_and_none_has_the_password(config: PipelineConfig) -> None:

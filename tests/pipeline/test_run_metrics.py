@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 from made_up_run import MadeUpPipeline
+from ml_metadata.errors import InternalError
+from ml_metadata.metadata_store.metadata_store import MetadataStore
 
 from pipeline.metrics import Metric, attempt_metrics, exposition, keep_metrics, record_attempt, run_metrics
 from pipeline.runs import list_runs
@@ -172,3 +174,17 @@ def test_alerts_ask_for_metrics_that_a_run_writes(made_up: MadeUpPipeline) -> No
     asked = {name for expression in expressions for name in re.findall(r"autotag_\w+", expression)}
     asked |= set(re.findall(r"`(autotag_\w+)", (docs / "runbook.md").read_text(encoding="utf-8")))
     assert asked <= written
+
+
+def test_ml_metadata_that_cannot_be_written_is_said_in_one_line(
+    made_up: MadeUpPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_up.add_run("1")
+    (run,) = list_runs(made_up.config)
+
+    def full(*arguments: object) -> None:
+        raise InternalError("Error when executing query:\n database or disk is full")
+
+    monkeypatch.setattr(MetadataStore, "put_contexts", full)
+    with pytest.raises(AutotagError, match=r"metadata.sqlite: .*query: database or disk is full$"):
+        keep_metrics(made_up.config, run)
