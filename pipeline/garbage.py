@@ -217,14 +217,14 @@ class Usage:
         executions = store.get_executions_by_context(context)
         events = store.get_events_by_execution_ids([execution.id for execution in executions]) if executions else []
         artifacts = store.get_artifacts_by_id(sorted({event.artifact_id for event in events})) if events else []
-        in_root = not artifacts or any(_is_below(artifact.uri, artifacts_dir) for artifact in artifacts)
-        name = run if own and in_root else f"elsewhere: {run}"
+        began_here = _began_here(run, artifacts, artifacts_dir)
+        name = run if own and began_here else f"elsewhere: {run}"
         for artifact in artifacts:
             self.artifacts[artifact.id] = artifact
             self.users[artifact.id].add(name)
         for event in events:
             self.used[event.execution_id].add(event.artifact_id)
-        if not (own and in_root):
+        if not (own and began_here):
             return
         self.here.add(run)
         for execution in executions:
@@ -267,6 +267,14 @@ class Usage:
         for node_name in sorted(set(self.nodes.values())):
             for path in sorted(Path(artifacts_dir, node_name, ".system", "stateful_working_dir").glob("*")):
                 yield Item(str(path), KILLED)
+
+
+def _began_here(run: str, artifacts: Sequence[Any], artifacts_dir: str) -> bool:
+    """Whether a run was begun under this root: its settings were saved here. Artifacts it may have from another's."""
+    configs = os.path.join(os.path.dirname(artifacts_dir), "configs")
+    if os.path.isdir(configs):
+        return os.path.exists(os.path.join(configs, f"{run}.yaml"))
+    return not artifacts or any(_is_below(artifact.uri, artifacts_dir) for artifact in artifacts)
 
 
 def _swept(root: str, push_dir: str, kept: Sequence[Run]) -> Iterator[Item]:

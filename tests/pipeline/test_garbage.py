@@ -257,6 +257,19 @@ def test_another_pipelines_artifacts_in_the_same_metadata_stay(root: Root) -> No
     assert not there(mine["model"])
 
 
+def test_artifacts_that_a_run_under_another_root_takes_stay(root: Root) -> None:
+    mine = root.whole_run("1")
+    root.run("2 elsewhere")
+    (root.path / "configs" / "2 elsewhere.yaml").unlink()
+    root.node("2 elsewhere", "EnsembleTrainer", inputs=mine["examples"])
+    root.node("2 elsewhere", "Pusher")
+    root.whole_run("3")
+    plan = root.collect()
+    assert [run.run_id for run in plan.removed] == ["1"]
+    assert there(mine["examples"][0])
+    assert not there(mine["model"])
+
+
 def test_outputs_of_killed_executions_are_swept_and_unknown_folders_are_not(root: Root) -> None:
     root.whole_run("1")
     root.run("2")
