@@ -45,7 +45,8 @@ class ClipExampleGenExecutor(base_beam_executor.BaseBeamExecutor):  # type: igno
     ) -> None:
         """Write the examples; the artifact's splits are ``train``, ``valid`` and ``test``."""
         values = json.loads(exec_properties["settings"])
-        settings = PreprocessSettings(**{**values, "ratio": tuple(values["ratio"])})
+        tags = None if values["tags"] is None else tuple(values["tags"])
+        settings = PreprocessSettings(**{**values, "ratio": tuple(values["ratio"]), "tags": tags})
         manifest = read_manifest(exec_properties, settings)
         shard_dir = os.path.join(exec_properties["work_dir"], exec_properties["code"])
         summary = run_job(

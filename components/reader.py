@@ -39,7 +39,10 @@ def transform_facts(transform_graph: str) -> TransformFacts:
     statistics = output.transform_features_layer()(raw)
     n_tags = output.transformed_feature_spec()[LABELS].shape[0]
     if len(tags) < n_tags:
-        raise ValueError(f"the training split has {len(tags)} tags and {n_tags} are asked for: set data.n_tags lower")
+        raise ValueError(
+            f"the training split has {len(tags)} of the tags and {n_tags} are asked for: "
+            "set data.n_tags lower, or take those it lacks out of data.tags"
+        )
     return TransformFacts(tags, Normalisation(**{name: float(statistics[name][0]) for name in STATISTICS}))
 
 

@@ -8,6 +8,7 @@ mean square, which stand in its example, so the analysis reads a few scalars a c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -27,7 +28,7 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
 
     Args:
         inputs: the raw example's features (README, example contract).
-        custom_config: ``n_tags``, the size of the vocabulary.
+        custom_config: ``n_tags``, the size of the vocabulary; ``tags``, those that may be in it, None for all.
 
     Returns:
         ``normalised_log_mel`` string [batch], each a serialised float16 tensor [128, 592]; ``labels`` float32
@@ -46,7 +47,7 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
             outputs[NORMALISED_LOG_MEL] = tf.map_fn(
                 tf.io.serialize_tensor, normalised, fn_output_signature=tf.TensorSpec([], tf.string)
             )
-    outputs[LABELS] = _multi_hot(inputs["tags"], custom_config["n_tags"])
+    outputs[LABELS] = _multi_hot(inputs["tags"], custom_config["n_tags"], custom_config["tags"])
     return outputs
 
 
@@ -58,7 +59,9 @@ def _statistics(means: tf.Tensor, mean_squares: tf.Tensor) -> tuple[tf.Tensor, t
     return tf.cast(mean, tf.float32), tf.cast(deviation, tf.float32)
 
 
-def _multi_hot(tags: tf.SparseTensor, n_tags: int) -> tf.Tensor:
+def _multi_hot(tags: tf.SparseTensor, n_tags: int, chosen: Sequence[str] | None) -> tf.Tensor:
+    if chosen is not None:
+        tags = tf.sparse.retain(tags, tf.reduce_any(tags.values[:, tf.newaxis] == tf.constant(chosen), axis=1))
     ids = tft.compute_and_apply_vocabulary(
         tags, top_k=n_tags, num_oov_buckets=0, default_value=-1, vocab_filename=VOCABULARY
     )

@@ -38,7 +38,8 @@ class DataConfig(_Settings):
     split: Literal["track", "paper", "folder", "clean"] = "track"
     ratio: tuple[int, int, int] = PAPER_RATIO
     seed: int = 0
-    n_tags: int = Field(N_TAGS, ge=1)
+    n_tags: int = Field(N_TAGS, ge=1, description="how many of the training split's most frequent tags are learnt")
+    tags: tuple[str, ...] | None = Field(None, min_length=1, description="the tags to learn, in place of n_tags")
     synonyms: str | None = None
     shard_clips: int = Field(128, ge=1)
     schema_file: str | None = Field(
@@ -49,7 +50,14 @@ class DataConfig(_Settings):
 
     def preprocess_settings(self) -> PreprocessSettings:
         """What ``autotag preprocess`` takes for the same data."""
-        return PreprocessSettings(self.split, self.ratio, self.seed, self.n_tags, self.synonyms, self.shard_clips)
+        return PreprocessSettings(
+            self.split, self.ratio, self.seed, self.n_tags, self.synonyms, self.shard_clips, self.tags
+        )
+
+    @property
+    def tag_count(self) -> int:
+        """How many tags are learnt."""
+        return self.n_tags if self.tags is None else len(self.tags)
 
 
 class TrainConfig(_Settings):

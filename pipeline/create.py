@@ -84,7 +84,11 @@ def create_pipeline(config: PipelineConfig, inputs: Inputs, metadata: Any = None
         examples=examples,
         schema=schema,
         preprocessing_fn="components.transform.preprocessing_fn",
-        custom_config={"n_tags": config.data.n_tags, "code": source_hash("components.transform")},
+        custom_config={
+            "n_tags": config.data.tag_count,
+            "tags": None if config.data.tags is None else list(config.data.tags),
+            "code": source_hash("components.transform"),
+        },
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=list(SPLITS)),
         disable_statistics=True,
         disable_analyzer_cache=True,
@@ -147,7 +151,7 @@ def _trainer(
         custom_config={
             "branch": name,
             "settings": train.model_dump(mode="json"),
-            "n_tags": config.data.n_tags,
+            "n_tags": config.data.tag_count,
             "checkpoints": os.path.join(os.path.abspath(config.root), "checkpoints"),
             "code": source_hash(*NETWORK_SOURCE),
         },
@@ -157,7 +161,8 @@ def _trainer(
 def _test_set(config: PipelineConfig) -> str:
     """What says which clips and tags a model is measured on: only models of the same can be compared."""
     data = config.data
-    return json.dumps([data.split, list(data.ratio), data.seed, data.n_tags, data.synonyms])
+    tags = data.n_tags if data.tags is None else sorted(data.tags)
+    return json.dumps([data.split, list(data.ratio), data.seed, tags, data.synonyms])
 
 
 def _data_card(config: PipelineConfig) -> dict[str, Any]:
@@ -220,7 +225,7 @@ def evaluation_config(config: PipelineConfig) -> config_pb2.EvalConfig:
                         class_name="MacroTagScores",
                         module="components.metrics",
                         config=json.dumps(
-                            {"n_tags": config.data.n_tags, "name": f"tag_scores_{source_hash('components.metrics')}"}
+                            {"n_tags": config.data.tag_count, "name": f"tag_scores_{source_hash('components.metrics')}"}
                         ),
                     )
                 ],

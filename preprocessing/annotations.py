@@ -172,6 +172,24 @@ def merge_synonyms(clips: Iterable[AnnotatedClip], synonyms: Mapping[str, str]) 
     return [replace(clip, tags=tuple(dict.fromkeys(synonyms.get(tag, tag) for tag in clip.tags))) for clip in clips]
 
 
+def check_tags(clips: Iterable[AnnotatedClip], tags: Sequence[str], name: str = "the annotations") -> None:
+    """Check a list of tags that somebody chose.
+
+    Raises:
+        BadInputError: it is empty, has a tag twice, or one that no clip has.
+    """
+    if not tags:
+        raise BadInputError("the list of tags is empty")
+    doubled = [tag for tag, count in Counter(tags).items() if count > 1]
+    if doubled:
+        raise BadInputError(f"the list of tags has {doubled[0]!r} twice")
+    used = {tag for clip in clips for tag in clip.tags}
+    unused = [tag for tag in tags if tag not in used]
+    if unused:
+        more = f" and {len(unused) - 1} more of the list" if len(unused) > 1 else ""
+        raise BadInputError(f"{name}: no clip has the tag {unused[0]!r}{more}")
+
+
 def most_frequent_tags(clips: Iterable[AnnotatedClip], count: int, name: str = "the annotations") -> list[str]:
     """Return the ``count`` most frequent tags, most frequent first, ties in alphabetical order.
 

@@ -20,6 +20,7 @@ from typing import Any
 from preprocessing import constants, storage
 from preprocessing.annotations import (
     AnnotatedClip,
+    check_tags,
     load_synonyms,
     merge_synonyms,
     most_frequent_tags,
@@ -47,6 +48,7 @@ class PreprocessSettings:
         ratio: train : valid : test of the seeded rules.
         seed: of the seeded rules and of the order of clips.
         n_tags: size of the list of most frequent tags.
+        tags: a list of tags in place of the most frequent ones; ``n_tags`` says nothing then.
         synonyms: file that says which tags are merged, ``default``, or None.
         shard_clips: clips in a shard, on average.
     """
@@ -57,6 +59,7 @@ class PreprocessSettings:
     n_tags: int = constants.N_TAGS
     synonyms: str | None = None
     shard_clips: int = 128
+    tags: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.shard_clips < 1:
@@ -235,7 +238,11 @@ def build_manifest(
     clips = parse_annotations(data, annotations)
     if settings.synonyms:
         clips = merge_synonyms(clips, load_synonyms(settings.synonyms))
-    tags = most_frequent_tags(clips, settings.n_tags, annotations)
+    if settings.tags is None:
+        tags = most_frequent_tags(clips, settings.n_tags, annotations)
+    else:
+        tags = list(settings.tags)
+        check_tags(clips, tags, annotations)
     rule = settings.split_rule
     splits = [rule.split_of(clip) for clip in clips]
     drops = [_drop_reason(clip, settings.split, frozenset(tags)) for clip in clips]

@@ -31,6 +31,7 @@ PROGRESS_SECONDS: Final = 10
 @click.option("--split", type=click.Choice(list(RULES)), default="track", show_default=True, help="Split rule.")
 @click.option("--ratio", default="13:1:2", show_default=True, help="train:valid:test of the seeded rules.")
 @click.option("--tags", "n_tags", default=N_TAGS, show_default=True, help="How many of the most frequent tags.")
+@click.option("--tags-file", help="A list in place of --tags: a file with a tag a line, as OUT/tags.txt.")
 @click.option("--synonyms", help="Merge synonyms: a YAML file, or 'default' for MagnaTagATune's. Off unless given.")
 @click.option("--shard-clips", default=128, show_default=True, help="Clips in a shard, on average.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the seeded split rules.")
@@ -58,6 +59,7 @@ def command(
     split: str,
     ratio: str,
     n_tags: int,
+    tags_file: str | None,
     synonyms: str | None,
     shard_clips: int,
     seed: int,
@@ -87,7 +89,8 @@ def command(
         storage.check_scheme(path)
     if not dry_run:
         check_needs(beam_options)
-    settings = PreprocessSettings(split, parse_ratio(ratio), seed, n_tags, synonyms, shard_clips)
+    tags = None if tags_file is None else read_tags(tags_file)
+    settings = PreprocessSettings(split, parse_ratio(ratio), seed, n_tags, synonyms, shard_clips, tags)
     verbose = bool(ctx.find_root().params.get("verbose"))
     as_json = log_format == "json"
     log: _Terminal | _JsonLines = _JsonLines() if as_json else _Terminal(verbose)
@@ -116,6 +119,22 @@ def command(
         if as_json:
             log.say(f"written: {out}", **{name: summary[name] for name in ("clips", "examples", "rejected")})
     print_summary(summary, out)
+
+
+def read_tags(path: str) -> tuple[str, ...]:
+    """Read a file with a tag a line.
+
+    Raises:
+        BadInputError: it cannot be read.
+    """
+    from preprocessing import storage
+    from preprocessing.errors import BadInputError
+
+    try:
+        text = storage.read_bytes(path).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"tags file {path}: {getattr(error, 'strerror', None) or error}") from None
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
 class _Terminal:

@@ -186,6 +186,21 @@ def test_part_of_the_pipeline_runs_alone_and_unknown_nodes_are_refused(place: Pa
     assert "Trainer_mel_1d" in done.stderr
 
 
+def test_list_of_tags_is_what_transform_learns(place: Path) -> None:
+    import tensorflow_transform as tft
+
+    before = shard_inodes(place)
+    card = json.loads((place / "run" / "pushed" / pushed_versions(place)[0] / "model.json").read_text())
+    listed = sorted(card["tags"][1::4])
+    autotag("run", "test.yaml", "--set", f"data.tags={json.dumps(listed)}", "--to-node", "Transform", cwd=place)
+    graph = max((place / "run/artifacts/Transform/transform_graph").iterdir(), key=lambda path: int(path.name))
+    learnt = tft.TFTransformOutput(str(graph)).vocabulary_by_name("tags")
+    assert sorted(tag.decode() for tag in learnt) == listed
+    assert shard_inodes(place) == before
+    done = autotag("run", "test.yaml", "--set", "data.tags=[tuba-of-mars]", cwd=place, code=2)
+    assert "no clip has the tag 'tuba-of-mars'" in done.stderr
+
+
 def test_replaced_clip_rewrites_its_own_shard_alone(place: Path) -> None:
     before = shard_inodes(place)
     first, second = sorted((place / "corpus").glob("*/*.mp3"))[:2]

@@ -150,6 +150,23 @@ def test_synonyms_are_merged_before_the_tags_are_counted(tmp_path):
     assert {clip.tags for clip in manifest.clips} == {("female",)}
 
 
+def test_list_of_tags_stands_in_place_of_the_most_frequent_ones(tmp_path):
+    write_corpus(tmp_path, dict.fromkeys(clip_paths(64), b"x"))
+    clips = {path: ["guitar", "slow"] if number % 4 else ["piano"] for number, path in enumerate(clip_paths(64))}
+    (tmp_path / "annotations_final.csv").write_text(table(annotation_rows(clips, ["guitar", "piano", "slow"])))
+    manifest = manifest_of(tmp_path, PreprocessSettings(split="clean", tags=("piano",)))
+    assert manifest.tags == ("piano",)
+    assert sum(not clip.dropped for clip in manifest.clips) == 16
+    for tags, message in (
+        ((), "list of tags is empty"),
+        (("piano", "slow", "piano"), "has 'piano' twice"),
+        (("piano", "tuba"), "annotations_final.csv: no clip has the tag 'tuba'$"),
+        (("harp", "tuba"), "no clip has the tag 'harp' and 1 more of the list"),
+    ):
+        with pytest.raises(BadInputError, match=message):
+            manifest_of(tmp_path, PreprocessSettings(split="folder", tags=tags))
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

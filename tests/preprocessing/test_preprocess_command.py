@@ -93,6 +93,20 @@ def test_beam_options_are_passed_through(autotag, corpus):
     assert code == 0
 
 
+def test_tags_file_is_the_list_of_tags(autotag, corpus):
+    listed = corpus / "listed.txt"
+    tags = list(
+        reversed((corpus / "annotations_final.csv").read_text().split("\n")[0].replace('"', "").split("\t")[1:3])
+    )
+    listed.write_text("\n".join(tags) + "\n\n")
+    code, _, err = preprocess(autotag, corpus, "--split", "folder", "--tags-file", str(listed))
+    assert code == 0, err
+    assert (corpus / "out" / "tags.txt").read_text().split("\n") == [*tags, ""]
+    code, _, err = preprocess(autotag, corpus, "--tags-file", str(corpus / "none.txt"))
+    assert code == 2
+    assert "none.txt: No such file" in err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
