@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.config import BRANCH_NAMES, PipelineConfig
 from pipeline.evaluation import GateFigures, gate_failures, gate_figures
-from pipeline.metadata import open_store
+from pipeline.metadata import errors_in_words, open_store
 from preprocessing.errors import BadInputError
 
 EXECUTION_STATES = {1: "new", 2: "running", 3: "done", 4: "failed", 5: "cached", 6: "canceled"}
@@ -177,10 +177,11 @@ def list_runs(config: PipelineConfig) -> list[Run]:
 
     Raises:
         BadInputError: there is no run yet.
-        AutotagError: the server of ML Metadata does not answer.
+        AutotagError: ML Metadata cannot be read.
     """
     store = open_store(config)
-    runs = [_load_run(store, context) for context in run_contexts(store, config.name)]
+    with errors_in_words(config):
+        runs = [_load_run(store, context) for context in run_contexts(store, config.name)]
     return sorted(runs, key=lambda run: run.started)
 
 
