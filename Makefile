@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help demo test test-kubeflow test-serving test-flink test-tfx121 image test-image lint format lock clean
 help:
-	@echo "make demo    synthetic clips -> trained, evaluated, pushed model -> tags of a clip (about 12 minutes)"
+	@echo "make demo    synthetic clips -> trained, evaluated, pushed model -> tags of a clip (about 8 minutes)"
 	@echo "make test    lint, types and all tests"
 	@echo "make test-kubeflow   the pipeline on a Kubeflow Pipelines kit beside the checkout"
 	@echo "make test-serving    the tests that need TENSORFLOW_MODEL_SERVER=/path/to/tensorflow_model_server"
