@@ -8,6 +8,8 @@ BIN    := $(VENV)/bin
 ENGINE ?= $(notdir $(firstword $(shell command -v podman docker)))
 DEVICE ?= cpu
 IMAGE  ?= localhost/autotag:$(if $(filter gpu,$(DEVICE)),gpu,latest)
+# A file of tests is one process', whose fixtures (models, runs) its tests share; each process takes up to 4 GB.
+PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help demo test test-kubeflow test-serving test-flink test-tfx121 image test-image lint format lock clean
@@ -36,7 +38,7 @@ demo: $(VENV)/.installed
 	$(BIN)/autotag tag --model demo-run/pushed --top 8 "$$(ls demo-data/d/*.mp3 | head -n 1)"
 
 test: lint
-	$(BIN)/python -m pytest --ignore=tests/end_to_end/test_kubeflow_pipelines.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) --ignore=tests/end_to_end/test_kubeflow_pipelines.py $(PYTEST_ARGS)
 
 # Kubeflow Pipelines' own server, driver and launcher, where they are (AUTOTAG_KUBEFLOW_KIT); skipped elsewhere.
 test-kubeflow: $(VENV)/.installed
@@ -65,7 +67,7 @@ test-image: $(VENV)/.installed
 	AUTOTAG_IMAGE=$(IMAGE) $(BIN)/python -m pytest -rs tests/deploy $(PYTEST_ARGS)
 
 test-tfx121:
-	requirements/test_in_trixie.sh $(PYTEST_ARGS)
+	requirements/test_in_trixie.sh $(PARALLEL) $(PYTEST_ARGS)
 
 # The image's locks are parts of the first one, which holds them to its versions.
 UV_COMPILE := $(BIN)/uv pip compile --no-build-isolation --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet

@@ -89,6 +89,7 @@ EXTRAS = {
         "psutil>=5.9,<7",
         "pytest>=8.3,<9",
         "pytest-timeout>=2.3,<3",
+        "pytest-xdist>=3.6,<4",
         "ruff>=0.9,<0.10",
         "tensorflow-serving-api>=2.16,<2.22",
         "types-PyYAML>=6",

@@ -251,7 +251,8 @@ def _output(answer: Answer, name: str, shape: tuple[int | None, ...]) -> npt.NDA
 def _floats(answer: Answer, name: str, shape: tuple[int | None, ...]) -> Floats:
     value = _output(answer, name, shape)
     try:
-        floats = value.astype(np.float32)
+        with np.errstate(over="ignore"):  # too large for float32 is infinite, and said below
+            floats = value.astype(np.float32)
     except (TypeError, ValueError, OverflowError) as error:
         raise BadAnswerError(f"the answer's {name!r} holds no numbers, but {value.dtype}") from error
     unusable = int(np.count_nonzero(~np.isfinite(floats)))
