@@ -1,11 +1,12 @@
 """Runs a pipeline's nodes one after the other in this process, as TFX's LocalDagRunner does.
 
 TFX's makes up the run's id inside and writes the metadata's connection, with its password, to the log. This one is
-given the id, and the log's lines say which run and node they belong to.
+given the id, the log's lines say which run and node they belong to, and Ctrl-C ends a node's Beam job where it runs.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import tempfile
@@ -18,20 +19,42 @@ from ml_metadata.proto.metadata_store_pb2 import Event, Execution
 from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
-from tfx.orchestration.portable import launcher, partial_run_utils, runtime_parameter_utils, tfx_runner
-from tfx.proto.orchestration import pipeline_pb2
+from tfx.orchestration.portable import (
+    beam_executor_operator,
+    launcher,
+    partial_run_utils,
+    runtime_parameter_utils,
+    tfx_runner,
+)
+from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
 from tfx.utils import telemetry_utils
 
 from pipeline import logs
 from pipeline.full_disk import full_disk_error
 from pipeline.runs import run_contexts
 from preprocessing.errors import AutotagError, BadInputError
+from preprocessing.interrupts import InterruptiblePipeline
 
 log = logging.getLogger(__name__)
 
 NO_CONNECTION: Final = "Failed to establish connection to Metadata storage"
 """Beginning of TFX's RuntimeError."""
 REMEDY: Final = "make room there (`autotag gc` deletes what old runs left) and run again: what is finished is kept"
+
+
+class BeamOperator(beam_executor_operator.BeamExecutorOperator):  # type: ignore[misc]
+    """TFX's operator of nodes that run Beam jobs, TFX's own nodes among them, with jobs that Ctrl-C ends."""
+
+    def __init__(self, executor_spec: Any, platform_config: Any = None) -> None:
+        super().__init__(executor_spec, platform_config)
+        self._executor_cls = functools.partial(_interruptible, self._executor_cls)  # type: ignore[has-type]
+
+
+def _interruptible(executor_class: Any, context: Any) -> Any:
+    """Make an executor; the arguments of its jobs are complete only when it is made."""
+    executor = executor_class(context=context)
+    executor._make_beam_pipeline_fn = lambda: InterruptiblePipeline(argv=executor._beam_pipeline_args)
+    return executor
 
 
 class NodeRunner(tfx_runner.IrBasedRunner):  # type: ignore[misc]
@@ -97,6 +120,7 @@ class NodeRunner(tfx_runner.IrBasedRunner):  # type: ignore[misc]
             pipeline_info=pipeline.pipeline_info,
             pipeline_runtime_spec=pipeline.runtime_spec,
             executor_spec=runner_utils.extract_executor_spec(deployment, name),
+            custom_executor_operators={executable_spec_pb2.BeamExecutableSpec: BeamOperator},
             custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
         )
         with logs.of_node(name):

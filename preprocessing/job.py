@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import re
-import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -28,9 +27,10 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from preprocessing import constants, storage
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.examples import LOG_MEL_BYTES, WAVEFORM_BYTES
+from preprocessing.interrupts import InterruptiblePipeline
 from preprocessing.locks import hold
 from preprocessing.manifest import Manifest, PreprocessSettings, Shard
-from preprocessing.runners import FlinkJob, check_needs, flink_job, parse_options
+from preprocessing.runners import check_needs, parse_options
 from preprocessing.shards import (
     RECORDS_FOLDER,
     RejectedClip,
@@ -170,53 +170,19 @@ def run_job(
 _WORKER_ERROR = re.compile(r"(?:AutotagError|BadInputError): (.*?)(?: \[while running .*)?$", re.MULTILINE)
 """Our own error in what Beam raises: the error with a few words more, or a RuntimeError with a traceback's text."""
 
-_SIGNS_OF_INTERRUPT = ("KeyboardInterrupt", "StopOnExitJobServer.stop() takes")
-"""What Beam's errors have in them after Ctrl-C: in a worker process, or while its job server starts."""
-
 
 def _run_beam(plan: Plan, audio_dir: str, out_dir: str, options: PipelineOptions) -> None:
     runner = options.view_as(StandardOptions).runner or "DirectRunner"
-    job = flink_job(options)
-    pipeline = beam.Pipeline(options=options)
+    pipeline = InterruptiblePipeline(options=options)
     add_shards(pipeline, plan.to_do, audio_dir, out_dir)
-    result = None
     try:
-        with _interrupts_ours():
-            result = pipeline.run()
-        result.wait_until_finish()
-    except KeyboardInterrupt:
-        _cancel(job, result)
-        raise
+        pipeline.run_to_end()
     except Exception as error:
-        if any(sign in str(error) for sign in _SIGNS_OF_INTERRUPT):
-            _cancel(job, result)
-            raise KeyboardInterrupt from None
         said = worker_error(error)
         if said is None and runner == "DirectRunner":
             raise
         said = said or f"the job on {runner} failed: {_last_line(error)}"
         raise AutotagError(f"{said}; the shards that are whole stay, and the next call goes on from there") from error
-
-
-@contextlib.contextmanager
-def _interrupts_ours() -> Iterator[None]:
-    """Take Ctrl-C back from Beam's job servers: they set a handler for it that fails, and leave it there."""
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        if before is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, before)
-
-
-def _cancel(job: FlinkJob | None, result: Any) -> None:
-    """Stop the job on a cluster, which goes on without the program that sent it there."""
-    if job is not None:
-        with contextlib.suppress(OSError):
-            job.cancel()
-    if result is not None:
-        with contextlib.suppress(Exception):
-            result.cancel()
 
 
 def _last_line(error: Exception) -> str:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import json
 import os
 import pty
-import signal
 import subprocess
 import sys
-import threading
-import time
-from pathlib import Path
-from typing import ClassVar
 
 import pytest
 from audio_samples import annotation_rows, clip_paths, encoded, table, tone, write_corpus
 from click.testing import CliRunner
+from flink_double import FlinkDouble
 
 from pipeline import cli
 from pipeline.commands.preprocess import command
@@ -204,70 +199,14 @@ def test_a_terminal_shows_progress_and_a_second_call_has_nothing_to_do(corpus):
     assert "0/0" not in second
 
 
-JOB_SERVER = """#!{python}
-# Stands in for Java with Beam's job server for Flink: takes the job and never ends it.
-import pathlib, sys, time
-from apache_beam.runners.portability.local_job_service import BeamJob, LocalJobServicer
-
-class Job(BeamJob):
-    def run(self):
-        pathlib.Path("{sent}").touch()
-        time.sleep(600)
-
-job_service = LocalJobServicer("{staged}", Job)
-job_service.start_grpc_server(int(sys.argv[sys.argv.index("--job-port") + 1]))
-time.sleep(600)
-"""
-
-
-class _Flink(http.server.BaseHTTPRequestHandler):
-    """A cluster's REST interface, where another job of the same name is there before ours."""
-
-    calls: ClassVar[list[str]] = []
-    sent: ClassVar[Path]
-
-    def answer(self, body):
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(json.dumps(body).encode())
-
-    def do_GET(self):  # noqa: N802 http.server's name
-        jobs = [{"jid": "earlier", "name": "music", "state": "RUNNING"}, {"jid": "other", "name": "x"}]
-        ours = [{"jid": "ours", "name": "music", "state": "RUNNING"}] if self.sent.exists() else []
-        self.answer({"slots-total": 2} if self.path == "/overview" else {"jobs": [*jobs, *ours]})
-
-    def do_PATCH(self):  # noqa: N802 http.server's name
-        self.calls.append(self.path)
-        self.answer({})
-
-    def log_message(self, *_):
-        pass
-
-
 def test_ctrl_c_cancels_the_job_on_flink(corpus, tmp_path):
-    _Flink.sent = tmp_path / "sent"
-    (tmp_path / "staged").mkdir()
-    java, jar = tmp_path / "java", tmp_path / "job-server.jar"
-    java.write_text(JOB_SERVER.format(python=sys.executable, sent=_Flink.sent, staged=tmp_path / "staged"))
-    java.chmod(0o755)
-    jar.touch()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Flink) as flink:
-        threading.Thread(target=flink.serve_forever, daemon=True).start()
+    with FlinkDouble(tmp_path / "double") as flink:
         call = ["preprocess", corpus, corpus / "annotations_final.csv", corpus / "out", *SMALL, "--runner=flink"]
-        call += [f"--flink-master=127.0.0.1:{flink.server_port}", "--worker-command=worker", "--job_name=music"]
-        call += [f"--job_server_java_launcher={java}", f"--flink_job_server_jar={jar}"]
+        call += [f"--flink-master={flink.master}", "--worker-command=worker", *flink.options]
         program = [sys.executable, "-c", "from pipeline.cli import main; main()", *map(str, call)]
-        with subprocess.Popen(program, stderr=subprocess.PIPE, start_new_session=True, text=True) as process:
-            deadline = time.monotonic() + 120
-            while not _Flink.sent.exists() and process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.1)
-            time.sleep(1)
-            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the job server ends, too
-            _, said = process.communicate(timeout=60)
-        flink.shutdown()
-    assert _Flink.sent.exists(), said
-    assert _Flink.calls == ["/jobs/ours?mode=cancel"]
-    assert process.returncode == 1
+        code, said = flink.run_until_ctrl_c(program)
+    assert flink.calls == ["/jobs/ours?mode=cancel"]
+    assert code == 1
     assert "autotag: stopped; " in said
     assert "Traceback" not in said
 
