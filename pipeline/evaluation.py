@@ -21,6 +21,7 @@ VALIDATIONS_FILE: Final = "validations.tfrecord"
 METRICS_FILES: Final = "metrics-*.tfrecord"
 EVAL_CONFIG_FILE: Final = "eval_config.json"
 ROC_AUC: Final = "roc_auc"
+PR_AUC: Final = "pr_auc"
 BASELINE: Final = "baseline"
 
 _MESSAGES: Final = {
@@ -83,12 +84,14 @@ class GateFigures:
         baseline_roc_auc: that of the latest blessed model.
         min_roc_auc: at least this is asked.
         allowed_change: against the latest blessed model; negative, as TFMA has it.
+        pr_auc: the candidate's macro average precision on the test split.
     """
 
     roc_auc: float | None = None
     baseline_roc_auc: float | None = None
     min_roc_auc: float | None = None
     allowed_change: float | None = None
+    pr_auc: float | None = None
 
     def __str__(self) -> str:
         """Say the figures in one line, empty where nothing was measured."""
@@ -104,17 +107,18 @@ class GateFigures:
 
 def gate_figures(evaluation: Path) -> GateFigures:
     """Read what was measured and asked from the Evaluator's output folder."""
-    scores: dict[bool, float] = {}
+    scores: dict[tuple[str, bool], float] = {}
     for message in _messages("MetricsForSlice", *sorted(evaluation.glob(METRICS_FILES))):
         for metric in message.metric_keys_and_values:
-            if metric.key.name == ROC_AUC and not metric.key.is_diff:
-                scores[metric.key.model_name == BASELINE] = metric.value.double_value.value
+            if not metric.key.is_diff:
+                scores[metric.key.name, metric.key.model_name == BASELINE] = metric.value.double_value.value
     threshold = _threshold(evaluation)
     return GateFigures(
-        scores.get(False),
-        scores.get(True),
-        threshold.get("valueThreshold", {}).get("lowerBound"),
-        threshold.get("changeThreshold", {}).get("absolute"),
+        roc_auc=scores.get((ROC_AUC, False)),
+        baseline_roc_auc=scores.get((ROC_AUC, True)),
+        min_roc_auc=threshold.get("valueThreshold", {}).get("lowerBound"),
+        allowed_change=threshold.get("changeThreshold", {}).get("absolute"),
+        pr_auc=scores.get((PR_AUC, False)),
     )
 
 

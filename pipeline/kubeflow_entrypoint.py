@@ -8,6 +8,8 @@ given those local folders. What has to be translated (seen with KFP 2.14.3 and T
   directories, which TensorFlow's file systems leave there and the launcher takes for files, come into being.
 - types: inputs arrive with an empty schema; the declared one is among the arguments.
 - outputs of KFP's own, of types ``system.*`` (the log), which TFX has no class for.
+- what the Evaluator measured and the gate asked goes with its output as metadata, so that it stands in Kubeflow's own
+  ML Metadata; blessing, push and counts of clips are metadata that the components set themselves.
 - how many files and bytes an output has goes with it as metadata, and a step whose input arrives with fewer (launchers
   have lost what lay in subfolders) stops before it works on a part.
 - libraries in C++ that abort in a destructor when the process ends, after the outputs were written: it ends without.
@@ -20,18 +22,21 @@ import contextlib
 import copy
 import json
 import logging
+import math
 import os
 import stat
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from pipeline import logs
+from pipeline.evaluation import gate_failures, gate_figures
 from pipeline.full_disk import full_disk_error
 from preprocessing.errors import AutotagError, BadInputError
 
@@ -42,6 +47,10 @@ STORES: Final = {"minio://": "/minio/", "s3://": "/s3/", "gs://": "/gcs/"}
 
 CONTENT: Final = "autotag_content"
 """Metadata of an artifact: what its folder held when the step that made it ended."""
+EVALUATION: Final = "evaluation"
+"""The Evaluator's output that has the figures."""
+GATE_REASONS: Final = "gate_reasons"
+"""Metadata of the evaluation: a line for each threshold that the model missed."""
 
 Message = dict[str, Any]
 """A protobuf message as JSON has it."""
@@ -130,21 +139,37 @@ def _artifacts(executor_input: Message, side: str) -> Iterator[tuple[str, Messag
             yield key, artifact
 
 
-def for_kubeflow(executor_output: Message, executor_input: Message, content: Callable[[str], str]) -> Message:
+def for_kubeflow(
+    executor_output: Message, executor_input: Message, describe: Callable[[str, str], Mapping[str, float | str]]
+) -> Message:
     """Return the ExecutorOutput that the launcher is given: the addresses again, and what each output holds.
 
     Args:
         executor_output: what TFX wrote.
         executor_input: KFP's.
-        content: makes the description of an output's folder, whose path it is given.
+        describe: makes an output's further metadata from its key and its folder.
     """
     message = copy.deepcopy(executor_output)
     addresses = {key: artifact["uri"] for key, artifact in _artifacts(executor_input, "outputs")}
     for key, found in message.get("artifacts", {}).items():
         for artifact in found.get("artifacts", []):
             artifact["uri"] = addresses[key]
-            artifact.setdefault("metadata", {})[CONTENT] = content(local_path(addresses[key]))
+            artifact.setdefault("metadata", {}).update(describe(key, local_path(addresses[key])))
     return message
+
+
+def describe_output(key: str, path: str) -> dict[str, float | str]:
+    """Return the metadata of an output: what its folder holds and, of the evaluation, the figures.
+
+    The figures are those of pipeline.evaluation.GateFigures, by name; one that was not measured is left out.
+    """
+    described: dict[str, float | str] = {CONTENT: describe_content(path)}
+    if key == EVALUATION:
+        figures = asdict(gate_figures(Path(path)))
+        described |= {name: value for name, value in figures.items() if value is not None and math.isfinite(value)}
+        reasons = "\n".join(gate_failures(Path(path)))
+        described |= {GATE_REASONS: reasons} if reasons else {}
+    return described
 
 
 def describe_content(path: str) -> str:
@@ -215,7 +240,7 @@ def run_step(arguments: Arguments, run_tfx: Callable[[Arguments, Message], None]
     with open(output_file, encoding="utf-8") as file:
         written = json.load(file)
     with open(output_file, "w", encoding="utf-8") as file:
-        json.dump(for_kubeflow(written, arguments.executor_input, describe_content), file)
+        json.dump(for_kubeflow(written, arguments.executor_input, describe_output), file)
 
 
 def run_tfx_entrypoint(arguments: Arguments, executor_input: Message) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import subprocess
 import sys
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_up_run import write_evaluation
 
 from pipeline.kubeflow_entrypoint import (
     CONTENT,
     Arguments,
     check_inputs,
     describe_content,
+    describe_output,
     exit_code,
     for_kubeflow,
     for_tfx,
@@ -96,11 +99,31 @@ def test_output_file_has_the_addresses_again_and_what_was_written() -> None:
             }
         }
     }
-    message = for_kubeflow(written, arguments.executor_input, lambda path: f"content of {path}")
+    message = for_kubeflow(written, arguments.executor_input, lambda key, path: {CONTENT: f"{key} in {path}"})
     (statistics,) = message["artifacts"]["statistics"]["artifacts"]
     address = artifacts(arguments.executor_input, "outputs")["statistics"]["uri"]
     assert statistics["uri"] == address
-    assert statistics["metadata"] == {"split_names": "[]", CONTENT: f"content of {local_path(address)}"}
+    assert statistics["metadata"] == {"split_names": "[]", CONTENT: f"statistics in {local_path(address)}"}
+
+
+def test_evaluation_carries_the_figures_that_were_measured(tmp_path: Path) -> None:
+    write_evaluation(tmp_path / "first", 0.9061, baseline=None)
+    found = describe_output("evaluation", str(tmp_path / "first"))
+    assert found.pop(CONTENT) == describe_content(str(tmp_path / "first"))
+    assert found == {"roc_auc": 0.9061, "min_roc_auc": 0.8, "allowed_change": -0.005}
+    write_evaluation(tmp_path / "refused", 0.7321, baseline=0.9)
+    found = describe_output("evaluation", str(tmp_path / "refused"))
+    assert (found["roc_auc"], found["baseline_roc_auc"]) == (0.7321, 0.9)
+    assert found["gate_reasons"] == "ROC-AUC is 0.7321; at least 0.8000 is asked"
+    write_evaluation(tmp_path / "not a number", math.nan)
+    found = describe_output("evaluation", str(tmp_path / "not a number"))
+    assert "roc_auc" not in found, "KFP's metadata holds no NaN"
+    json.dumps(found, allow_nan=False)
+
+
+def test_other_outputs_carry_their_content_alone(tmp_path: Path) -> None:
+    write_evaluation(tmp_path / "blessing", 0.9061)
+    assert describe_output("blessing", str(tmp_path / "blessing")).keys() == {CONTENT}
 
 
 def test_content_counts_files_at_any_depth_and_no_markers_of_directories(tmp_path: Path) -> None:
