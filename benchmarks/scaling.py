@@ -33,10 +33,11 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from apache_beam.utils.subprocess_server import pick_port
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.preprocessing import TAGS, make_corpus, resident
+from benchmarks.preprocessing import TAGS, children, make_corpus, resident
 from preprocessing.errors import BadInputError
 from preprocessing.job import run_job
 from preprocessing.manifest import Manifest, PreprocessSettings, build_manifest
@@ -45,8 +46,6 @@ from preprocessing.shards import RECORDS_FOLDER, write_shard
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = PreprocessSettings(n_tags=len(TAGS), shard_clips=25)
-REST, RPC = 18090, 18091
-MASTER = f"localhost:{REST}"
 WAYS = ("control-1", "control-2", "direct-1", "direct-2", "flink-1", "flink-2")
 
 
@@ -59,13 +58,29 @@ class Run:
     peak: int
 
 
-def beam_settings(way: str, cluster: Path | None) -> BeamSettings:
+@dataclass(frozen=True)
+class Cluster:
+    """A Flink cluster on this machine."""
+
+    folder: Path
+    master: str
+
+    def processes(self) -> list[psutil.Process]:
+        """Its JobManager and TaskManagers."""
+        return [psutil.Process(pid) for pid in json.loads((self.folder / "processes.json").read_text()).values()]
+
+    def wait_for_workers(self) -> None:
+        """Wait until the Beam workers of the job before are gone, which would be counted as the next one's."""
+        deadline = time.monotonic() + 120
+        while any(map(children, self.processes())) and time.monotonic() < deadline:
+            time.sleep(0.2)
+
+
+def beam_settings(way: str, master: str, worker: str) -> BeamSettings:
     runner, _, workers = way.partition("-")
     if runner == "direct":
         return BeamSettings(workers=int(workers))
-    return BeamSettings(
-        "flink", flink_master=MASTER, parallelism=int(workers), worker_command=f"{cluster}/worker" if cluster else None
-    )
+    return BeamSettings("flink", flink_master=master, parallelism=int(workers), worker_command=worker)
 
 
 def control(manifest: Manifest, corpus: str, out: str, workers: int) -> None:
@@ -89,7 +104,7 @@ def control_part(shards: list, corpus: str, out: str) -> None:
         write_shard(shard, corpus, out)
 
 
-def measure_here(way: str, corpus: Path, out: Path, cluster: Path | None) -> None:
+def measure_here(way: str, corpus: Path, out: Path, master: str, worker: str) -> None:
     """Run one way in this process and print its seconds."""
     manifest = Manifest.from_json((corpus / "manifest.json").read_text())
     (out / RECORDS_FOLDER).mkdir(parents=True)
@@ -97,18 +112,21 @@ def measure_here(way: str, corpus: Path, out: Path, cluster: Path | None) -> Non
     if way.startswith("control"):
         control(manifest, str(corpus), str(out), int(way[-1]))
     else:
-        summary = run_job(manifest, str(corpus), str(out), SETTINGS, beam_settings(way, cluster).arguments())
+        summary = run_job(manifest, str(corpus), str(out), SETTINGS, beam_settings(way, master, worker).arguments())
         assert summary["examples"] == len(manifest.clips)
     print(json.dumps({"seconds": time.perf_counter() - start}))
 
 
-def measure(way: str, corpus: Path, folder: Path, cluster: Path | None) -> Run:
+def measure(way: str, corpus: Path, folder: Path, cluster: Cluster | None) -> Run:
     """Run one way in a process of its own; memory is looked at twenty times a second."""
     out = folder / "out"
     shutil.rmtree(out, ignore_errors=True)
     call = [sys.executable, "-m", "benchmarks.scaling", "--way", way, "--corpus", str(corpus), "--out", str(out)]
-    call += ["--cluster", str(cluster)] if cluster else []
-    watched = cluster_processes(cluster) if way.startswith("flink") else []
+    watched: list[psutil.Process] = []
+    if cluster and way.startswith("flink"):
+        call += ["--master", cluster.master, "--worker", f"{cluster.folder}/worker"]
+        cluster.wait_for_workers()
+        watched = cluster.processes()
     peak = 0
     with tempfile.TemporaryFile("w+") as stderr:
         with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=stderr, cwd=ROOT, text=True) as process:
@@ -125,25 +143,21 @@ def measure(way: str, corpus: Path, folder: Path, cluster: Path | None) -> Run:
     return Run(clips, json.loads(printed.splitlines()[-1])["seconds"], peak)
 
 
-def cluster_processes(cluster: Path | None) -> list[psutil.Process]:
-    if cluster is None:
-        return []
-    return [psutil.Process(pid) for pid in json.loads((cluster / "processes.json").read_text()).values()]
-
-
 @contextmanager
-def flink(folder: Path, workers: int) -> Iterator[Path]:
-    """Run a cluster while the block runs; yields its folder."""
+def flink(folder: Path, workers: int) -> Iterator[Cluster]:
+    """Run a cluster while the block runs."""
     cluster = folder / "cluster"
     home = os.environ.get("FLINK_HOME")
-    options = [f"--folder={cluster}", f"--rest-port={REST}", f"--rpc-port={RPC}", f"--taskmanagers={workers}"]
+    rest, rpc = pick_port(None, None)
+    options = [f"--folder={cluster}", f"--rest-port={rest}", f"--rpc-port={rpc}", f"--taskmanagers={workers}"]
     options += [f"--home={home}"] if home else []
     call = [sys.executable, str(ROOT / "deploy" / "flink" / "cluster.py")]
-    subprocess.run([*call, "start", *options], check=True, stdout=subprocess.DEVNULL)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FLINK_")}
     try:
-        yield cluster
+        subprocess.run([*call, "start", *options], check=True, stdout=subprocess.DEVNULL, env=environment)
+        yield Cluster(cluster, f"localhost:{rest}")
     finally:
-        subprocess.run([*call, "stop", *options], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*call, "stop", *options], check=True, stdout=subprocess.DEVNULL, env=environment)
 
 
 def why_no_flink() -> str:
@@ -215,7 +229,7 @@ def compare(folder: Path, counts: list[int], ways: list[str], rounds: int, conso
     runs: dict[str, list[Run]] = {way: [] for way in ways}
     on_flink = [int(way[-1]) for way in ways if way.startswith("flink")]
 
-    def measure_all(cluster: Path | None) -> None:
+    def measure_all(cluster: Cluster | None) -> None:
         for number in range(rounds):
             for count in counts:
                 for way in ways:
@@ -241,13 +255,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for the files, 6 GB, removed after [a temporary one]")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--corpus", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--cluster", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--master", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.way:
-        measure_here(arguments.way, arguments.corpus, arguments.out, arguments.cluster)
+        measure_here(arguments.way, arguments.corpus, arguments.out, arguments.master, arguments.worker)
         return
     console = Console(width=None if sys.stdout.isatty() else 130)
     if arguments.out:
+        arguments.out = arguments.out.resolve()
         arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.out, prefix="benchmark-") as name:
         compare(Path(name), sorted(arguments.clips), arguments.ways, arguments.rounds, console)

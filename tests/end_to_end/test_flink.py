@@ -16,10 +16,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,10 @@ from preprocessing.runners import FLINK_VERSION
 
 ROOT = Path(__file__).parents[2]
 JAR = Path(JavaJarServer.JAR_CACHE) / f"beam-runners-flink-{FLINK_VERSION}-job-server-{beam_version}.jar"
-CLIPS = 400
+CLIPS = 600
 SHARD_CLIPS, TAGS = 10, 20
+ENDED = ("FINISHED", "CANCELED", "FAILED")
+"""States that a job on Flink does not leave."""
 
 pytestmark = [
     pytest.mark.timeout(1800),
@@ -55,7 +58,7 @@ class Cluster:
     call: tuple[str, ...]
 
     def __call__(self, action: str, code: int = 0) -> str:
-        done = subprocess.run([*self.call, action], capture_output=True, text=True, timeout=600, env=self.environment)
+        done = subprocess.run([*self.call, action], capture_output=True, text=True, env=self.environment)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 
@@ -68,23 +71,34 @@ class Cluster:
             return json.load(answer)
 
     def processes(self) -> dict[str, int]:
-        found: dict[str, int] = json.loads((self.folder / "processes.json").read_text())
-        return found
+        with contextlib.suppress(FileNotFoundError):  # nothing is started
+            return dict(json.loads((self.folder / "processes.json").read_text()))
+        return {}
 
-    def busy(self) -> str:
-        """A TaskManager that has a task of the running job."""
-        found = self.rest("/taskmanagers")["taskmanagers"]
-        return next(str(manager["id"]) for manager in found if manager["freeSlots"] < manager["slotsNumber"])
-
-    def worker_of(self, name: str) -> psutil.Process:
-        """The Beam worker that a TaskManager started last: one of an earlier job may still be ending."""
-        children = psutil.Process(self.processes()[name]).children(recursive=True)
-        workers = [child for child in children if is_worker(child)]
-        return max(workers, key=lambda worker: worker.create_time())
+    def at_work(self, since: float) -> tuple[str, psutil.Process]:
+        """The TaskManager and the Beam worker that did most since a time: not one that another job left."""
+        found = [
+            (sum(worker.cpu_times()[:2]), name, worker)
+            for name, pid in self.processes().items()
+            for worker in workers_of(pid)
+            if worker.create_time() >= since
+        ]
+        _, name, worker = max(found, key=lambda one: one[0])
+        return name, worker
 
     def jobs(self) -> dict[str, str]:
         """Job's id -> its state."""
         return {job["jid"]: job["state"] for job in self.rest("/jobs/overview")["jobs"]}
+
+    def ended(self, before: Iterable[str]) -> dict[str, str]:
+        """Jobs that were not there before -> how each ended, which may take a cancelled one a while."""
+        deadline = time.monotonic() + 300
+        while True:
+            states = {job: state for job, state in self.jobs().items() if job not in before}
+            if all(state in ENDED for state in states.values()):
+                return states
+            assert time.monotonic() < deadline, f"the tasks do not end: {states}"
+            time.sleep(0.5)
 
     def failures(self, job: str) -> list[str]:
         """What made Flink start a job's tasks again."""
@@ -92,16 +106,31 @@ class Cluster:
         return [str(entry["stacktrace"]) for entry in entries]
 
 
-def is_worker(process: psutil.Process) -> bool:
+def workers_of(pid: int) -> list[psutil.Process]:
+    """A process's Beam workers."""
+    found = []
     with contextlib.suppress(psutil.Error):
-        return "preprocessing.sdk_worker" in process.cmdline()
-    return False
+        for child in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if "preprocessing.sdk_worker" in child.cmdline():
+                    found.append(child)
+    return found
 
 
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def signals() -> Iterator[None]:
+    """Ctrl-C reaches what is started here, from a script's background too, and SIGTERM leaves no cluster behind."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")
@@ -113,14 +142,30 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     rest = free_port()
     script = str(ROOT / "deploy" / "flink" / "cluster.py")
     options = [f"--folder={folder}", f"--rest-port={rest}", f"--rpc-port={free_port()}", "--taskmanagers=3"]
+    options.append("--timeout=300")
     if named or home.exists():
         options.append(f"--home={home}")
     cluster = Cluster(folder, f"localhost:{rest}", (sys.executable, script, *options))
-    cluster("start")
-    yield cluster
+    try:
+        cluster("start")
+        yield cluster
+    finally:
+        stop(cluster)
+
+
+def stop(cluster: Cluster) -> None:
+    """Stop the cluster and look that nothing of it is left."""
     sessions = set(cluster.processes().values())
     cluster("stop")
     assert not [process for process in psutil.process_iter() if session_of(process) in sessions]
+
+
+@pytest.fixture(scope="module")
+def renewed(cluster: Cluster) -> Cluster:
+    """The cluster started again: each job leaves classes in its processes, and a test takes one of them away."""
+    stop(cluster)
+    cluster("start")
+    return cluster
 
 
 def session_of(process: psutil.Process) -> int | None:
@@ -150,8 +195,8 @@ def test_second_start_in_the_same_folder_is_refused(cluster: Cluster) -> None:
 
 def test_autotag_says_that_the_cluster_is_too_small(cluster: Cluster, tmp_path: Path) -> None:
     options = flink_options(cluster, parallelism=4)
-    done = autotag("preprocess", ROOT, ROOT / "none.csv", tmp_path / "out", *options, code=2)
-    assert "has 3 task slots and the job wants 4" in done.stderr
+    said = autotag("preprocess", ROOT, ROOT / "none.csv", tmp_path / "out", *options, code=2)
+    assert "has 3 task slots and the job wants 4" in said
 
 
 def flink_options(cluster: Cluster, parallelism: int = 2) -> list[str]:
@@ -163,11 +208,31 @@ def flink_options(cluster: Cluster, parallelism: int = 2) -> list[str]:
     ]
 
 
-def autotag(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    call = [str(Path(sys.executable).parent / "autotag"), *map(str, arguments)]
-    done = subprocess.run(call, capture_output=True, text=True)
-    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done
+AUTOTAG = str(Path(sys.executable).parent / "autotag")
+
+
+@contextlib.contextmanager
+def started(call: Sequence[object], said: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with its output in a file, in a session whose processes (a job server) end with the block."""
+    with said.open("wb") as file:
+        process = subprocess.Popen([*map(str, call)], stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def autotag(*arguments: object, code: int = 0) -> str:
+    """Call the command line; returns what it printed, on both streams."""
+    with tempfile.TemporaryDirectory() as folder:
+        said = Path(folder) / "said"
+        with started([AUTOTAG, *arguments], said) as process:
+            returned = process.wait()
+        text = said.read_text(errors="replace")
+    assert returned == code, f"exit {returned}\n{text}"
+    return text
 
 
 @pytest.fixture(scope="module")
@@ -215,67 +280,75 @@ def test_flink_writes_the_bytes_that_the_direct_runner_writes(cluster: Cluster, 
     before = cluster.jobs()
     autotag(*preprocess(corpus, "flink"), *flink_options(cluster))
     assert_whole(corpus, "flink")
-    after = cluster.jobs()
-    assert [after[job] for job in after.keys() - before] == ["FINISHED"]
+    assert list(cluster.ended(before).values()) == ["FINISHED"]
 
 
-def struck(
-    cluster: Cluster, corpus: Path, out: str, strike: Callable[[subprocess.Popen[str]], None]
-) -> tuple[int, str]:
-    """Run a job, strike when a quarter of its shards are there, and return its exit code and what it said."""
-    call = [str(Path(sys.executable).parent / "autotag"), *map(str, preprocess(corpus, out)), *flink_options(cluster)]
+def struck(cluster: Cluster, corpus: Path, out: str, strike: Callable[[int, float], None]) -> tuple[int, str]:
+    """Run a job, strike when a quarter of its shards are there, and return its exit code and what it said.
+
+    Args:
+        strike: called with the job's process id and the time when it was started.
+    """
+    call = [AUTOTAG, *preprocess(corpus, out), *flink_options(cluster)]
     shards = len(list((corpus / "direct").glob("*.tfrecord")))
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(call, **pipes, start_new_session=True, text=True) as process:  # type: ignore[call-overload]
-        try:
-            deadline = time.monotonic() + 300
-            while len(list((corpus / out).glob(".shards/*.json"))) < shards / 4:
-                assert process.poll() is None, process.stdout.read()
-                assert time.monotonic() < deadline, "no shards came"
-                time.sleep(0.02)
-            strike(process)
-            there = len(list((corpus / out).glob(".shards/*.json")))
-            said = process.communicate(timeout=900)[0]
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-    assert there < shards, "the job was over before the strike: give it more clips"
-    return process.returncode, said
+    said, since = corpus / f"{out}.log", time.time()
+
+    def there() -> int:
+        return len(list((corpus / out).glob(".shards/*.json")))
+
+    with started(call, said) as process:
+        deadline = time.monotonic() + 600
+        while there() < shards / 4:
+            assert process.poll() is None, said.read_text()
+            assert time.monotonic() < deadline, f"no shards came\n{said.read_text()}"
+            time.sleep(0.02)
+        strike(process.pid, since)
+        assert there() < shards, "the job was over before the strike: give it more clips"
+        code = process.wait(timeout=900)
+    return code, said.read_text()
 
 
-def disturbed(cluster: Cluster, corpus: Path, out: str, strike: Callable[[], None]) -> None:
-    """Run a job, strike when a quarter of its shards are there, and wait for its end."""
+def disturbed(cluster: Cluster, corpus: Path, out: str, strike: Callable[[str, psutil.Process], None]) -> None:
+    """Run a job, strike its busiest TaskManager and worker, and wait for its end."""
     before = cluster.jobs()
-    code, said = struck(cluster, corpus, out, lambda _: strike())
+    code, said = struck(cluster, corpus, out, lambda _, since: strike(*cluster.at_work(since)))
     assert code == 0, said
-    after = cluster.jobs()
-    (job,) = after.keys() - before
-    assert after[job] == "FINISHED"
+    ended = cluster.ended(before)
+    assert list(ended.values()) == ["FINISHED"]
+    (job,) = ended
     assert cluster.failures(job), "the strike hit nothing that the job needed"
 
 
 @needs_job_server
 def test_job_whose_worker_is_killed_loses_and_doubles_nothing(cluster: Cluster, corpus: Path) -> None:
-    disturbed(cluster, corpus, "worker-killed", lambda: cluster.worker_of(cluster.busy()).send_signal(signal.SIGKILL))
+    disturbed(cluster, corpus, "worker-killed", lambda _, worker: worker.kill())
     assert_whole(corpus, "worker-killed")
+    assert cluster.rest("/overview")["taskmanagers"] == 3
 
 
 @needs_job_server
 def test_job_whose_taskmanager_is_killed_loses_and_doubles_nothing(cluster: Cluster, corpus: Path) -> None:
-    disturbed(
-        cluster, corpus, "taskmanager-killed", lambda: os.kill(cluster.processes()[cluster.busy()], signal.SIGKILL)
-    )
+    def kill(name: str, _: psutil.Process) -> None:
+        os.kill(cluster.processes()[name], signal.SIGKILL)
+
+    disturbed(cluster, corpus, "taskmanager-killed", kill)
     assert_whole(corpus, "taskmanager-killed")
-    assert cluster.rest("/overview")["taskmanagers"] == 2
+    deadline = time.monotonic() + 120
+    while cluster.rest("/overview")["taskmanagers"] != 2:
+        assert time.monotonic() < deadline, "the killed TaskManager is still counted"
+        time.sleep(0.5)
 
 
-@needs_job_server
-@pytest.mark.timeout(3600)
-def test_pipelines_beam_steps_run_on_flink(cluster: Cluster, corpus: Path) -> None:
-    """ExampleGen, StatisticsGen, Transform and Evaluator on the cluster, all else here, to a pushed model."""
+def test_cluster_that_was_stopped_starts_again_in_its_folder(renewed: Cluster) -> None:
+    assert renewed.rest("/overview")["slots-total"] == 3
+    assert renewed.jobs() == {}
+
+
+def configuration(cluster: Cluster, corpus: Path, name: str) -> Path:
+    """The file that configures a small pipeline whose Beam steps run on the cluster."""
     config = {
-        "name": "on-flink",
-        "root": str(corpus / "run"),
+        "name": name,
+        "root": str(corpus / name),
         "data": {
             "audio_dir": str(corpus / "clips"),
             "annotations": str(corpus / "clips" / "annotations_final.csv"),
@@ -293,35 +366,59 @@ def test_pipelines_beam_steps_run_on_flink(cluster: Cluster, corpus: Path) -> No
             "worker_command": f"{cluster.folder}/worker",
         },
     }
-    path = corpus / "config.yaml"
+    path = corpus / f"{name}.yaml"
     path.write_text(yaml.safe_dump(config))
-    before = cluster.jobs()
+    return path
+
+
+@needs_job_server
+@pytest.mark.timeout(3600)
+def test_pipelines_beam_steps_run_on_flink(renewed: Cluster, corpus: Path) -> None:
+    """ExampleGen, StatisticsGen, Transform and Evaluator on the cluster, all else here, to a pushed model."""
+    path = configuration(renewed, corpus, "on-flink")
+    before = renewed.jobs()
     autotag("run", path)
-    after = cluster.jobs()
-    states = [after[job] for job in after.keys() - before]
+    states = list(renewed.ended(before).values())
     assert len(states) >= 4
     assert set(states) == {"FINISHED"}
-    run = json.loads(autotag("runs", path, "--json").stdout)[-1]
-    assert (run["state"], run["blessed"]) == ("done", True)
-    shards = {shard.name: hash_of(shard) for shard in (corpus / "run" / "shards").glob("*/*.tfrecord")}
+    run = subprocess.run([AUTOTAG, "runs", path, "--json"], check=True, stdout=subprocess.PIPE)
+    newest = json.loads(run.stdout)[-1]
+    assert (newest["state"], newest["blessed"]) == ("done", True)
+    shards = {shard.name: hash_of(shard) for shard in (corpus / "on-flink" / "shards").glob("*/*.tfrecord")}
     assert shards == {shard.name: hash_of(shard) for shard in (corpus / "direct").glob("*.tfrecord")}
 
 
 @needs_job_server
-def test_ctrl_c_cancels_the_job_and_the_next_call_finishes_it(cluster: Cluster, corpus: Path) -> None:
-    before = cluster.jobs()
-    code, said = struck(cluster, corpus, "stopped", lambda process: os.killpg(process.pid, signal.SIGINT))
+def test_ctrl_c_cancels_the_job_and_the_next_call_finishes_it(renewed: Cluster, corpus: Path) -> None:
+    before = renewed.jobs()
+    code, said = struck(renewed, corpus, "stopped", lambda group, _: os.killpg(group, signal.SIGINT))
     assert code == 1
     assert "autotag: stopped; " in said
-    (job,) = cluster.jobs().keys() - before
-    deadline = time.monotonic() + 240
-    while cluster.jobs()[job] != "CANCELED":
-        assert cluster.jobs()[job] == "CANCELLING"
-        assert time.monotonic() < deadline, "the tasks do not end"
-        time.sleep(0.5)
+    assert list(renewed.ended(before).values()) == ["CANCELED"]
     assert not (corpus / "stopped" / "summary.json").exists()
-    autotag(*preprocess(corpus, "stopped"), *flink_options(cluster))
+    autotag(*preprocess(corpus, "stopped"), *flink_options(renewed))
     assert_whole(corpus, "stopped")
+
+
+@needs_job_server
+@pytest.mark.timeout(3600)
+def test_ctrl_c_cancels_a_tfx_nodes_job_and_the_next_run_finishes_it(renewed: Cluster, corpus: Path) -> None:
+    path, said = configuration(renewed, corpus, "stopped-run"), corpus / "stopped-run.log"
+    call = [AUTOTAG, "run", path, "--to-node", "StatisticsGen"]
+    before = renewed.jobs()
+    with started(call, said) as process:
+        deadline = time.monotonic() + 900
+        while sorted(state for job, state in renewed.jobs().items() if job not in before) != ["FINISHED", "RUNNING"]:
+            assert process.poll() is None, said.read_text()
+            assert time.monotonic() < deadline, f"no second job came\n{said.read_text()}"
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        code = process.wait(timeout=300)
+    assert code == 1
+    assert "Component StatisticsGen is running." in said.read_text()
+    assert "autotag: stopped; " in said.read_text()
+    assert sorted(renewed.ended(before).values()) == ["CANCELED", "FINISHED"]
+    assert "1 nodes ran, 1 taken from earlier runs" in autotag(*call[1:])
 
 
 def hash_of(path: Path) -> str:
