@@ -165,6 +165,9 @@ class KubeflowConfig(_Settings):
     host: str | None = Field(None, description="address of the API, such as http://localhost:8888")
     namespace: str | None = Field(None, description="in multi-user mode")
     experiment: str = Field("autotag", min_length=1)
+    metadata: str | None = Field(
+        None, description="HOST:PORT of Kubeflow's own ML Metadata, where runs' figures are read: localhost:8080"
+    )
     image: str | None = Field(None, description="the project's image, with which every step runs")
     pipeline_root: str = Field(
         "minio://mlpipeline/v2/artifacts", pattern=r"^(minio|s3|gs)://[^/]+", description="where artifacts go"

@@ -128,6 +128,11 @@ def _compile_tfx(pipeline: Any, kubeflow: KubeflowConfig) -> Spec:
     return spec
 
 
+def component_id(step: str) -> str:
+    """Return the component's id out of its task's name (with_argo_names); no component here has ``-`` in its id."""
+    return step.replace("-", "_")
+
+
 def with_argo_names(spec: Spec) -> Spec:
     """Return the specification with tasks named as Argo has to read them in dependencies: ``-`` for ``_``."""
     names = {step: step.replace("_", "-") for step in spec["root"]["dag"]["tasks"]}

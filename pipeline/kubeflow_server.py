@@ -11,6 +11,7 @@ import datetime
 import hashlib
 import http.client
 import io
+import itertools
 import json
 import logging
 import os
@@ -37,6 +38,8 @@ OUTAGE_SECONDS: Final = 300
 ENDED: Final = ("succeeded", "failed", "canceled", "skipped", "error")
 FAILED: Final = ("failed", "error")
 """States of a run and of its steps, in small letters."""
+DRIVER: Final = "-driver"
+"""End of the name of the task in which KFP prepares a step."""
 CHECKSUM: Final = "autotag sha256 "
 CRON_FIELDS: Final = ("second", "minute", "hour", "day of month", "month", "day of week")
 
@@ -103,7 +106,13 @@ class FoundSchedule:
 
 @dataclass(frozen=True)
 class FoundRun:
-    """A run that the server has."""
+    """A run that the server has.
+
+    Attributes:
+        state: in small letters; one of ENDED where it is over.
+        schedule: id of the recurring run that began it.
+        pipeline_id: of the pipeline that it is a run of, None where it was begun without one.
+    """
 
     identity: str
     name: str
@@ -112,6 +121,23 @@ class FoundRun:
     finished: datetime.datetime | None
     error: str | None
     schedule: str | None
+    pipeline_id: str | None = None
+
+
+@dataclass(frozen=True)
+class FoundStep:
+    """A step of a run that was begun.
+
+    Attributes:
+        name: of the pipeline's task, with ``-`` where the component has ``_``.
+        state: in small letters.
+        seconds: from the start of its driver's pod to its end, retries and what lies between them included; None where
+            it has not ended.
+    """
+
+    name: str
+    state: str
+    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -343,21 +369,42 @@ class Server:
         """
         experiment_id = self._experiment_id(experiment)
         with self._words("list the runs"):
-            runs = self._pages(
-                self._client.list_runs, "runs", limit, experiment_id=experiment_id, sort_by="created_at desc"
-            )
-        return [
-            FoundRun(
-                run.run_id,
-                run.display_name,
-                (run.state or "PENDING").lower(),
-                run.created_at,
-                run.finished_at if run.finished_at and run.finished_at.year > 1970 else None,
-                run.error.message if run.error else None,
-                run.recurring_run_id,
-            )
-            for run in runs
-        ]
+            found = itertools.islice(self._list_runs(experiment_id=experiment_id, page_size=min(PAGE, limit)), limit)
+            return [_read_run(run) for run in found]
+
+    def newest_run(self, pipeline: str, experiment: str, states: Collection[str]) -> FoundRun | None:
+        """Return the newest of a pipeline's runs that is in one of some states, None where there is none.
+
+        Args:
+            pipeline: its name; an experiment may hold runs of others.
+            experiment: name of it.
+            states: in small letters.
+
+        Raises:
+            BadInputError: there is no such experiment.
+            AutotagError: the server does not answer.
+        """
+        experiment_id = self._experiment_id(experiment)
+        with self._words(f"look for the runs of {pipeline}"):
+            pipeline_id = self._client.get_pipeline_id(pipeline)
+            for run in self._list_runs(experiment_id=experiment_id, filter=_in_states(states)):
+                found = _read_run(run)
+                if pipeline_id and found.pipeline_id == pipeline_id:
+                    return found
+        return None
+
+    def steps(self, run_id: str) -> list[FoundStep]:
+        """Return the steps of a run that were begun.
+
+        Raises:
+            AutotagError: the server does not know the run, or does not answer.
+        """
+        with self._words(f"say what the steps of the run {run_id} did"):
+            run = self._client.get_run(run_id)
+        return found_steps((run.run_details.task_details if run.run_details else None) or [])
+
+    def _list_runs(self, **arguments: Any) -> Iterator[Any]:
+        return self._iterate(self._client.list_runs, "runs", sort_by="created_at desc", **arguments)
 
     def _experiment_id(self, name: str) -> str:
         with self._words(f"look for the experiment {name}"):
@@ -389,15 +436,17 @@ class Server:
             schedule, recurring.recurring_run_id, recurring.experiment_id, (recurring.status or "").lower()
         )
 
-    def _pages(self, list_: Any, key: str, limit: int | None = None, **arguments: Any) -> list[Any]:
-        found: list[Any] = []
+    def _pages(self, list_: Any, key: str, **arguments: Any) -> list[Any]:
+        return list(self._iterate(list_, key, **arguments))
+
+    def _iterate(self, list_: Any, key: str, page_size: int = PAGE, **arguments: Any) -> Iterator[Any]:
         token = ""
         while True:
-            page = list_(page_token=token, page_size=min(PAGE, limit or PAGE), **arguments)
-            found += getattr(page, key) or []
+            page = list_(page_token=token, page_size=page_size, **arguments)
+            yield from getattr(page, key) or []
             token = page.next_page_token
-            if not token or (limit and len(found) >= limit):
-                return found[:limit]
+            if not token:
+                return
 
 
 class UnknownExperimentError(BadInputError):
@@ -406,6 +455,44 @@ class UnknownExperimentError(BadInputError):
 
 class NoAnswerError(AutotagError):
     """The server is away, perhaps for a moment."""
+
+
+def _in_states(states: Collection[str]) -> str:
+    """Return the server's filter for runs in some states."""
+    values = sorted(state.upper() for state in states)
+    return json.dumps({"predicates": [{"operation": "IN", "key": "state", "string_values": {"values": values}}]})
+
+
+def _read_run(run: Any) -> FoundRun:
+    reference = run.pipeline_version_reference
+    return FoundRun(
+        run.run_id,
+        run.display_name,
+        (run.state or "PENDING").lower(),
+        run.created_at,
+        _time(run.finished_at),
+        run.error.message if run.error else None,
+        run.recurring_run_id,
+        reference.pipeline_id if reference else None,
+    )
+
+
+def _time(value: datetime.datetime | None) -> datetime.datetime | None:
+    """Return a time that the server gave; it has 1970 where there is none."""
+    return value if value and value.year > 1970 else None
+
+
+def found_steps(details: Sequence[Any]) -> list[FoundStep]:
+    """Return the steps that were begun out of a run's task details."""
+    named = {task.display_name: task for task in details if task.display_name}
+    steps = [name.removesuffix(DRIVER) for name in named if name.endswith(DRIVER) and name != f"root{DRIVER}"]
+    found = []
+    for step, state in step_states(details, steps).items():
+        tasks = [named[name] for name in (step + DRIVER, step) if name in named]
+        times = [time for task in tasks for time in (_time(task.start_time), _time(task.end_time)) if time]
+        seconds = (max(times) - min(times)).total_seconds() if times and state in ENDED else None
+        found.append(FoundStep(step, state, seconds))
+    return found
 
 
 def step_states(details: Sequence[Any], steps: Collection[str]) -> dict[str, str]:
@@ -418,7 +505,7 @@ def step_states(details: Sequence[Any], steps: Collection[str]) -> dict[str, str
     for task in details:
         if task.state is None:
             continue
-        state, step = task.state.lower(), (task.display_name or "").removesuffix("-driver")
+        state, step = task.state.lower(), (task.display_name or "").removesuffix(DRIVER)
         if step in steps and (step == task.display_name or state in FAILED) and states.get(step) not in FAILED:
             states[step] = state
     return states

@@ -30,10 +30,14 @@ FILE: Final = "metrics.prom"
 STATES: Final = ("done", "failed", "unfinished")
 NODE_SECONDS: Final = "seconds."
 """Beginning of a node's property in ML Metadata."""
+CACHE_UNKNOWN: Final = "done or cached"
+"""State of a node of which it is not known whether its result came from an earlier run."""
 
 
 def run_metrics(run: Run) -> dict[str, Any]:
     """Return what is kept of a run: name -> number or text, without what was not measured."""
+    pusher = run.node("Pusher")
+    pushed = pusher.properties.get("pushed_model", {}).get("pushed") if pusher else None
     values: dict[str, Any] = {
         "state": run.state,
         "ensemble": run.ensemble,
@@ -41,7 +45,7 @@ def run_metrics(run: Run) -> dict[str, Any]:
         "pr_auc": run.pr_auc,
         "gate_reasons": "\n".join(run.gate_reasons) or None,
         "blessed": None if run.blessed is None else int(run.blessed),
-        "pushed": int(run.pushed is not None) if run.node("Pusher") else None,
+        "pushed": None if pushed is None else int(pushed),
         "pushed_version": run.pushed_version,
         "seconds": run.seconds,
         **run.clips,
@@ -85,13 +89,23 @@ def record_attempt(config: PipelineConfig, run_id: str, succeeded: bool, path: s
             runs = list_runs(config)
             place = next((place for place, run in enumerate(runs) if run.run_id == run_id), len(runs))
             runs = runs[: place + 1]
-        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        storage.write_whole(path, exposition(attempt_metrics(config.name, succeeded, runs)))
-    except OSError as error:
-        _raise_or_log(AutotagError(f"metrics file {path}: {error.strerror or error}"), succeeded)
+        write_metrics(path, attempt_metrics(config.name, succeeded, runs, time.time()))
     except AutotagError as error:
         _raise_or_log(error, succeeded)
     return runs[-1] if runs and runs[-1].run_id == run_id else None
+
+
+def write_metrics(path: str, metrics: Iterable[Metric]) -> None:
+    """Write the text file, whole or not at all.
+
+    Raises:
+        AutotagError: it cannot be written.
+    """
+    try:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        storage.write_whole(path, exposition(metrics))
+    except OSError as error:
+        raise AutotagError(f"metrics file {path}: {error.strerror or error}") from None
 
 
 def _raise_or_log(error: AutotagError, succeeded: bool) -> None:
@@ -115,19 +129,21 @@ class Metric:
     samples: Sequence[tuple[Mapping[str, str], float]]
 
 
-def attempt_metrics(pipeline: str, succeeded: bool, runs: Sequence[Run], now: float | None = None) -> list[Metric]:
+def attempt_metrics(pipeline: str, succeeded: bool, runs: Sequence[Run], ended: float | None) -> list[Metric]:
     """Return the metrics of an attempt to run.
 
     Args:
         pipeline: its name.
-        succeeded: whether `autotag run` ended without an error.
-        runs: all runs, the newest last; [] where there is none.
-        now: seconds since 1970.
+        succeeded: whether it ended without an error.
+        runs: all runs, the newest last; [] where there is none. Before the newest those that did not end well may be
+            left out.
+        ended: when it did, in seconds since 1970; None where that is not known.
     """
     name = {"pipeline": pipeline}
     done = [run for run in runs if run.finished]
+    end = [] if ended is None else [(name, ended)]
     metrics = [
-        Metric("autotag_attempt_timestamp_seconds", "End of the last autotag run.", [(name, now or time.time())]),
+        Metric("autotag_attempt_timestamp_seconds", "End of the last autotag run.", end),
         Metric("autotag_attempt_success", "Whether the last autotag run ended without an error.", [(name, succeeded)]),
         Metric(
             "autotag_last_success_timestamp_seconds",
@@ -148,8 +164,10 @@ def _of_run(name: Mapping[str, str], run: Run) -> list[Metric]:
     info = {"run": run.run_id, "ensemble": run.ensemble or "", "version": run.pushed_version or ""}
     states = [({**name, "state": state}, run.state == state) for state in STATES]
     counts = [({**name, "kind": kind}, run.clips[kind]) for kind in CLIP_COUNTS if kind in run.clips]
-    cached = [({**name, "node": node.node}, node.state == "cached") for node in run.nodes]
-    seconds = [({**name, "node": node.node}, node.seconds) for node in run.nodes]
+    cached = [
+        ({**name, "node": node.node}, node.state == "cached") for node in run.nodes if node.state != CACHE_UNKNOWN
+    ]
+    seconds = [({**name, "node": node.node}, node.seconds) for node in run.nodes if math.isfinite(node.seconds)]
     failed = [({**name, "node": node.node}, node.state == "failed") for node in run.nodes]
     return [
         Metric(

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
     from pipeline.kubeflow_server import Server
 
+MAX_WIDTH = 1000
+"""Of a table, in columns."""
+
 _CONFIG = click.argument("config", required=False, type=click.Path())
 _SET = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting; repeatable.")
 _HOST = click.option("--host", help="Address of the API; else kubeflow.host, else KF_PIPELINES_ENDPOINT.")
@@ -221,6 +224,10 @@ def unschedule(
 @command.command()
 @_options(_CONFIG, _SET, _HOST, _EXPERIMENT, _JSON)
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="How many.")
+@click.option(
+    "--metrics-file", metavar="FILE", help="Write the newest ended run's metrics there, for Prometheus, besides."
+)
+@click.option("--metadata", metavar="HOST:PORT", help="Kubeflow's ML Metadata, for figures; else kubeflow.metadata.")
 def runs(
     config: str | None,
     overrides: tuple[str, ...],
@@ -228,15 +235,26 @@ def runs(
     experiment: str | None,
     as_json: bool,
     limit: int,
+    metrics_file: str | None,
+    metadata: str | None,
 ) -> None:
     """List runs, the newest first.
 
+    With --metrics-file the newest run of CONFIG's pipeline that has ended is written for node_exporter's textfile
+    collector, with the metrics that `autotag run` writes, runs that were killed too. ROC-AUC and the like, and which
+    steps came from the cache, need --metadata (port 8080 of the service metadata-grpc-service).
+
     \b
-    Example:
+    Examples:
         autotag kubeflow runs my.yaml --limit 5
+        autotag kubeflow runs my.yaml --metrics-file /var/lib/node_exporter/autotag.prom --metadata localhost:8080
     """
     settings = _load(config, overrides)
-    found = _server(settings, host).runs(experiment or settings.kubeflow.experiment, limit)
+    experiment = experiment or settings.kubeflow.experiment
+    server = _server(settings, host)
+    if metrics_file:
+        _write_metrics(server, settings, experiment, metadata or settings.kubeflow.metadata, metrics_file)
+    found = server.runs(experiment, limit)
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found], indent=1, default=str))
         return
@@ -248,6 +266,25 @@ def runs(
     for one in found:
         if one.error:
             click.echo(f"{one.name}: {one.error}")
+
+
+def _write_metrics(server: Server, settings: PipelineConfig, experiment: str, metadata: str | None, path: str) -> None:
+    """Write the metrics of the newest run that has ended.
+
+    Raises:
+        AutotagError: ML Metadata does not answer, and the file is without what it has; or the file cannot be written.
+    """
+    from pipeline.kubeflow_runs import NoMetadataError, ended_run_metrics
+    from pipeline.metrics import write_metrics
+
+    try:
+        metrics = ended_run_metrics(server, settings.name, experiment, metadata)
+    except NoMetadataError as error:
+        write_metrics(path, ended_run_metrics(server, settings.name, experiment, None))
+        raise NoMetadataError(f"{error}; {path} is without what stands there") from None
+    write_metrics(path, metrics)
+    if not metrics:
+        click.echo(f"{experiment}: no run of {settings.name} has ended yet; {path} has no metrics", err=True)
 
 
 def _load(config: str | None, overrides: tuple[str, ...]) -> PipelineConfig:
@@ -318,4 +355,7 @@ def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> N
         table.add_column(column, no_wrap=True)
     for row in rows:
         table.add_row(*map(escape, row))
-    Console(highlight=False, soft_wrap=True).print(table)
+    console = Console(highlight=False, soft_wrap=True)
+    widest = console.measure(table, options=console.options.update(max_width=MAX_WIDTH)).maximum
+    console.width = max(console.width, widest)  # an id that was cut short is of no use
+    console.print(table)

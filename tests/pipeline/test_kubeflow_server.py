@@ -5,11 +5,11 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from kubeflow_api import serve_api
 
 from pipeline import kubeflow_server
 from pipeline.commands import kubeflow
@@ -26,39 +26,10 @@ from preprocessing.errors import AutotagError, BadInputError
 WEEKLY = Schedule("music", "0 0 2 * * 1", "a" * 64, "minio://mlpipeline/v2/artifacts")
 
 
-class Api(BaseHTTPRequestHandler):
-    """Answers what the test put into ``answers``: path without query -> (status, body), or several, one each time."""
-
-    answers: dict[str, Any]
-
-    def do_GET(self) -> None:  # noqa: N802
-        answer = self.answers.get(self.path.split("?")[0], (404, {}))
-        if isinstance(answer, list):
-            answer = answer.pop(0) if len(answer) > 1 else answer[0]
-        status, body = answer
-        asked = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.answers.setdefault("asked", []).append((self.command, self.path, asked))
-        data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    do_POST = do_DELETE = do_GET  # noqa: N815
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def api() -> Iterator[tuple[str, dict[str, Any]]]:
-    answers: dict[str, Any] = {"/apis/v2beta1/healthz": (200, {"multi_user": False})}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Answers", (Api,), {"answers": answers}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", answers
-    server.shutdown()
-    server.server_close()
+    with serve_api() as served:
+        yield served
 
 
 def test_cron_has_six_fields() -> None:

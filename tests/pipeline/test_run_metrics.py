@@ -9,49 +9,11 @@ import yaml
 from made_up_run import MadeUpPipeline
 from ml_metadata.errors import InternalError
 from ml_metadata.metadata_store.metadata_store import MetadataStore
+from prometheus_text import Samples, parse
 
 from pipeline.metrics import Metric, attempt_metrics, exposition, keep_metrics, record_attempt, run_metrics
 from pipeline.runs import list_runs
 from preprocessing.errors import AutotagError
-
-Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-SAMPLE = re.compile(
-    r'([a-zA-Z_:][a-zA-Z0-9_:]*)\{((?:[a-zA-Z_]\w*="(?:[^"\\\n]|\\[\\"n])*"(?:,(?!\})|(?=\})))*)\} (\S+)'
-)
-LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-VALUE = re.compile(r"[+-]?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|Inf)|NaN")
-ESCAPED = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
-
-
-def parse(text: str) -> Samples:
-    """Read Prometheus' text format strictly: HELP, TYPE and then the samples of one metric after the other."""
-    assert text.endswith("\n")
-    samples: Samples = {}
-    seen: list[str] = []
-    for line in text.splitlines():
-        if line.startswith("# HELP "):
-            name = line.split(" ")[2]
-            assert name not in seen
-            seen.append(name)
-            typed = False
-        elif line.startswith("# TYPE "):
-            assert line == f"# TYPE {seen[-1]} gauge"
-            typed = True
-        else:
-            found = SAMPLE.fullmatch(line)
-            assert found, line
-            assert found[1] == seen[-1]
-            assert typed
-            assert VALUE.fullmatch(found[3]), line
-            labels = [
-                (key, re.sub(r'\\[\\"n]', lambda mark: ESCAPED[mark[0]], value))
-                for key, value in LABEL.findall(found[2])
-            ]
-            key = (found[1], tuple(sorted(labels)))
-            assert key not in samples
-            samples[key] = float(found[3])
-    return samples
 
 
 def value(samples: Samples, name: str, **labels: str) -> float:
@@ -88,7 +50,7 @@ def test_a_run_is_written_for_prometheus(made_up: MadeUpPipeline) -> None:
 def test_prometheus_own_parser_reads_it(made_up: MadeUpPipeline) -> None:
     parser = pytest.importorskip("prometheus_client.parser", reason="prometheus_client is not installed")
     made_up.add_run("1")
-    text = exposition(attempt_metrics("made-up", True, list_runs(made_up.config)))
+    text = exposition(attempt_metrics("made-up", True, list_runs(made_up.config), 1.5))
     families = {family.name: family for family in parser.text_string_to_metric_families(text)}
     assert families["autotag_test_roc_auc"].samples[0].value == pytest.approx(0.8623)
     assert families["autotag_test_roc_auc"].type == "gauge"
@@ -98,11 +60,11 @@ def test_prometheus_own_parser_reads_it(made_up: MadeUpPipeline) -> None:
 def test_a_refused_model_and_a_failed_run_are_seen(made_up: MadeUpPipeline) -> None:
     made_up.add_run("1")
     made_up.add_run("2", blessed=False)
-    samples = parse(exposition(attempt_metrics("made-up", True, list_runs(made_up.config))))
+    samples = parse(exposition(attempt_metrics("made-up", True, list_runs(made_up.config), 1.5)))
     assert value(samples, "autotag_model_blessed") == value(samples, "autotag_model_pushed") == 0
     made_up.add_run("3", states={"Trainer_mel_2d": "failed", "Evaluator": "missing", "Pusher": "missing"})
     runs = list_runs(made_up.config)
-    samples = parse(exposition(attempt_metrics("made-up", False, runs)))
+    samples = parse(exposition(attempt_metrics("made-up", False, runs, 1.5)))
     assert value(samples, "autotag_attempt_success") == 0
     assert value(samples, "autotag_node_failed", node="Trainer_mel_2d") == 1
     assert value(samples, "autotag_run_state", state="failed") == 1
@@ -166,7 +128,7 @@ def test_a_metrics_file_that_cannot_be_written_fails_a_run_that_did_well_and_hid
 
 def test_alerts_ask_for_metrics_that_a_run_writes(made_up: MadeUpPipeline) -> None:
     made_up.add_run("1")
-    written = {name for name, _ in parse(exposition(attempt_metrics("made-up", True, list_runs(made_up.config))))}
+    written = {name for name, _ in parse(exposition(attempt_metrics("made-up", True, list_runs(made_up.config), 1.5)))}
     docs = Path(__file__).parents[2] / "docs"
     groups = yaml.safe_load((docs / "alerts.yaml").read_text(encoding="utf-8"))["groups"]
     expressions = [rule["expr"] for group in groups for rule in group["rules"]]
