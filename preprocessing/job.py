@@ -16,7 +16,7 @@ import platform
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
@@ -124,6 +124,10 @@ def _record_name(shard_name: str) -> str:
     return os.path.basename(record_path("", shard_name))
 
 
+def _clips_name(shard_name: str) -> str:
+    return os.path.basename(clips_path("", shard_name))
+
+
 def run_job(
     manifest: Manifest,
     audio_dir: str,
@@ -148,7 +152,8 @@ def run_job(
     Raises:
         BadInputError: another job is writing there, the folder cannot be made, an option is unknown, or what the runner
             needs is missing.
-        AutotagError: the disk is too small, the runner failed, or the counts do not add up.
+        AutotagError: the disk is too small, the runner failed, the counts do not add up, or a job with other settings
+            or data wrote into the folder meanwhile. (On this machine's disks the second job is refused when it begins.)
     """
     beam_options = options if isinstance(options, PipelineOptions) else parse_options(options)
     check_needs(beam_options)
@@ -159,12 +164,13 @@ def run_job(
     with _locked(out_dir):
         for folder in (out_dir, storage.join(out_dir, RECORDS_FOLDER)):
             storage.sweep_dead(folder)
+        before = storage.list_files(storage.join(out_dir, RECORDS_FOLDER))
         plan = plan_job(manifest, out_dir)
         if plan.to_do:
             _check_space(plan, out_dir)
             with _watched(plan, out_dir, on_progress):
                 _run_beam(plan, audio_dir, out_dir, beam_options)
-        return finish_job(manifest, out_dir, settings)
+        return finish_job(manifest, out_dir, settings, before)
 
 
 _WORKER_ERROR = re.compile(r"(?:AutotagError|BadInputError): (.*?)(?: \[while running .*)?$", re.MULTILINE)
@@ -282,7 +288,11 @@ def _watched(plan: Plan, out_dir: str, on_progress: Callable[[int], None] | None
 
 
 def finish_job(
-    manifest: Manifest, out_dir: str, settings: PreprocessSettings, keep: Sequence[str] = ()
+    manifest: Manifest,
+    out_dir: str,
+    settings: PreprocessSettings,
+    before: Mapping[str, storage.FileState] | None = None,
+    keep: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write the lists that go with the shards, take away the files of earlier plans and what killed attempts left.
 
@@ -290,19 +300,26 @@ def finish_job(
         manifest: of the job.
         out_dir: where its shards are.
         settings: recorded in the summary.
+        before: what the folder of the records held when the job began; other jobs are not looked for unless given.
         keep: names in the folder of the records that are left where they are.
 
     Returns:
         What summary.json holds.
 
     Raises:
-        AutotagError: a shard is missing, or the counts do not add up.
+        AutotagError: a job with other settings or data wrote there meanwhile, a shard is missing, or the counts do not
+            add up; nothing is taken away then.
     """
     shards = manifest.shards()
+    if before is not None:
+        _check_alone(shards, out_dir, before)
     records = _records(shards, out_dir)
     missing = [shard.name for shard, record in zip(shards, records, strict=True) if record is None]
     if missing:
-        raise AutotagError(f"{out_dir}: {len(missing)} shards are not there after the job, {missing[0]} the first")
+        raise AutotagError(
+            f"{out_dir}: {len(missing)} shards are not there after the job, {missing[0]} the first: something else is "
+            "writing there; call again when it has ended"
+        )
     whole = [record for record in records if record is not None]
     rejected = [clip for record in whole for clip in record.rejected]
     rejected += [RejectedClip(clip.clip_id, clip.path, clip.dropped) for clip in manifest.clips if clip.dropped]
@@ -319,6 +336,26 @@ def finish_job(
     summary = summarise(manifest, whole, rejected, settings)
     storage.write_whole(storage.join(out_dir, SUMMARY), json.dumps(summary, ensure_ascii=False, indent=1) + "\n")
     return summary
+
+
+def _check_alone(shards: Sequence[Shard], out_dir: str, before: Mapping[str, storage.FileState]) -> None:
+    """Look whether only this job wrote since it began. Object stores have no lock that a killed job would leave free.
+
+    What another job wrote before that is stale, and what one of the same clips writes are the same bytes.
+    """
+    ours = {_record_name(shard.name) for shard in shards} | {_clips_name(shard.name) for shard in shards}
+    now = storage.list_files(storage.join(out_dir, RECORDS_FOLDER))
+    others = [
+        name
+        for name, state in now.items()
+        if name not in ours and state != before.get(name) and storage.TEMPORARY_MARK not in name
+    ]
+    if others:
+        raise AutotagError(
+            f"{out_dir}: another autotag with other settings or data wrote there meanwhile ({others[0]} and "
+            f"{len(others) - 1} more in {RECORDS_FOLDER}); nothing was taken away: when it has ended, call again the "
+            "one whose examples are to stay"
+        )
 
 
 def _remove_stale(shards: Sequence[Shard], out_dir: str, keep: Sequence[str]) -> None:

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from preprocessing import storage
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.examples import Example, read_records
-from preprocessing.job import WriteShard, add_shards, plan_job, run_job, worker_error
+from preprocessing.job import WriteShard, add_shards, finish_job, plan_job, run_job, worker_error
 from preprocessing.manifest import PreprocessSettings, build_manifest
 from preprocessing.runners import parse_options
 
@@ -380,3 +380,68 @@ def test_jobs_graph_does_not_grow_with_the_clips(tmp_path):
 def test_list_of_clips_that_is_gone_is_said(tmp_path):
     with pytest.raises(AutotagError, match="train-00000-of-00001.clips, a list of clips to do, cannot be read: No"):
         list(WriteShard(str(tmp_path), str(tmp_path)).process("train-00000-of-00001.tfrecord"))
+
+
+@pytest.fixture(scope="module")
+def two_jobs(tmp_path_factory):
+    """A corpus and three manifests of it: the second's shards have other names, the third's the same and other tags."""
+    folder = tmp_path_factory.mktemp("two-jobs")
+    write_corpus(folder, dict.fromkeys((*FIXED, *clip_paths(6)), GOOD))
+    sizes = [(3, 4), (3, 1), (2, 4)]
+    choices = [PreprocessSettings(split="folder", n_tags=tags, shard_clips=clips) for tags, clips in sizes]
+    table = str(folder / "annotations_final.csv")
+    manifests = [build_manifest(str(folder), table, choice) for choice in choices]
+    for number, (choice, manifest) in enumerate(zip(choices, manifests, strict=True)):
+        run_job(manifest, str(folder), str(folder / f"alone-{number}"), choice)
+    return folder, choices, manifests
+
+
+def steps(folder, out, choice, manifest):
+    """A job without Beam and without a lock, as on an object store; yields after it began and after each writing."""
+    before = storage.list_files(f"{out}/.shards")
+    to_do = plan_job(manifest, out).to_do
+    yield "began"
+    add_shards(beam.Pipeline(), to_do, str(folder), out)
+    yield "wrote"
+    for shard in to_do:
+        list(WriteShard(str(folder), out).process(shard.name))
+        yield "wrote"
+    finish_job(manifest, out, choice, before)
+
+
+@settings(max_examples=30, deadline=None)
+@given(second=st.sampled_from([1, 2]), turns=st.lists(st.sampled_from([0, 1]), max_size=40))
+def test_of_two_jobs_in_one_folder_none_says_done_of_a_mixture(two_jobs, second, turns):
+    folder, choices, manifests = two_jobs
+    jobs = (0, second)
+    with tempfile.TemporaryDirectory() as out:
+        os.mkdir(f"{out}/.shards")
+        running = {job: steps(folder, out, choices[job], manifests[job]) for job in jobs}
+        disturbed, done, failed_since = set(), None, False
+        for turn in [*turns, *[0] * 40, *[1] * 40]:
+            job, other = jobs[turn], jobs[1 - turn]
+            if job not in running:
+                continue
+            try:
+                if next(running[job]) == "wrote":
+                    disturbed.add(other)
+                else:
+                    disturbed.discard(job)
+            except StopIteration:
+                del running[job]
+                done, failed_since = job, False
+                assert shards_in(out) == shards_in(folder / f"alone-{job}")
+                assert second == 2 or job not in disturbed
+            except AutotagError:
+                del running[job]
+                failed_since = True
+                assert job in disturbed
+        assert failed_since or shards_in(out) == shards_in(folder / f"alone-{done}")
+        for job in jobs:
+            for _ in steps(folder, out, choices[job], manifests[job]):
+                pass
+            assert hashes(Path(out)) == hashes(folder / f"alone-{job}")
+
+
+def shards_in(out) -> dict[str, str]:
+    return {name: value for name, value in hashes(Path(out)).items() if name.endswith(".tfrecord")}

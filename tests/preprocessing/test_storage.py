@@ -18,7 +18,7 @@ import pytest
 from audio_samples import clip_paths, encoded, tone, write_corpus
 
 from preprocessing import storage
-from preprocessing.errors import BadInputError
+from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.job import plan_job, run_job
 from preprocessing.manifest import PreprocessSettings, build_manifest
 from preprocessing.runners import BeamSettings
@@ -280,6 +280,23 @@ with storage.open_whole(sys.argv[1]) as file:
     assert done.returncode == -signal.SIGKILL
     assert not list(tmp_path.iterdir())
     assert keys(s3, "") == {}
+
+
+def test_job_that_another_one_disturbed_on_s3_is_refused_in_words_and_takes_nothing_away(corpus, s3):
+    manifest = manifest_of(REMOTE)
+    smaller = PreprocessSettings(split="folder", n_tags=3, shard_clips=4)
+    other = build_manifest(REMOTE, f"{REMOTE}/annotations_final.csv", smaller)
+
+    def disturb(done: int) -> None:
+        if done == len(manifest.clips):
+            write_shard(other.shards()[0], REMOTE, OUT)
+
+    with pytest.raises(AutotagError, match=f"{OUT}: another autotag .* wrote there meanwhile .train-00000-of-"):
+        run_job(manifest, REMOTE, OUT, SETTINGS, on_progress=disturb)
+    assert finished(other.shards()[0], OUT)
+    assert plan_job(manifest, OUT).clips_to_do == 0
+    run_job(manifest, REMOTE, OUT, SETTINGS)
+    assert remote_hashes(s3, "out/") == local_hashes(corpus / "out")
 
 
 def test_clip_that_is_missing_or_empty_on_s3_is_rejected(corpus, s3):
