@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeline.config import PipelineConfig
+from pipeline.evaluation import GateFigures
 from pipeline.metadata import errors_in_words, open_store
 from pipeline.runs import CLIP_COUNTS, Run, list_runs
 from preprocessing import storage
@@ -151,19 +152,24 @@ def attempt_metrics(pipeline: str, succeeded: bool, runs: Sequence[Run], ended: 
             [(name, run.ended.timestamp()) for run in done[-1:] if run.ended],
         ),
     ]
-    return metrics + (_of_run(name, runs[-1]) if runs else [])
+    # A run of a part (--to-node), or one that failed early, says nothing of the model or the clips and hides no alert.
+    with_clips = [run for run in runs if run.clips][-1:]
+    with_model = [run for run in runs if run.blessed is not None or run.gate != GateFigures()][-1:]
+    return [
+        *metrics,
+        *(metric for run in runs[-1:] for metric in _of_run(name, run)),
+        *(metric for run in with_clips for metric in _of_clips(name, run)),
+        *(metric for run in with_model for metric in _of_model(name, run)),
+    ]
+
+
+def _gauge(name: Mapping[str, str], metric: str, text: str, value: float | None) -> Metric:
+    return Metric(f"autotag_{metric}", text, [] if value is None else [(name, value)])
 
 
 def _of_run(name: Mapping[str, str], run: Run) -> list[Metric]:
-    values = run_metrics(run)
-    gate = run.gate
-
-    def gauge(metric: str, text: str, value: float | None) -> Metric:
-        return Metric(f"autotag_{metric}", text, [] if value is None else [(name, value)])
-
     info = {"run": run.run_id, "ensemble": run.ensemble or "", "version": run.pushed_version or ""}
     states = [({**name, "state": state}, run.state == state) for state in STATES]
-    counts = [({**name, "kind": kind}, run.clips[kind]) for kind in CLIP_COUNTS if kind in run.clips]
     cached = [
         ({**name, "node": node.node}, node.state == "cached") for node in run.nodes if node.state != CACHE_UNKNOWN
     ]
@@ -173,19 +179,33 @@ def _of_run(name: Mapping[str, str], run: Run) -> list[Metric]:
         Metric(
             "autotag_run_info", "The newest run, its model and the version that it pushed.", [({**name, **info}, 1)]
         ),
-        gauge("run_start_timestamp_seconds", "Start of the newest run.", run.started.timestamp()),
-        gauge("run_seconds", "From the newest run's start to its last node's end.", run.seconds),
+        _gauge(name, "run_start_timestamp_seconds", "Start of the newest run.", run.started.timestamp()),
+        _gauge(name, "run_seconds", "From the newest run's start to its last node's end.", run.seconds),
         Metric("autotag_run_state", "State of the newest run.", states),
         Metric("autotag_node_seconds", "Time that a node of the newest run took; 0 where cached.", seconds),
         Metric("autotag_node_cached", "Whether a node's result came from an earlier run.", cached),
         Metric("autotag_node_failed", "Whether a node of the newest run failed.", failed),
-        Metric("autotag_clips", "Clips that went in, examples made of them, clips rejected.", counts),
-        gauge("test_roc_auc", "Macro ROC-AUC of the newest run's model on the test split.", values.get("roc_auc")),
-        gauge("test_pr_auc", "Macro average precision on the test split.", values.get("pr_auc")),
-        gauge("gate_min_roc_auc", "Least ROC-AUC that the gate asked for.", gate.min_roc_auc),
-        gauge("gate_baseline_roc_auc", "ROC-AUC of the model that it was compared with.", gate.baseline_roc_auc),
-        gauge("model_blessed", "Whether the newest run's model passed the gate.", values.get("blessed")),
-        gauge("model_pushed", "Whether the newest run's model is in the push folder.", values.get("pushed")),
+    ]
+
+
+def _of_clips(name: Mapping[str, str], run: Run) -> list[Metric]:
+    counts = [({**name, "kind": kind}, run.clips[kind]) for kind in CLIP_COUNTS if kind in run.clips]
+    return [Metric("autotag_clips", "Clips that went in, examples made of them, clips rejected.", counts)]
+
+
+def _of_model(name: Mapping[str, str], run: Run) -> list[Metric]:
+    values, gate = run_metrics(run), run.gate
+    return [
+        _gauge(name, metric, text, value)
+        for metric, text, value in (
+            ("model_timestamp_seconds", "Start of the newest run that reached the gate.", run.started.timestamp()),
+            ("test_roc_auc", "Macro ROC-AUC of that run's model on the test split.", values.get("roc_auc")),
+            ("test_pr_auc", "Macro average precision on the test split.", values.get("pr_auc")),
+            ("gate_min_roc_auc", "Least ROC-AUC that the gate asked for.", gate.min_roc_auc),
+            ("gate_baseline_roc_auc", "ROC-AUC of the model that it was compared with.", gate.baseline_roc_auc),
+            ("model_blessed", "Whether that run's model passed the gate.", values.get("blessed")),
+            ("model_pushed", "Whether that run's model is in the push folder.", values.get("pushed")),
+        )
     ]
 
 

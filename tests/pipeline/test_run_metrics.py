@@ -70,7 +70,25 @@ def test_a_refused_model_and_a_failed_run_are_seen(made_up: MadeUpPipeline) -> N
     assert value(samples, "autotag_run_state", state="failed") == 1
     assert runs[1].ended
     assert value(samples, "autotag_last_success_timestamp_seconds") == runs[1].ended.timestamp()
-    assert not any(name == "autotag_model_pushed" for name, _ in samples)
+    assert value(samples, "autotag_model_blessed") == value(samples, "autotag_model_pushed") == 0
+    assert value(samples, "autotag_model_timestamp_seconds") == runs[1].started.timestamp()
+
+
+def test_a_run_of_a_part_hides_nothing_of_the_newest_model_and_clips(made_up: MadeUpPipeline) -> None:
+    made_up.add_run("1", blessed=False, rejected=3)
+    whole = parse(exposition(attempt_metrics("made-up", True, list_runs(made_up.config), 1.5)))
+    left_out = dict.fromkeys(("ClipExampleGen", "ExampleValidator", "Evaluator", "Pusher"), "missing")
+    made_up.add_run("2", states=left_out)
+    part = parse(exposition(attempt_metrics("made-up", True, list_runs(made_up.config), 1.5)))
+    of_run = ("autotag_run_", "autotag_node_")
+    kept = {sample: value for sample, value in whole.items() if not sample[0].startswith(of_run)}
+    assert value(part, "autotag_model_blessed") == 0
+    assert value(part, "autotag_clips", kind="rejected") == 3
+    assert {sample: value for sample, value in part.items() if not sample[0].startswith(of_run)} == kept
+    assert not any(("node", "Evaluator") in labels for _, labels in part)
+    made_up.add_run("3")
+    newest = parse(exposition(attempt_metrics("made-up", True, list_runs(made_up.config), 1.5)))
+    assert value(newest, "autotag_model_blessed") == value(newest, "autotag_model_pushed") == 1
 
 
 def test_an_attempt_that_came_to_no_run_is_written_too(made_up: MadeUpPipeline) -> None:
