@@ -47,6 +47,7 @@ ENDED: Final = (3, 5)
 
 RUN: Final = "artifacts of old runs"
 KILLED: Final = "left by killed runs"
+CHECKPOINTS: Final = "checkpoints of runs that are done"
 SHARDS: Final = "shards of old code"
 INPUTS: Final = "inputs of old runs"
 VERSION: Final = "old pushed versions"
@@ -58,7 +59,7 @@ class Item:
 
     Attributes:
         path: of it.
-        kind: why: RUN, KILLED, SHARDS, INPUTS or VERSION.
+        kind: why: RUN, KILLED, CHECKPOINTS, SHARDS, INPUTS or VERSION.
         run: id of the run that made it, where it is known.
         size: bytes that become free, so without what has a hard link that stays.
     """
@@ -128,7 +129,7 @@ def collect(
                     keep_metrics(config, run)
             mark_deleted(store, plan.artifacts)
             for item in plan.items:
-                _delete(item)
+                delete_item(item)
                 if on_item:
                     on_item(item)
     return plan
@@ -173,12 +174,13 @@ def plan_collection(config: PipelineConfig, store: Any, keep: int, old_versions:
         *(Item(artifact.uri, RUN, max(usage.users[artifact.id])) for artifact in doomed.values()),
         *usage.traces(going, os.path.join(root, "artifacts")),
         *usage.leftovers(os.path.join(root, "artifacts")),
-        *_swept(root, config.pushed, kept),
+        *old_checkpoints(root, kept),
+        *leftovers_of_killed(root, config.pushed),
         *_old_shards_and_inputs(root, stay),
         *(Item(os.path.join(config.pushed, name), VERSION) for name in old),
     ]
     live = [id_ for id_, artifact in doomed.items() if artifact.state != DELETED]
-    return Plan(tuple(kept), tuple(removed), tuple(sorted(live)), tuple(_with_sizes(items)))
+    return Plan(tuple(kept), tuple(removed), tuple(sorted(live)), tuple(with_sizes(items)))
 
 
 @dataclass(frozen=True)
@@ -277,23 +279,27 @@ def _began_here(run: str, artifacts: Sequence[Any], artifacts_dir: str) -> bool:
     return not artifacts or any(_is_below(artifact.uri, artifacts_dir) for artifact in artifacts)
 
 
-def _swept(root: str, push_dir: str, kept: Sequence[Run]) -> Iterator[Item]:
-    """Yield what killed processes left: checkpoints that no run goes on from, folders half pushed, temporary files."""
+def old_checkpoints(root: str, kept: Sequence[Run]) -> Iterator[Item]:
+    """Yield checkpoints that no run goes on from: older than the newest finished run's start."""
     finished = [run.started.timestamp() for run in kept if run.finished]
-    for entry in _entries(os.path.join(root, "checkpoints")):
-        if finished and _last_change(entry) < finished[-1]:
-            yield Item(entry, KILLED)
-    for entry in _entries(push_dir):
+    for entry in entries(os.path.join(root, "checkpoints")):
+        if finished and last_change(entry) < finished[-1]:
+            yield Item(entry, CHECKPOINTS)
+
+
+def leftovers_of_killed(root: str, push_dir: str) -> Iterator[Item]:
+    """Yield what killed processes left: folders half pushed, temporary files. The caller knows that no run goes on."""
+    for entry in entries(push_dir):
         name = os.path.basename(entry)
         age = time.time() - os.stat(entry).st_mtime
-        locked = _is_below(push_dir, root)  # nobody else pushes there while this process holds the root
-        if name.startswith(DELETING) or (name.startswith(PUSHING) and (locked or age > LEFTOVER_SECONDS)):
+        own = _is_below(push_dir, root)  # nobody else pushes there
+        if name.startswith(DELETING) or (name.startswith(PUSHING) and (own or age > LEFTOVER_SECONDS)):
             yield Item(entry, KILLED)
     folders = [root, os.path.join(root, "inputs"), os.path.join(root, "configs")]
-    for shards in _entries(os.path.join(root, "shards")):
+    for shards in entries(os.path.join(root, "shards")):
         folders += [shards, os.path.join(shards, ".shards")]
     for folder in folders:
-        for entry in _entries(folder):
+        for entry in entries(folder):
             if storage.TEMPORARY_MARK in os.path.basename(entry):
                 yield Item(entry, KILLED)
 
@@ -306,10 +312,10 @@ def _old_shards_and_inputs(root: str, executions: Iterable[Any]) -> Iterator[Ite
         for properties in (execution.properties, execution.custom_properties)
         for value in properties.values()
     ]
-    for entry in _entries(os.path.join(root, "shards")):
+    for entry in entries(os.path.join(root, "shards")):
         if os.path.basename(entry) not in given:
             yield Item(entry, SHARDS)
-    for entry in _entries(os.path.join(root, "inputs")):
+    for entry in entries(os.path.join(root, "inputs")):
         if entry not in given and storage.TEMPORARY_MARK not in os.path.basename(entry):
             yield Item(entry, INPUTS)
 
@@ -339,10 +345,15 @@ def mark_deleted(store: Any, artifacts: Sequence[int]) -> None:
         store.put_artifacts(found)
 
 
-def _delete(item: Item) -> None:
+def delete_item(item: Item) -> None:
+    """Delete it; what others look for by its name is seen whole or not at all.
+
+    Raises:
+        AutotagError: it cannot be deleted.
+    """
     path = item.path
     try:
-        if item.kind == VERSION:  # a server that looks at the folder sees it whole or not at all
+        if item.kind in (VERSION, SHARDS, CHECKPOINTS):
             path = os.path.join(os.path.dirname(path), DELETING + os.path.basename(path))
             os.rename(item.path, path)
         if os.path.isdir(path) and not os.path.islink(path):
@@ -355,7 +366,7 @@ def _delete(item: Item) -> None:
         raise AutotagError(f"{item.path} cannot be deleted: {error.strerror or error}; call again") from None
 
 
-def _with_sizes(items: Iterable[Item]) -> list[Item]:
+def with_sizes(items: Iterable[Item]) -> list[Item]:
     """Return the items that are there, each once, with the bytes that become free.
 
     A file with several names, such as a shard and its link in an artifact, counts at the last name to go.
@@ -382,14 +393,16 @@ def _files(path: str) -> Iterator[os.stat_result]:
             yield os.lstat(os.path.join(folder, name))
 
 
-def _entries(folder: str) -> list[str]:
+def entries(folder: str) -> list[str]:
+    """Return the paths in a folder, in order; [] where there is none."""
     try:
         return sorted(os.path.join(folder, name) for name in os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def _last_change(path: str) -> float:
+def last_change(path: str) -> float:
+    """Return when a file, or any in a folder, was written last, in seconds since 1970."""
     return max((status.st_mtime for status in _files(path)), default=os.stat(path).st_mtime)
 
 

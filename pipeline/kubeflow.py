@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import yaml
@@ -105,6 +106,30 @@ def compile_pipeline(config: PipelineConfig, data_version: str) -> list[Spec]:
 def to_yaml(documents: list[Spec]) -> str:
     """Write the documents as one YAML file, the same text for the same pipeline."""
     return yaml.safe_dump_all(documents, sort_keys=True, width=120)
+
+
+@dataclass(frozen=True)
+class ShardFolder:
+    """Where a compiled pipeline keeps its shards.
+
+    Attributes:
+        folder: of the shards of all code.
+        code: hash of the source that makes an example, the name of the folder in it.
+    """
+
+    folder: str
+    code: str
+
+
+def shard_folder(spec: Spec) -> ShardFolder | None:
+    """Return where a compiled pipeline keeps its shards, None where it is not one of this project."""
+    task = spec.get("root", {}).get("dag", {}).get("tasks", {}).get("ClipExampleGen", {})
+    parameters = task.get("inputs", {}).get("parameters", {})
+    try:
+        folder, code = (parameters[name]["runtimeValue"]["constant"] for name in ("work_dir", "code"))
+    except KeyError:
+        return None
+    return ShardFolder(os.path.normpath(folder), code)
 
 
 def step_names(text: str) -> list[str]:

@@ -111,7 +111,8 @@ class FoundRun:
     Attributes:
         state: in small letters; one of ENDED where it is over.
         schedule: id of the recurring run that began it.
-        pipeline_id: of the pipeline that it is a run of, None where it was begun without one.
+        pipeline_id: of the pipeline that it is a run of, None where it was begun with a file of its own.
+        version_id: of that pipeline's version.
     """
 
     identity: str
@@ -122,6 +123,7 @@ class FoundRun:
     error: str | None
     schedule: str | None
     pipeline_id: str | None = None
+    version_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,7 @@ class Server:
                 "http://localhost:8888 after `kubectl -n kubeflow port-forward svc/ml-pipeline 8888`"
             )
         self._namespace = namespace
+        self._specs: dict[str, dict[str, Any]] = {}
         _check_answers(self.host)
         with self._words("connect"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # kfp says with which servers it works
@@ -403,6 +406,81 @@ class Server:
             run = self._client.get_run(run_id)
         return found_steps((run.run_details.task_details if run.run_details else None) or [])
 
+    def runs_going_on(self) -> list[FoundRun]:
+        """Return all runs of the namespace that have not ended, of any pipeline and experiment.
+
+        Raises:
+            AutotagError: the server does not answer.
+        """
+        with self._words("list the runs that go on"):
+            return [_read_run(run) for run in self._list_runs(namespace=self._namespace, filter=_not_ended())]
+
+    def all_runs(self) -> Iterator[FoundRun]:
+        """Yield all runs of the namespace, of any pipeline and experiment, the newest first.
+
+        Raises:
+            AutotagError: the server does not answer.
+        """
+        found = self._list_runs(namespace=self._namespace)
+        while True:
+            with self._words("list the runs"):
+                run = next(found, None)
+            if run is None:
+                return
+            yield _read_run(run)
+
+    def pipeline_of(self, run: FoundRun) -> dict[str, Any]:
+        """Return the pipeline that a run was made of, as KFP's PipelineSpec.
+
+        Raises:
+            NoPipelineError: somebody deleted it.
+            AutotagError: the server does not answer.
+        """
+        with self._words(f"give the run {run.name}"):
+            own = None if run.version_id else self._client.get_run(run.identity).pipeline_spec
+        return self._pipeline(f"run {run.name} ({run.identity})", run.pipeline_id, run.version_id, own)
+
+    def scheduled_pipelines(self) -> list[dict[str, Any]]:
+        """Return the pipelines of all recurring runs of the namespace, as KFP's PipelineSpec.
+
+        Raises:
+            NoPipelineError: somebody deleted one.
+            AutotagError: the server does not answer.
+        """
+        with self._words("list the recurring runs"):
+            found = self._pages(self._client.list_recurring_runs, "recurring_runs", namespace=self._namespace)
+        pipelines = []
+        for recurring in found:
+            reference = recurring.pipeline_version_reference
+            pipeline_id = reference.pipeline_id if reference else None
+            version_id = reference.pipeline_version_id if reference else None
+            name = f"recurring run {recurring.display_name} ({recurring.recurring_run_id})"
+            pipelines.append(self._pipeline(name, pipeline_id, version_id, recurring.pipeline_spec))
+        return pipelines
+
+    def _pipeline(
+        self, user: str, pipeline_id: str | None, version_id: str | None, own: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        """Return a version's pipeline, or a run's own where there is no version."""
+        import kfp_server_api
+
+        if version_id and version_id not in self._specs:
+            with self._words(f"give the pipeline of the {user}"):
+                try:
+                    version = self._client.get_pipeline_version(pipeline_id, version_id)
+                    self._specs[version_id] = version.pipeline_spec or {}
+                except kfp_server_api.ApiException as error:
+                    if error.status != 404:
+                        raise
+                    self._specs[version_id] = {}
+        found = self._specs[version_id] if version_id else own or {}
+        if not found:
+            raise NoPipelineError(
+                f"{self.host} has the pipeline of the {user} no more, so that nobody can say which files it works with"
+            )
+        spec: dict[str, Any] = found.get("pipeline_spec", found)  # beside the platform's part, where there is one
+        return spec
+
     def _list_runs(self, **arguments: Any) -> Iterator[Any]:
         return self._iterate(self._client.list_runs, "runs", sort_by="created_at desc", **arguments)
 
@@ -453,6 +531,10 @@ class UnknownExperimentError(BadInputError):
     """The server has no experiment of that name."""
 
 
+class NoPipelineError(AutotagError):
+    """The server has the pipeline of a run no more."""
+
+
 class NoAnswerError(AutotagError):
     """The server is away, perhaps for a moment."""
 
@@ -461,6 +543,12 @@ def _in_states(states: Collection[str]) -> str:
     """Return the server's filter for runs in some states."""
     values = sorted(state.upper() for state in states)
     return json.dumps({"predicates": [{"operation": "IN", "key": "state", "string_values": {"values": values}}]})
+
+
+def _not_ended() -> str:
+    """Return the server's filter for runs that have not ended, in a state of whatever name."""
+    ended = [{"operation": "NOT_EQUALS", "key": "state", "string_value": state.upper()} for state in ENDED]
+    return json.dumps({"predicates": ended})
 
 
 def _read_run(run: Any) -> FoundRun:
@@ -474,6 +562,7 @@ def _read_run(run: Any) -> FoundRun:
         run.error.message if run.error else None,
         run.recurring_run_id,
         reference.pipeline_id if reference else None,
+        reference.pipeline_version_id if reference else None,
     )
 
 

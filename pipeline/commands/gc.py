@@ -19,8 +19,17 @@ if TYPE_CHECKING:
 @click.option("--versions", is_flag=True, help="Delete old pushed versions too.")
 @click.option("--paths", is_flag=True, help="List every file and folder.")
 @click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
+@click.option("--kubeflow", is_flag=True, help="In kubeflow.work_dir, which has to be mounted here, instead.")
+@click.option("--host", help="With --kubeflow: address of its API; else kubeflow.host, else KF_PIPELINES_ENDPOINT.")
 def command(
-    config: str | None, keep: int, overrides: tuple[str, ...], versions: bool, paths: bool, dry_run: bool
+    config: str | None,
+    keep: int,
+    overrides: tuple[str, ...],
+    versions: bool,
+    paths: bool,
+    dry_run: bool,
+    kubeflow: bool,
+    host: str | None,
 ) -> None:
     """Delete what old runs of the pipeline that CONFIG describes left under its root.
 
@@ -29,15 +38,33 @@ def command(
     go that no server loads, no label names or goes back to, and no new model is compared with. What killed runs left
     goes. `autotag runs` shows the figures of all runs as before.
 
+    With --kubeflow: shards of code that neither a schedule nor the newest runs use, checkpoints of runs that are done,
+    and what killed pods left on the volume; nothing while a run goes on, and never a pushed version.
+
     \b
     Examples:
         autotag gc pipeline/configs/mtat.yaml --keep 3 --dry-run
         autotag gc pipeline/configs/mtat.yaml --keep 3 --versions
+        autotag gc pipeline/configs/mtat-kubeflow.yaml --keep 3 --kubeflow --dry-run
     """
     from pipeline.config import load_config
-    from pipeline.garbage import collect
+    from preprocessing.errors import BadInputError
 
     settings = load_config(config, overrides)
+    if kubeflow:
+        if versions:
+            raise BadInputError("--versions: with --kubeflow pushed versions stay, all of them")
+        from pipeline import kubeflow_garbage
+        from pipeline.kubeflow_server import Server
+
+        server = Server(host or settings.kubeflow.host, settings.kubeflow.namespace)
+        plan = kubeflow_garbage.collect(settings, server, keep, dry_run=dry_run)
+        _print_plan(plan, settings.kubeflow.work_dir, dry_run=dry_run, paths=paths)
+        return
+    if host:
+        raise BadInputError("--host is of Kubeflow: give --kubeflow too")
+    from pipeline.garbage import collect
+
     plan = collect(settings, keep, old_versions=versions, dry_run=dry_run)
     _print_plan(plan, settings.root, dry_run=dry_run, paths=paths)
 

@@ -173,7 +173,7 @@ def test_a_collection_that_was_killed_is_finished_by_the_next(root: Root, monkey
     old = root.whole_run("1")
     root.whole_run("2")
     with monkeypatch.context() as patch:
-        patch.setattr(garbage, "_delete", lambda item: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(garbage, "delete_item", lambda item: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             root.collect()
     assert there(old["model"])

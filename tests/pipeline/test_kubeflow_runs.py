@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import datetime
-import json
 import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from kubeflow_api import MadeUpServer as Server
 from kubeflow_api import serve_api
 from metadata_service import KubeflowMetadata, serve_metadata
 from prometheus_text import Samples, parse
@@ -24,53 +23,10 @@ from pipeline.kubeflow_server import FoundRun, FoundStep
 from pipeline.metrics import attempt_metrics, exposition
 from preprocessing.errors import BadInputError
 
-EXPERIMENT = {"experiments": [{"experiment_id": "e", "display_name": "autotag"}]}
-BEGAN = "2026-01-05T02:00:00Z"
 MODEL = {"ensemble": "mel_1d"}
 EVALUATION = {"roc_auc": 0.875, "pr_auc": 0.5, "baseline_roc_auc": 0.9, "min_roc_auc": 0.8, "allowed_change": -0.005}
 CLIPS = {"clips": 103.0, "examples": 100.0, "rejected": 3.0}
 PUSHED = {"pushed": 1.0, "pushed_destination": "/data/autotag/pushed/1795239564", "pushed_version": "1795239564"}
-
-
-class Server:
-    """A made-up API server: runs, newest first, and each run's tasks."""
-
-    def __init__(self, host: str, answers: dict[str, Any]) -> None:
-        self.host, self.answers = host, answers
-        self.runs: list[dict[str, Any]] = []
-        answers["/apis/v2beta1/experiments"] = (200, EXPERIMENT)
-        answers["/apis/v2beta1/pipelines"] = (200, {"pipelines": [{"pipeline_id": "music"}]})
-        answers["/apis/v2beta1/runs"] = (200, self._list)
-
-    def _list(self, query: dict[str, str]) -> dict[str, Any]:
-        runs = self.runs
-        if "filter" in query:
-            (predicate,) = json.loads(query["filter"])["predicates"]
-            assert (predicate["operation"], predicate["key"]) == ("IN", "state")
-            runs = [run for run in runs if run["state"] in predicate["string_values"]["values"]]
-        first, size = int(query.get("page_token") or 0), 2
-        more = {"next_page_token": str(first + size)} if len(runs) > first + size else {}
-        return {"runs": runs[first : first + size], **more}
-
-    def add_run(self, run_id: str, state: str, minute: int, pipeline: str = "music", **tasks: str) -> None:
-        run = {
-            "run_id": run_id,
-            "display_name": run_id,
-            "state": state,
-            "pipeline_version_reference": {"pipeline_id": pipeline, "pipeline_version_id": "v"},
-            "created_at": BEGAN,
-            "finished_at": f"2026-01-05T02:{minute:02d}:00Z" if minute else "1970-01-01T00:00:00Z",
-        }
-        self.runs.insert(0, run)
-        details = [{"display_name": "root", "state": "RUNNING"}, {"display_name": "root-driver", "state": "SUCCEEDED"}]
-        for name, task_state in tasks.items():
-            step = name.replace("_", "-")
-            times = {"start_time": BEGAN, "end_time": "2026-01-05T02:00:10Z"}
-            details.append({"display_name": f"{step}-driver", "state": "SUCCEEDED", **times})
-            times = {"start_time": "2026-01-05T02:00:15Z", "end_time": "2026-01-05T02:01:30Z"}
-            details.append({"display_name": step, "state": task_state, **times})
-            details.append({"display_name": "executor", "state": task_state, **times})
-        self.answers[f"/apis/v2beta1/runs/{run_id}"] = (200, {**run, "run_details": {"task_details": details}})
 
 
 @pytest.fixture
