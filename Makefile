@@ -64,14 +64,14 @@ image:
 	$(ENGINE) build $(if $(findstring podman,$(ENGINE)),--format docker) --build-arg DEVICE=$(DEVICE) -t $(IMAGE) .
 
 test-image: $(VENV)/.installed
-	AUTOTAG_IMAGE=$(IMAGE) $(BIN)/python -m pytest -rs tests/deploy $(PYTEST_ARGS)
+	CONTAINER_ENGINE=$(ENGINE) AUTOTAG_IMAGE=$(IMAGE) $(BIN)/python -m pytest -rs tests/deploy $(PYTEST_ARGS)
 
 test-tfx121:
 	requirements/test_in_trixie.sh $(PARALLEL) $(PYTEST_ARGS)
 
 # The image's locks are parts of the first one, which holds them to its versions.
 UV_COMPILE := $(BIN)/uv pip compile --no-build-isolation --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet
-RUN_EXTRAS := --extra download --extra tfx --extra kubeflow --extra aws --extra serving
+RUN_EXTRAS := --extra download --extra tfx --extra kubeflow --extra aws --extra gcp --extra serving
 IMAGE_LOCK := $(RUN_EXTRAS) --python-version 3.10 --override requirements/overrides.txt --constraints $(LOCK)
 lock: $(VENV)/.installed
 	$(UV_COMPILE) setup.py $(RUN_EXTRAS) --extra engines --extra dev --override requirements/overrides.txt \

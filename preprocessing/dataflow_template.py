@@ -14,7 +14,7 @@ import apache_beam as beam
 from preprocessing import storage
 from preprocessing.constants import N_TAGS
 from preprocessing.job import SUMMARY, add_shards, finish_job, plan_job
-from preprocessing.manifest import Manifest, PreprocessSettings, build_manifest
+from preprocessing.manifest import Manifest, PreprocessSettings, build_manifest, read_tag_list
 from preprocessing.runners import parse_options
 from preprocessing.shards import RECORDS_FOLDER
 from preprocessing.splits import RULES, parse_ratio
@@ -32,6 +32,7 @@ def parameters() -> argparse.ArgumentParser:
     parser.add_argument("--ratio", default="13:1:2")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tags", type=int, default=N_TAGS)
+    parser.add_argument("--tags_file")
     parser.add_argument("--synonyms")
     parser.add_argument("--shard_clips", type=int, default=128)
     return parser
@@ -48,7 +49,8 @@ def launch(arguments: Sequence[str] | None = None) -> None:
     """
     own, beam_arguments = parameters().parse_known_args(arguments)
     ratio = parse_ratio(own.ratio)
-    settings = PreprocessSettings(own.split, ratio, own.seed, own.tags, own.synonyms, own.shard_clips)
+    tags = read_tag_list(own.tags_file) if own.tags_file else None
+    settings = PreprocessSettings(own.split, ratio, own.seed, own.tags, own.synonyms, own.shard_clips, tags)
     options = parse_options(beam_arguments)
     manifest = build_manifest(own.audio_dir, own.annotations, settings)
     records = storage.join(own.out, RECORDS_FOLDER)

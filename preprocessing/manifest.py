@@ -74,6 +74,19 @@ class PreprocessSettings:
         return SplitRule(self.split, self.seed, self.ratio)
 
 
+def read_tag_list(path: str) -> tuple[str, ...]:
+    """Read a file with a tag a line, such as tags.txt of an earlier job; empty lines are left out.
+
+    Raises:
+        BadInputError: it cannot be read.
+    """
+    try:
+        text = storage.read_bytes(path).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"tags file {path}: {getattr(error, 'strerror', None) or error}") from None
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
 @dataclass(frozen=True)
 class Clip:
     """One row of the manifest.

@@ -78,6 +78,7 @@ def test_every_supported_python_gets_one_generation_whole(minor: int, package: d
 def test_image_has_the_tested_versions_and_nothing_for_development(lock: str) -> None:
     image, tested = locked(lock), locked("py310-tfx116.txt")
     assert not NOT_IN_PRODUCTION & image.keys()
+    assert image.keys() >= {"s3fs", "gcsfs"}  # workers get nothing else than the image
     renamed = {"tensorflow" if name == "tensorflow-cpu" else name: version for name, version in image.items()}
     only_image = {name for name in renamed if name not in tested}
     assert {name for name in only_image if not name.startswith("nvidia-")} == set()

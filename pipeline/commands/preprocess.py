@@ -81,7 +81,7 @@ def command(
     """
     from preprocessing import storage
     from preprocessing.job import plan_job, run_job
-    from preprocessing.manifest import MISSING, PreprocessSettings, build_manifest
+    from preprocessing.manifest import MISSING, PreprocessSettings, build_manifest, read_tag_list
 
     beam = settings_of(beam_settings, ctx.args)
     beam_options = parse_options(beam.arguments())  # what is wrong or missing is said before any work
@@ -89,7 +89,7 @@ def command(
         storage.check_scheme(path)
     if not dry_run:
         check_needs(beam_options)
-    tags = None if tags_file is None else read_tags(tags_file)
+    tags = None if tags_file is None else read_tag_list(tags_file)
     settings = PreprocessSettings(split, parse_ratio(ratio), seed, n_tags, synonyms, shard_clips, tags)
     verbose = bool(ctx.find_root().params.get("verbose"))
     as_json = log_format == "json"
@@ -119,22 +119,6 @@ def command(
         if as_json:
             log.say(f"written: {out}", **{name: summary[name] for name in ("clips", "examples", "rejected")})
     print_summary(summary, out)
-
-
-def read_tags(path: str) -> tuple[str, ...]:
-    """Read a file with a tag a line.
-
-    Raises:
-        BadInputError: it cannot be read.
-    """
-    from preprocessing import storage
-    from preprocessing.errors import BadInputError
-
-    try:
-        text = storage.read_bytes(path).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"tags file {path}: {getattr(error, 'strerror', None) or error}") from None
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
 class _Terminal:

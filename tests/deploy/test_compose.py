@@ -75,7 +75,7 @@ def test_each_taskmanager_has_a_pool_of_its_own_in_its_network(compose: Any, clu
     for number in (1, 2):
         workers = services[f"workers-{number}"]
         assert workers["network_mode"] == f"service:taskmanager-{number}"
-        assert [*workers["entrypoint"][3:], *workers["command"]] == [*pool["command"], *pool["args"]]
+        assert [*workers["entrypoint"], *workers["command"]] == [*pool["command"], *pool["args"]]
         assert workers["volumes"] == services["autotag"]["volumes"]  # the client and its workers see the same data
         assert workers["image"] == services["autotag"]["image"]
 

@@ -79,6 +79,22 @@ def test_launched_job_leaves_what_autotag_preprocess_leaves(corpus: Path) -> Non
     assert hashes(corpus / "template") == hashes(corpus / "direct")
 
 
+def test_launched_job_takes_a_list_of_tags(corpus: Path) -> None:
+    header = (corpus / "clips" / "annotations_final.csv").read_text().split("\n")[0]
+    first, second = header.replace('"', "").split("\t")[1:3]
+    (corpus / "tags.txt").write_text(f"{second}\n{first}\n")
+    launch([*arguments(corpus, "template"), f"--tags_file={corpus}/tags.txt", "--runner=DirectRunner"])
+    assert (corpus / "template" / "tags.txt").read_text() == f"{second}\n{first}\n"
+    with pytest.raises(BadInputError, match="tags file .*absent.txt: No such file"):
+        launch([*arguments(corpus, "x"), f"--tags_file={corpus}/absent.txt", "--runner=DirectRunner"])
+
+
+def test_image_runs_beams_workers_in_the_environment_that_has_the_packages() -> None:
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    assert "RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1" in dockerfile
+    assert re.findall(r"^USER (\S+)$", dockerfile, re.MULTILINE)[-1] == "root"
+
+
 def test_last_step_may_be_tried_twice(corpus: Path) -> None:
     launch([*arguments(corpus, "template"), "--runner=DirectRunner"])
     before = hashes(corpus / "template")

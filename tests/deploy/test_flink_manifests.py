@@ -94,6 +94,46 @@ def test_flink_settings_are_those_of_the_cluster_on_one_machine(tmp_path: Path) 
     assert config["env.java.opts.all"].split() == cluster.JAVA_17
 
 
+def test_ports_of_services_and_containers_are_fixed_in_flinks_configuration() -> None:
+    config = yaml.safe_load(objects()["ConfigMap", "flink-config"]["data"]["config.yaml"])
+    fixed = {
+        "jobmanager": {config["jobmanager.rpc.port"], config["blob.server.port"], config["rest.port"]},
+        "taskmanager": {config["taskmanager.rpc.port"]},
+    }
+    for name, ports in fixed.items():
+        assert {port["containerPort"] for port in containers(f"flink-{name}")[name]["ports"]} == ports
+    service = objects()["Service", "flink-jobmanager"]["spec"]
+    assert {port["port"] for port in service["ports"]} == fixed["jobmanager"]
+    assert config["jobmanager.rpc.address"] == config["rest.address"] == "flink-jobmanager"
+
+
+def test_pool_listens_before_its_taskmanager_can_get_a_task() -> None:
+    pod = objects()["Deployment", "flink-taskmanager"]["spec"]["template"]["spec"]
+    (pool,) = pod["initContainers"]
+    assert pool["restartPolicy"] == "Always"
+    assert f"--service_port={pool['startupProbe']['tcpSocket']['port']}" in pool["args"]
+
+
+def test_programs_of_the_image_are_started_by_tini_which_hands_sigterm_on() -> None:
+    pool, job = containers("flink-taskmanager")["beam-workers"], containers("autotag-preprocess", "Job")["autotag"]
+    assert pool["command"][:3] == ["tini", "-g", "--"]
+    assert "command" not in job  # the image's entry point, which does the same
+    assert "exec tini -g --" in (ROOT / "deploy" / "image" / "entrypoint.sh").read_text()
+
+
+def test_only_pods_of_the_cluster_and_its_clients_reach_flink() -> None:
+    spec = objects()["NetworkPolicy", "flink"]["spec"]
+    cluster, client = (rule["from"][0]["podSelector"]["matchLabels"] for rule in spec["ingress"])
+    assert spec["podSelector"]["matchLabels"] == cluster
+    for name in ("flink-jobmanager", "flink-taskmanager"):
+        labels = objects()["Deployment", name]["spec"]["template"]["metadata"]["labels"]
+        assert cluster.items() <= labels.items()
+    job = objects()["Job", "autotag-preprocess"]["spec"]["template"]
+    assert client.items() <= job["metadata"]["labels"].items()
+    config = yaml.safe_load(objects()["ConfigMap", "flink-config"]["data"]["config.yaml"])
+    assert spec["ingress"][1]["ports"] == [{"port": config["rest.port"]}]
+
+
 def test_memory_limits_are_what_flink_is_told() -> None:
     config = yaml.safe_load(objects()["ConfigMap", "flink-config"]["data"]["config.yaml"])
     for name in ("jobmanager", "taskmanager"):
@@ -151,13 +191,25 @@ def test_the_jobs_command_is_one_that_autotag_takes() -> None:
     assert settings.parallelism <= slots
 
 
-def test_pools_run_without_privileges_on_a_read_only_root() -> None:
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("Deployment", "flink-jobmanager"), ("Deployment", "flink-taskmanager"), ("Job", "autotag-preprocess")],
+)
+def test_pods_are_what_a_restricted_namespace_takes(kind: str, name: str) -> None:
+    context = objects()[kind, name]["spec"]["template"]["spec"]["securityContext"]
+    assert context["runAsNonRoot"]
+    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in containers(name, kind).values():
+        own = container["securityContext"]
+        assert own["allowPrivilegeEscalation"] is False
+        assert own["capabilities"] == {"drop": ["ALL"]}
+        assert container["resources"]["limits"]["memory"]
+
+
+def test_programs_of_the_image_run_on_a_read_only_root() -> None:
     for container in (
         containers("flink-taskmanager")["beam-workers"],
         containers("autotag-preprocess", "Job")["autotag"],
     ):
-        context = container["securityContext"]
-        assert context["runAsNonRoot"]
-        assert context["readOnlyRootFilesystem"]
-        assert context["capabilities"]["drop"] == ["ALL"]
+        assert container["securityContext"]["readOnlyRootFilesystem"]
         assert any(mount["mountPath"] == "/tmp" for mount in container["volumeMounts"])

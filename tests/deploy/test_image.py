@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILES = [ROOT / "Dockerfile", ROOT / "requirements" / "trixie.Dockerfile", ROOT / "deploy/dataflow/Dockerfile"]
 ENTRYPOINT = ROOT / "deploy" / "image" / "entrypoint.sh"
 STATISTICS_STEP = ROOT / "tests" / "pipeline" / "kubeflow" / "StatisticsGen.json"
-ENGINE = shutil.which("podman") or shutil.which("docker")
+ENGINE = shutil.which(os.environ.get("CONTAINER_ENGINE", "podman")) or shutil.which("docker")
 IMAGE = os.environ.get("AUTOTAG_IMAGE", "")
 MEGABYTE = 1_000_000
 
@@ -186,7 +186,8 @@ def test_job_through_the_images_worker_pool_writes_the_same_bytes(corpus: str) -
         container("run", "--rm", *beside, mounted, IMAGE, *words, *flink)
         assert "Starting worker with command ['autotag-beam-worker'" in container_log(pool)
     finally:
-        container("rm", "--force", "--time=5", pool)
+        container("stop", "-t", "5", pool)
+        container("rm", "--force", pool)
     sums = [
         inside(corpus, "sh", "-c", f"cd {folder} && sha256sum *.tfrecord tags.txt")
         for folder in ("/data/examples", "/data/pool")
@@ -238,10 +239,10 @@ def test_program_in_the_image_ends_on_sigterm(volume: str) -> None:
         while not inside(volume, "sh", "-c", "ls /data | grep long || true"):
             assert time.monotonic() < deadline, "the program did not begin"
         before = time.monotonic()
-        container("stop", "--time=60", name)
+        container("stop", "-t", "60", name)
         assert time.monotonic() - before < 30
     finally:
-        container("rm", "--force", "--time=1", name)
+        container("rm", "--force", name)
 
 
 @needs_image

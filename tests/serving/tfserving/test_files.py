@@ -181,6 +181,25 @@ def test_proxy_listens_where_the_service_and_the_probes_ask_and_asks_where_the_s
     assert set(paths) == {MODEL_NAME}
 
 
+def test_grpc_which_can_reload_the_configuration_is_open_to_labelled_pods_alone() -> None:
+    policy = yaml.safe_load((FILES / "kubernetes" / "network_policy.yaml").read_text(encoding="utf-8"))
+    open_to = {port["port"]: rule.get("from") for rule in policy["spec"]["ingress"] for port in rule["ports"]}
+    assert open_to.keys() == {"grpc", "rest", "metrics"}
+    assert open_to["grpc"] == [{"podSelector": {"matchLabels": {"autotag-client": "true"}}}]
+
+
+def test_kubeflows_runs_push_to_the_claim_that_is_served() -> None:
+    config = yaml.safe_load((FILES.parents[1] / "pipeline" / "configs" / "mtat-kubeflow.yaml").read_text())
+    claim = yaml.safe_load((FILES / "kubernetes" / "volume.yaml").read_text(encoding="utf-8"))["metadata"]["name"]
+    (served,) = [
+        volume["persistentVolumeClaim"]["claimName"]
+        for volume in deployment()["spec"]["template"]["spec"]["volumes"]
+        if "persistentVolumeClaim" in volume
+    ]
+    pushed_to = {volume["claim"] for volume in config["kubeflow"]["volumes"] if volume["path"] == config["push_dir"]}
+    assert pushed_to == {served} == {claim}
+
+
 def test_labels_select_the_pods_everywhere() -> None:
     labels = deployment()["spec"]["template"]["metadata"]["labels"]
     for path in MANIFESTS:
@@ -226,12 +245,18 @@ def test_compose_mounts_files_that_are_there_and_publishes_the_proxy_instead_of_
     services = compose()["services"]
     for service in services.values():
         for volume in service.get("volumes", ()):
-            source, target, mode = volume.rsplit(":", 2)
+            if isinstance(volume, dict):
+                assert (volume["source"], volume["target"]) == (
+                    "${MODEL_DIR:-../../demo-run/pushed}",
+                    "/models/autotag",
+                )
+                assert volume["read_only"]
+                assert volume["bind"] == {"create_host_path": False}
+                continue
+            source, _, mode = volume.rsplit(":", 2)
             assert mode == "ro"
-            if source.startswith("./"):
-                assert (FILES / source).exists()
-            else:
-                assert (source, target) == ("${MODEL_DIR:-../../demo-run/pushed}", "/models/autotag")
+            assert source.startswith("./")
+            assert (FILES / source).exists()
     assert services["serving"]["ports"] == ["127.0.0.1:8500:8500", "127.0.0.1:8501:8080"]
     assert services["proxy"]["network_mode"] == "service:serving"
     assert (FILES / "../../demo-run/pushed").resolve().parts[-2:] == ("demo-run", "pushed")
