@@ -164,7 +164,12 @@ class KubeflowConfig(_Settings):
 
     host: str | None = Field(None, description="address of the API, such as http://localhost:8888")
     namespace: str | None = Field(None, description="in multi-user mode")
+    token_env: str | None = Field(None, description="variable that holds a bearer token for the API")
+    token_file: str | None = Field(None, description="file that holds it, read again for each request")
     experiment: str = Field("autotag", min_length=1)
+    service_account: str | None = Field(
+        None, min_length=1, description="Kubernetes service account of the steps; the server's own unless given"
+    )
     metadata: str | None = Field(
         None, description="HOST:PORT of Kubeflow's own ML Metadata, where runs' figures are read: localhost:8080"
     )
@@ -194,6 +199,12 @@ class KubeflowConfig(_Settings):
         paths = [volume.path.rstrip("/") or "/" for volume in self.volumes]
         if len(set(paths)) < len(paths):
             raise ValueError(f"two volumes at {max(paths, key=paths.count)}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_token(self) -> KubeflowConfig:
+        if self.token_env and self.token_file:
+            raise ValueError("give token_env or token_file, not both")
         return self
 
 

@@ -15,6 +15,7 @@ import itertools
 import json
 import logging
 import os
+import re
 import tempfile
 import time
 import urllib.error
@@ -22,8 +23,10 @@ import urllib.request
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
+from pipeline.config import KubeflowConfig
 from preprocessing.errors import AutotagError, BadInputError
 
 log = logging.getLogger(__name__)
@@ -61,6 +64,7 @@ class Schedule:
 
     Attributes:
         pipeline: checksum of the pipeline's file.
+        experiment: name of the one that its runs are in.
         at_once: how many of its runs may be at work at the same time.
         catch_up: whether runs that were missed are made up for.
         service_account: of Kubernetes, that its runs act as; None for the one that it has, or the server's own.
@@ -70,6 +74,7 @@ class Schedule:
     cron: str
     pipeline: str
     pipeline_root: str
+    experiment: str
     enabled: bool = True
     at_once: int = 1
     catch_up: bool = False
@@ -82,6 +87,7 @@ class Schedule:
             ("cron", "time"),
             ("pipeline", "pipeline"),
             ("pipeline_root", "artifacts"),
+            ("experiment", "experiment"),
             ("enabled", "enabled"),
             ("at_once", "runs at once"),
             ("catch_up", "catch-up"),
@@ -179,14 +185,57 @@ def check_cron(cron: str) -> str:
     return " ".join(fields)
 
 
+@dataclass(frozen=True)
+class Token:
+    """Where a bearer token is; one of the two is given. The token itself is in no message.
+
+    Attributes:
+        variable: name of an environment variable.
+        file: read for each request, since Kubernetes renews a service account's token in its file.
+    """
+
+    variable: str | None = None
+    file: str | None = None
+
+    def read(self) -> str:
+        """Return the token.
+
+        Raises:
+            BadInputError: it is not there, or is no token.
+        """
+        if self.file:
+            try:
+                text, where = Path(self.file).read_text(encoding="utf-8"), f"file {self.file}"
+            except (OSError, UnicodeDecodeError) as error:
+                reason = getattr(error, "strerror", None) or "it is no text"
+                raise BadInputError(f"the token's file {self.file}: {reason}") from None
+        else:
+            text, where = os.environ.get(str(self.variable), ""), f"variable {self.variable}"
+        token = text.strip()
+        if not token:
+            raise BadInputError(f"the {where} holds no token")
+        if not re.fullmatch(r"[!-~]+", token):  # a client that refuses it would print it
+            raise BadInputError(f"the {where} holds something else than a token: blanks, or letters beyond ASCII")
+        return token
+
+    def refresh_api_key_hook(self, configuration: Any) -> None:
+        """Put the token into the client's configuration; kfp calls this before each request."""
+        configuration.api_key["authorization"] = self.read()
+
+
 class Server:
     """A Kubeflow Pipelines API server."""
 
-    def __init__(self, host: str | None, namespace: str | None = None) -> None:
+    def __init__(self, host: str | None, namespace: str | None = None, token: Token | None = None) -> None:
         """Connect.
 
+        Args:
+            host: address of the API; else HOST_VARIABLE.
+            namespace: of runs and pipelines, in multi-user mode.
+            token: sent with each request.
+
         Raises:
-            BadInputError: no address is given.
+            BadInputError: no address is given, or the token cannot be read.
             AutotagError: nothing answers there.
         """
         self.host = (host or os.environ.get(HOST_VARIABLE) or "").rstrip("/")
@@ -197,12 +246,12 @@ class Server:
             )
         self._namespace = namespace
         self._specs: dict[str, dict[str, Any]] = {}
-        _check_answers(self.host)
+        _check_answers(self.host, token)
         with self._words("connect"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # kfp says with which servers it works
             import kfp
 
-            self._client = kfp.Client(host=self.host, namespace=namespace or "kubeflow")
+            self._client = kfp.Client(host=self.host, namespace=namespace or "kubeflow", credentials=token)
 
     @contextlib.contextmanager
     def _words(self, doing: str) -> Iterator[None]:
@@ -319,17 +368,16 @@ class Server:
         experiment_id = self._experiment_id(experiment)
         with self._words("list the recurring runs"):
             found = self._pages(self._client.list_recurring_runs, "recurring_runs", experiment_id=experiment_id)
-            return [self._read_schedule(recurring) for recurring in found]
+            return [self._read_schedule(recurring, experiment) for recurring in found]
 
-    def schedule(self, wanted: Schedule, version: Version, experiment: str) -> list[FoundSchedule]:
-        """Make a recurring run; those of its name that were there go when the new one is. Returns what went.
+    def schedule(self, wanted: Schedule, version: Version, replaced: Sequence[FoundSchedule]) -> None:
+        """Make a recurring run, and then delete those that it takes the place of.
 
         Raises:
             AutotagError: the server refused it, or does not answer.
         """
         with self._words(f"make the recurring run {wanted.name}"):
-            found = self._client.create_experiment(experiment, namespace=self._namespace)
-        replaced = self.find_schedules(wanted.name, experiment)
+            found = self._client.create_experiment(wanted.experiment, namespace=self._namespace)
         service_account = wanted.service_account or (replaced[-1].schedule.service_account if replaced else None)
         with self._words(f"make the recurring run {wanted.name}"):
             self._client.create_recurring_run(
@@ -345,14 +393,31 @@ class Server:
             )
         for old in replaced:
             self.unschedule(old)
-        return replaced
 
-    def find_schedules(self, name: str, experiment: str) -> list[FoundSchedule]:
-        """Return the recurring runs of a name; [] where there is none, or no such experiment."""
-        try:
-            return [found for found in self.schedules(experiment) if found.schedule.name == name]
-        except UnknownExperimentError:
-            return []
+    def find_schedules(self, name: str, experiment: str, pipeline: str) -> list[FoundSchedule]:
+        """Return the recurring runs of a name: those in an experiment, and in others those of the same pipeline.
+
+        Args:
+            name: of the recurring run.
+            experiment: its name; it need not be there.
+            pipeline: its name.
+
+        Raises:
+            AutotagError: the server does not answer.
+        """
+        with self._words(f"look for the recurring run {name}"):
+            pipeline_id = self._client.get_pipeline_id(pipeline)
+            experiments = self._pages(self._client.list_experiments, "experiments", namespace=self._namespace)
+            names = {one.experiment_id: one.display_name for one in experiments}
+            listed = self._pages(self._client.list_recurring_runs, "recurring_runs", namespace=self._namespace)
+            found = []
+            for recurring in listed:
+                reference = recurring.pipeline_version_reference
+                same = reference is not None and reference.pipeline_id == pipeline_id
+                where = names.get(recurring.experiment_id, recurring.experiment_id)
+                if recurring.display_name == name and (same or where == experiment):
+                    found.append(self._read_schedule(recurring, where))
+        return found
 
     def unschedule(self, found: FoundSchedule) -> None:
         """Delete a recurring run; runs that it began go on.
@@ -494,7 +559,7 @@ class Server:
         listed = ", ".join(sorted(experiment.display_name for experiment in known)) or "none"
         raise UnknownExperimentError(f"{self.host} has no experiment {name!r}; it has {listed}")
 
-    def _read_schedule(self, recurring: Any) -> FoundSchedule:
+    def _read_schedule(self, recurring: Any, experiment: str) -> FoundSchedule:
         reference, trigger = recurring.pipeline_version_reference, recurring.trigger
         checksum = "another"
         if reference is not None:
@@ -505,6 +570,7 @@ class Server:
             cron=trigger.cron_schedule.cron if trigger.cron_schedule else "not by the clock",
             pipeline=checksum,
             pipeline_root=(recurring.runtime_config.pipeline_root or "") if recurring.runtime_config else "",
+            experiment=experiment,
             enabled=recurring.mode == "ENABLE",
             at_once=int(recurring.max_concurrency),
             catch_up=not recurring.no_catchup,
@@ -525,6 +591,23 @@ class Server:
             token = page.next_page_token
             if not token:
                 return
+
+
+def connect(settings: KubeflowConfig, host: str | None, token_env: str | None) -> Server:
+    """Connect as the settings say.
+
+    Args:
+        settings: section ``kubeflow`` of a configuration.
+        host: over ``settings.host``.
+        token_env: over ``settings.token_env`` and ``token_file``.
+
+    Raises:
+        BadInputError: no address is given, or the token cannot be read.
+        AutotagError: nothing answers there.
+    """
+    variable, file = (token_env, None) if token_env else (settings.token_env, settings.token_file)
+    token = Token(variable, file) if variable or file else None
+    return Server(host or settings.host, settings.namespace, token)
 
 
 class UnknownExperimentError(BadInputError):
@@ -600,10 +683,13 @@ def step_states(details: Sequence[Any], steps: Collection[str]) -> dict[str, str
     return states
 
 
-def _check_answers(host: str) -> None:
+def _check_answers(host: str, token: Token | None) -> None:
     """Raise AutotagError where nothing answers, or a web page; an answer that asks for a login is one."""
+    authorization = f"Bearer {token.read()}" if token else None
     try:
         request = urllib.request.Request(f"{host}/apis/v2beta1/healthz")
+        if authorization:
+            request.add_unredirected_header("Authorization", authorization)
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
             data = answer.read()
     except urllib.error.HTTPError as error:

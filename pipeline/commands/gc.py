@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
 @click.option("--kubeflow", is_flag=True, help="In kubeflow.work_dir, which has to be mounted here, instead.")
 @click.option("--host", help="With --kubeflow: address of its API; else kubeflow.host, else KF_PIPELINES_ENDPOINT.")
+@click.option("--token-env", metavar="VARIABLE", help="With --kubeflow: as `autotag kubeflow` has it.")
 def command(
     config: str | None,
     keep: int,
@@ -30,6 +31,7 @@ def command(
     dry_run: bool,
     kubeflow: bool,
     host: str | None,
+    token_env: str | None,
 ) -> None:
     """Delete what old runs of the pipeline that CONFIG describes left under its root.
 
@@ -55,14 +57,14 @@ def command(
         if versions:
             raise BadInputError("--versions: with --kubeflow pushed versions stay, all of them")
         from pipeline import kubeflow_garbage
-        from pipeline.kubeflow_server import Server
+        from pipeline.kubeflow_server import connect
 
-        server = Server(host or settings.kubeflow.host, settings.kubeflow.namespace)
+        server = connect(settings.kubeflow, host, token_env)
         plan = kubeflow_garbage.collect(settings, server, keep, dry_run=dry_run)
         _print_plan(plan, settings.kubeflow.work_dir, dry_run=dry_run, paths=paths)
         return
-    if host:
-        raise BadInputError("--host is of Kubeflow: give --kubeflow too")
+    if host or token_env:
+        raise BadInputError(f"{'--host' if host else '--token-env'} is of Kubeflow: give --kubeflow too")
     from pipeline.garbage import collect
 
     plan = collect(settings, keep, old_versions=versions, dry_run=dry_run)

@@ -25,8 +25,11 @@ _CONFIG = click.argument("config", required=False, type=click.Path())
 _SET = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting; repeatable.")
 _HOST = click.option("--host", help="Address of the API; else kubeflow.host, else KF_PIPELINES_ENDPOINT.")
 _EXPERIMENT = click.option("--experiment", help="Experiment; else kubeflow.experiment.")
+_TOKEN = click.option(
+    "--token-env", metavar="VARIABLE", help="Environment variable with a bearer token; else kubeflow.token_env."
+)
 _SERVICE_ACCOUNT = click.option(
-    "--service-account", metavar="NAME", help="Kubernetes service account of the steps; the server's own unless given."
+    "--service-account", metavar="NAME", help="Kubernetes service account of the steps; else kubeflow.service_account."
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -75,7 +78,7 @@ def compile_(config: str | None, overrides: tuple[str, ...], out: Path) -> None:
 
 
 @command.command()
-@_options(_CONFIG, _SET, _HOST, _EXPERIMENT)
+@_options(_CONFIG, _SET, _HOST, _TOKEN, _EXPERIMENT)
 @click.option("--name", help="Of the run; pipeline and time unless given.")
 @_options(_SERVICE_ACCOUNT)
 @click.option(
@@ -85,6 +88,7 @@ def submit(
     config: str | None,
     overrides: tuple[str, ...],
     host: str | None,
+    token_env: str | None,
     experiment: str | None,
     name: str | None,
     service_account: str | None,
@@ -102,13 +106,14 @@ def submit(
         autotag kubeflow submit my.yaml --wait
     """
     settings = _load(config, overrides)
-    server = _server(settings, host)
+    server = _server(settings, host, token_env)
     text = _compile(settings, _data_version(settings))
     version = server.publish(settings.name, text)
     click.echo(f"pipeline {settings.name}, version {version.name}: {'uploaded' if version.new else 'is there already'}")
     run_name = name or f"{settings.name} {datetime.datetime.now():%Y-%m-%d %H:%M:%S}"
     experiment = experiment or settings.kubeflow.experiment
-    run_id = server.run(version, run_name, experiment, settings.kubeflow.pipeline_root, service_account)
+    account = service_account or settings.kubeflow.service_account
+    run_id = server.run(version, run_name, experiment, settings.kubeflow.pipeline_root, account)
     page = f"{server.host}/#/runs/details/{run_id}"
     click.echo(f"run {run_name}: {page}")
     if wait:
@@ -116,7 +121,7 @@ def submit(
 
 
 @command.command()
-@_options(_CONFIG, _SET, _HOST, _EXPERIMENT)
+@_options(_CONFIG, _SET, _HOST, _TOKEN, _EXPERIMENT)
 @click.option("--cron", required=True, help="Six fields, seconds first: '0 0 2 * * 1' is Mondays at two, UTC.")
 @click.option("--name", help="Of the recurring run; the pipeline's unless given.")
 @_options(_SERVICE_ACCOUNT)
@@ -125,6 +130,7 @@ def schedule(
     config: str | None,
     overrides: tuple[str, ...],
     host: str | None,
+    token_env: str | None,
     experiment: str | None,
     cron: str,
     name: str | None,
@@ -134,7 +140,8 @@ def schedule(
     """Run the pipeline by the clock.
 
     One run at a time; runs that were missed are not made up for; each reads the data as they are then. Called again
-    with the same name it changes what differs, and nothing where nothing does.
+    with the same name it changes what differs, and nothing where nothing does. A schedule of that name and pipeline in
+    another experiment is moved.
 
     \b
     Example:
@@ -147,28 +154,35 @@ def schedule(
     cron = check_cron(cron)
     settings = _load(config, overrides)
     experiment = experiment or settings.kubeflow.experiment
-    server = _server(settings, host)
+    server = _server(settings, host, token_env)
     text = _compile(settings, None)
     wanted = Schedule(
         name or settings.name,
         cron,
         hashlib.sha256(text.encode()).hexdigest(),
         settings.kubeflow.pipeline_root,
-        service_account=service_account,
+        experiment,
+        service_account=service_account or settings.kubeflow.service_account,
     )
-    changes = describe_changes(server.find_schedules(wanted.name, experiment), wanted)
+    found = server.find_schedules(wanted.name, experiment, settings.name)
+    changes = describe_changes(found, wanted)
     for line in changes or [f"{wanted.name}: is as it should be, at {wanted.cron}; nothing to change"]:
         click.echo(line)
     if dry_run or not changes:
         return
-    server.schedule(wanted, server.publish(settings.name, text), experiment)
+    server.schedule(wanted, server.publish(settings.name, text), found)
     click.echo(f"done: {wanted.name} runs at {wanted.cron}")
 
 
 @command.command()
-@_options(_CONFIG, _SET, _HOST, _EXPERIMENT, _JSON)
+@_options(_CONFIG, _SET, _HOST, _TOKEN, _EXPERIMENT, _JSON)
 def schedules(
-    config: str | None, overrides: tuple[str, ...], host: str | None, experiment: str | None, as_json: bool
+    config: str | None,
+    overrides: tuple[str, ...],
+    host: str | None,
+    token_env: str | None,
+    experiment: str | None,
+    as_json: bool,
 ) -> None:
     """List recurring runs.
 
@@ -177,7 +191,7 @@ def schedules(
         autotag kubeflow schedules my.yaml
     """
     settings = _load(config, overrides)
-    found = _server(settings, host).schedules(experiment or settings.kubeflow.experiment)
+    found = _server(settings, host, token_env).schedules(experiment or settings.kubeflow.experiment)
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found], indent=1))
         return
@@ -189,13 +203,14 @@ def schedules(
 
 @command.command()
 @click.argument("name")
-@_options(_CONFIG, _SET, _HOST, _EXPERIMENT)
+@_options(_CONFIG, _SET, _HOST, _TOKEN, _EXPERIMENT)
 @click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
 def unschedule(
     name: str,
     config: str | None,
     overrides: tuple[str, ...],
     host: str | None,
+    token_env: str | None,
     experiment: str | None,
     dry_run: bool,
 ) -> None:
@@ -209,7 +224,7 @@ def unschedule(
 
     settings = _load(config, overrides)
     experiment = experiment or settings.kubeflow.experiment
-    server = _server(settings, host)
+    server = _server(settings, host, token_env)
     there = server.schedules(experiment)
     found = [one for one in there if one.schedule.name == name]
     if not found:
@@ -222,7 +237,7 @@ def unschedule(
 
 
 @command.command()
-@_options(_CONFIG, _SET, _HOST, _EXPERIMENT, _JSON)
+@_options(_CONFIG, _SET, _HOST, _TOKEN, _EXPERIMENT, _JSON)
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="How many.")
 @click.option(
     "--metrics-file", metavar="FILE", help="Write the newest ended run's metrics there, for Prometheus, besides."
@@ -232,6 +247,7 @@ def runs(
     config: str | None,
     overrides: tuple[str, ...],
     host: str | None,
+    token_env: str | None,
     experiment: str | None,
     as_json: bool,
     limit: int,
@@ -251,7 +267,7 @@ def runs(
     """
     settings = _load(config, overrides)
     experiment = experiment or settings.kubeflow.experiment
-    server = _server(settings, host)
+    server = _server(settings, host, token_env)
     if metrics_file:
         _write_metrics(server, settings, experiment, metadata or settings.kubeflow.metadata, metrics_file)
     found = server.runs(experiment, limit)
@@ -293,10 +309,10 @@ def _load(config: str | None, overrides: tuple[str, ...]) -> PipelineConfig:
     return load_config(config, overrides)
 
 
-def _server(settings: PipelineConfig, host: str | None) -> Server:
-    from pipeline.kubeflow_server import Server
+def _server(settings: PipelineConfig, host: str | None, token_env: str | None) -> Server:
+    from pipeline.kubeflow_server import connect
 
-    return Server(host or settings.kubeflow.host, settings.kubeflow.namespace)
+    return connect(settings.kubeflow, host, token_env)
 
 
 def _compile(settings: PipelineConfig, data_version: str | None) -> str:

@@ -17,7 +17,7 @@ class Api(BaseHTTPRequestHandler):
     """Answers what the test put into ``answers``: path without query -> (status, body), or several, one each time.
 
     A body may be a function of the query (parameter -> value). What was asked is put under ``asked``, and the request's
-    headers under ``headers``.
+    headers, with names in small letters, under ``headers``.
     """
 
     answers: dict[str, Any]
@@ -29,7 +29,7 @@ class Api(BaseHTTPRequestHandler):
         status, body = answer
         if callable(body):
             body = body(dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query)))
-        self.answers.setdefault("headers", []).append(dict(self.headers))
+        self.answers.setdefault("headers", []).append({name.lower(): value for name, value in self.headers.items()})
         asked = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.answers.setdefault("asked", []).append((self.command, self.path, asked))
         data = body.encode() if isinstance(body, str) else json.dumps(body).encode()

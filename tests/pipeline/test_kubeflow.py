@@ -179,6 +179,7 @@ def test_names_are_changed_in_a_copy(documents: list[dict[str, Any]]) -> None:
         (["kubeflow.resources.cpu=many"], "kubeflow.resources.cpu"),
         (["kubeflow.secrets=[{name: x}]"], "give env"),
         (["kubeflow.volumes=[{claim: a, path: /d}, {claim: b, path: /d/}]"], "two volumes at /d"),
+        (["kubeflow.token_env=A", "kubeflow.token_file=/b"], "give token_env or token_file, not both"),
         (["name=Music Tags"], "name Music Tags"),
     ],
 )

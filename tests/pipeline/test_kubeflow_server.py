@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,12 +19,13 @@ from pipeline.kubeflow_server import (
     FoundSchedule,
     Schedule,
     Server,
+    Token,
     check_cron,
     describe_changes,
 )
 from preprocessing.errors import AutotagError, BadInputError
 
-WEEKLY = Schedule("music", "0 0 2 * * 1", "a" * 64, "minio://mlpipeline/v2/artifacts")
+WEEKLY = Schedule("music", "0 0 2 * * 1", "a" * 64, "minio://mlpipeline/v2/artifacts", "autotag")
 
 
 @pytest.fixture
@@ -52,6 +54,11 @@ def test_changes_of_a_schedule_are_named_and_equal_ones_are_none() -> None:
     ]
     stopped = FoundSchedule(replace(WEEKLY, enabled=False), "id", "experiment", "disabled")
     assert describe_changes([stopped], WEEKLY) == ["music: enabled: False -> True"]
+
+
+def test_schedule_in_another_experiment_is_another_place() -> None:
+    found = FoundSchedule(WEEKLY, "id", "experiment", "enabled")
+    assert describe_changes([found], replace(WEEKLY, experiment="weekly")) == ["music: experiment: autotag -> weekly"]
 
 
 def test_no_address_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,6 +264,12 @@ def test_submit_without_wait_does_not_ask_after_the_run(takes_runs: tuple[str, d
     done = CliRunner().invoke(kubeflow.command, ["submit", "--host", host, "--service-account", "tagger"])
     assert done.exit_code == 0, done.output
     assert posted(answers, "/runs")["service_account"] == "tagger"
+    done = CliRunner().invoke(kubeflow.command, ["submit", "--host", host, "--set", "kubeflow.service_account=x-y"])
+    assert done.exit_code == 0, done.output
+    bodies = [
+        json.loads(body) for method, path, body in answers["asked"] if method == "POST" and path.endswith("/runs")
+    ]
+    assert [body["service_account"] for body in bodies] == ["tagger", "x-y"]
     assert not any(path.endswith("/runs/r") for _, path, _ in answers["asked"])
 
 
@@ -290,7 +303,15 @@ def recurring(service_account: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(("given", "sent"), [(["--service-account", "other"], "other"), ([], "tagger")])
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        (["--service-account", "other"], "other"),
+        (["--set", "kubeflow.service_account=other"], "other"),
+        (["--set", "kubeflow.service_account=weekly", "--service-account", "other"], "other"),
+        ([], "tagger"),
+    ],
+)
 def test_schedule_changes_the_service_account_only_where_one_is_given(
     takes_runs: tuple[str, dict[str, Any]], given: list[str], sent: str
 ) -> None:
@@ -302,6 +323,76 @@ def test_schedule_changes_the_service_account_only_where_one_is_given(
     assert done.exit_code == 0, done.output
     assert ("service account: tagger -> other" in done.output) is bool(given)
     assert posted(answers, "/recurringruns")["service_account"] == sent
+
+
+def test_schedule_moves_with_its_pipeline_to_another_experiment(takes_runs: tuple[str, dict[str, Any]]) -> None:
+    host, answers = takes_runs
+    others = {**recurring("tagger"), "recurring_run_id": "theirs", "experiment_id": "theirs"}
+    others["pipeline_version_reference"] = {"pipeline_id": "another", "pipeline_version_id": "v"}
+    experiments = [{"experiment_id": "e", "display_name": "autotag"}, {"experiment_id": "w", "display_name": "weekly"}]
+    named, all_ = {"experiments": experiments[1:]}, {"experiments": experiments}
+    answers["/apis/v2beta1/experiments"] = (200, lambda query: named if "filter" in query else all_)
+    answers["/apis/v2beta1/recurringruns"] = (200, {"recurringRuns": [recurring("tagger"), others]})
+    answers["/apis/v2beta1/recurringruns/s"] = (200, {})
+    command = ["schedule", "--host", host, "--cron", "0 0 2 * * 1", "--experiment", "weekly"]
+    dry = CliRunner().invoke(kubeflow.command, [*command, "--dry-run"])
+    assert "autotag: experiment: autotag -> weekly" in dry.output, dry.exception
+    assert not any(method == "DELETE" for method, _, _ in answers["asked"])
+    done = CliRunner().invoke(kubeflow.command, command)
+    assert done.exit_code == 0, done.output
+    assert posted(answers, "/recurringruns")["experiment_id"] == "w"
+    deleted = [path.split("/")[-1] for method, path, _ in answers["asked"] if method == "DELETE"]
+    assert deleted == ["s"], "of another pipeline's nothing"
+
+
+def test_token_goes_with_every_request_and_into_no_message(
+    api: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    host, answers = api
+    monkeypatch.setenv("PIPELINES_TOKEN", "secret-1\n")
+    answers["/apis/v2beta1/experiments"] = (401, {"message": "Request not authenticated"})
+    done = CliRunner().invoke(kubeflow.command, ["runs", "--host", host, "--token-env", "PIPELINES_TOKEN"])
+    assert len(answers["headers"]) >= 2
+    assert {headers.get("authorization") for headers in answers["headers"]} == {"Bearer secret-1"}
+    assert "Request not authenticated (401 Unauthorized)" in str(done.exception)
+    assert "secret" not in str(done.exception) + done.output
+    file = tmp_path / "token"
+    file.write_text("secret-2")
+    server = Server(host, token=Token(file=str(file)))
+    file.write_text("secret-3")
+    answers["headers"].clear()
+    with pytest.raises(AutotagError):
+        server.runs("autotag", 1)
+    assert {headers.get("authorization") for headers in answers["headers"]} == {"Bearer secret-3"}, "renewed meanwhile"
+
+
+def test_token_does_not_follow_to_where_the_server_redirects(
+    api: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, answers = api
+    monkeypatch.setenv("PIPELINES_TOKEN", "secret")
+    answers["/login"] = (200, "<html>Log in</html>")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        moved = f"HTTP/1.1 302 Found\r\nLocation: {host}/login\r\nContent-Length: 0\r\nConnection: close\r\n"
+        threading.Thread(target=_answer_with, args=(other, moved.encode()), daemon=True).start()
+        with pytest.raises(AutotagError, match="asks for a login"):
+            Server(f"http://127.0.0.1:{other.getsockname()[1]}", token=Token("PIPELINES_TOKEN"))
+    assert [headers.get("authorization") for headers in answers["headers"]] == [None]
+
+
+@pytest.mark.parametrize("text", [None, "", " \n", "two words", "z\u00e4h", "line\nline"])
+def test_what_is_no_token_is_said_without_it(text: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("PIPELINES_TOKEN", raising=False)
+    path = tmp_path / "token"
+    if text is not None:
+        monkeypatch.setenv("PIPELINES_TOKEN", text)
+        path.write_text(text, encoding="utf-8")
+    for token in (Token("PIPELINES_TOKEN"), Token(file=str(path))):
+        with pytest.raises(BadInputError, match=r"PIPELINES_TOKEN|token") as error:
+            token.read()
+        assert not text or not text.strip() or text not in str(error.value)
+    done = CliRunner().invoke(kubeflow.command, ["runs", "--host", "http://127.0.0.1:9", "--token-env", "NOTHING"])
+    assert str(done.exception) == "the variable NOTHING holds no token"
 
 
 def test_wrong_cron_is_refused_before_anything_is_asked() -> None:
