@@ -133,6 +133,17 @@ def write_file_tags(path: Path, new: FileTags, field: str = DEFAULT_FIELD) -> No
                 raise ClipError("untaggable", f"{path} is damaged: what was written could not be read again")
 
 
+def check_writable(path: Path) -> None:
+    """Look whether write_file_tags could write into a file; a disk that fills up is seen only by writing.
+
+    Raises:
+        ClipError: ``untaggable`` or ``unwritable``, as write_file_tags.
+    """
+    with _words(path, "unwritable"):
+        _open(path)
+        _check_permissions(Path(os.path.realpath(path)))
+
+
 @contextlib.contextmanager
 def _words(path: Path, kind: str) -> Iterator[None]:
     """Turn what mutagen and the system raise into a ClipError that names the file."""
@@ -212,8 +223,7 @@ def _id3v1(path: Path) -> bytes:
 def _replacement(path: Path) -> Iterator[Path]:
     """Yield a copy in the same folder that takes the file's place at the end, or is gone after an error."""
     before = path.stat()
-    if not before.st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) or not os.access(path, os.W_OK):
-        raise ClipError("unwritable", f"{path} is read-only")
+    _check_permissions(path)
     descriptor, name = tempfile.mkstemp(prefix=".autotag-", suffix=path.suffix, dir=path.parent)
     os.close(descriptor)
     copy = Path(name)
@@ -230,6 +240,14 @@ def _replacement(path: Path) -> Iterator[Path]:
         copy.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # some file systems cannot flush a folder; the file itself is complete
         _flush(path.parent)
+
+
+def _check_permissions(path: Path) -> None:
+    writable = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+    if not path.stat().st_mode & writable or not os.access(path, os.W_OK):
+        raise ClipError("unwritable", f"{path} is read-only")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ClipError("unwritable", f"{path}: its folder is read-only")
 
 
 def _copy_attributes(path: Path, copy: Path) -> None:

@@ -161,9 +161,10 @@ def run_change(
     with contextlib.nullcontext() if dry_run else labels_lock(model_dir):
         before = read_labels(model_dir)
         after = change(before, present)
-        print_change(before, after)
-        config = server_config(after, served_path, after.loaded(present))
         if dry_run:
+            config = server_config(after, served_path, after.loaded(present))
+            click.echo("dry run: nothing is changed")
+            print_change(before, after)
             click.echo(f"the servers' configuration would be\n{config_text(config)}", nl=False)
             return
         with connections([] if no_server else addresses or [DEFAULT_SERVER], connect) as servers:
@@ -178,6 +179,8 @@ def run_change(
                 seconds=wait,
             )
             for step in steps:
+                if step == ("labelled" if servers else "written"):
+                    print_change(before, after)
                 if servers or step == "written":
                     click.echo(STEPS[step])
 

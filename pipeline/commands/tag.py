@@ -20,7 +20,15 @@ from pipeline.terminal import ProgressBar, decoders_notes_hidden, progress_bar
 from preprocessing.constants import CLIP_SECONDS
 from preprocessing.errors import ClipError
 from serving.engines import AUTO, AUTO_ORDER
-from serving.file_tags import DEFAULT_FIELD, NO_TAGS, FileTags, check_field, read_file_tags, write_file_tags
+from serving.file_tags import (
+    DEFAULT_FIELD,
+    NO_TAGS,
+    FileTags,
+    check_field,
+    check_writable,
+    read_file_tags,
+    write_file_tags,
+)
 from serving.tagger import (
     SHORTEST_HOP_SECONDS,
     FailedFile,
@@ -326,11 +334,13 @@ class Outcomes:
         old = NO_TAGS
         try:
             old = read_file_tags(file.path, self._settings.field)
-            if not self._settings.dry_run:
+            if self._settings.dry_run:
+                check_writable(file.path)
+            else:
                 write_file_tags(file.path, new, self._settings.field)
         except ClipError as error:
             failed = FailedFile(file.path, error)
-            self._report(failed, "was not written")
+            self._report(failed, "would not be written" if self._settings.dry_run else "was not written")
             return Writing(old, new, done=False, error=failed.reason)
         self.written += 1
         return Writing(old, new, done=not self._settings.dry_run)

@@ -382,17 +382,21 @@ def test_dry_run_shows_what_goes_and_comes_and_writes_nothing(songs: Path, doubl
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
 
 
-def test_file_that_cannot_be_written_is_reported_and_the_others_are_written(songs: Path, double: ServingDouble) -> None:
+@pytest.mark.parametrize(("dry_run", "said"), [((), "was not"), (("--dry-run",), "would not be")])
+def test_file_that_cannot_be_written_is_reported_and_the_others_are_written(
+    songs: Path, double: ServingDouble, dry_run: tuple[str, ...], said: str
+) -> None:
     (songs / "c.flac").chmod(0o444)
     sf.write(songs / "e.au", np.zeros(16_000), SAMPLE_RATE)
-    result = tag(songs, "--server", double.grpc_address, "--write", "--json")
+    result = tag(songs, "--server", double.grpc_address, "--write", "--json", *dry_run)
     assert result.exit_code == 1
-    assert "c.flac was not written: unwritable: is read-only" in result.stderr
-    assert "e.au was not written: untaggable: only MP3, FLAC" in result.stderr
-    assert "3 of 5 files written" in result.stderr
+    assert f"c.flac {said} written: unwritable: is read-only" in result.stderr
+    assert f"e.au {said} written: untaggable: only MP3, FLAC" in result.stderr
+    assert f"3 of 5 files {'would be ' if dry_run else ''}written" in result.stderr
     failed = {Path(line["file"]).name: line["error"] for line in lines(result) if "error" in line}
     assert set(failed) == {"c.flac", "e.au"}
     assert read_file_tags(songs / "c.flac") == NO_TAGS
+    assert (read_file_tags(songs / "b.ogg") == NO_TAGS) is bool(dry_run)
 
 
 def test_own_field_is_used_and_a_players_one_refused(songs: Path, double: ServingDouble) -> None:

@@ -6,6 +6,7 @@ The M4A files are tones of 0.6 s, encoded by ffmpeg with the movie atom last, fi
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import os
 import resource
@@ -13,7 +14,9 @@ import shutil
 import stat
 import struct
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +33,7 @@ from mutagen.mp4 import MP4, MP4Cover
 
 from preprocessing.errors import BadInputError, ClipError
 from serving import file_tags
-from serving.file_tags import NO_TAGS, FileTags, check_field, read_file_tags, write_file_tags
+from serving.file_tags import NO_TAGS, FileTags, check_field, check_writable, read_file_tags, write_file_tags
 
 M4A = Path(__file__).with_name("m4a")
 FORMATS = ("mp3", "id3v23.mp3", "flac", "ogg", "opus", "wav", "aiff", "m4a")
@@ -289,6 +292,39 @@ def test_read_only_file_is_left_alone_and_named(tmp_path: Path, name: str) -> No
         write_file_tags(path, NEW)
     assert caught.value.kind == "unwritable"
     assert path.read_bytes() == before
+    with pytest.raises(ClipError, match=f"a.{name} is read-only"):
+        check_writable(path)
+
+
+@contextlib.contextmanager
+def as_nobody() -> Iterator[None]:
+    """Without root's rights, where the tests have them."""
+    mine = os.getresuid()
+    if mine[0] == 0:
+        os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(*mine)
+
+
+@pytest.mark.parametrize("call", [check_writable, partial(write_file_tags, new=NEW)])
+def test_file_in_a_read_only_folder_is_named(call: Callable[[Path], None]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = song(Path(folder) / "a.mp3")
+        path.chmod(0o666)
+        os.chmod(folder, 0o555)
+        with as_nobody(), pytest.raises(ClipError, match="a.mp3: its folder is read-only") as caught:
+            call(path)
+        os.chmod(folder, 0o755)
+    assert caught.value.kind == "unwritable"
+
+
+def test_what_can_be_written_passes_the_check_untouched(songs: dict[str, Path]) -> None:
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in songs.values()}
+    for path in songs.values():
+        check_writable(path)
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
 
 
 @pytest.mark.parametrize("name", ["mp3", "flac", "ogg", "opus", "m4a", "wav", "aiff"])
