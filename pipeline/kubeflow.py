@@ -54,7 +54,7 @@ def _check_path(setting: str, path: str, kubeflow: KubeflowConfig, *, read_only:
     if path == "default" or (read_only and "://" in path):
         return
     if "://" in path:
-        raise BadInputError(f"{setting} {path}: expected a folder on one of kubeflow.volumes")
+        raise BadInputError(f"{setting} {path}: expected a folder on one of kubeflow.volumes, not an object store")
     if not os.path.isabs(path):
         raise BadInputError(f"{setting} {path}: on Kubeflow give the path as the steps see it, or an object store's")
     mounts = [volume.path.rstrip("/") + "/" for volume in kubeflow.volumes]

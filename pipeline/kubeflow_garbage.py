@@ -71,7 +71,7 @@ def collect(
         raise BadInputError(f"{shards} is not here: call this where the volume is mounted at the path that steps see")
     with root_lock(work_dir):
         plan = _plan(config, server, keep, work_dir)
-        refuse_while_going_on(server, shards)
+        _refuse_while_going_on(server, shards)
         if not dry_run:
             for item in plan.items:
                 delete_item(item)
@@ -128,7 +128,7 @@ def _newest_runs(server: Server, shards: str, keep: int) -> Iterator[tuple[Found
             return
 
 
-def refuse_while_going_on(server: Server, shards: str) -> None:
+def _refuse_while_going_on(server: Server, shards: str) -> None:
     """Ask for the runs that go on.
 
     Raises:

@@ -164,6 +164,7 @@ def _node(step: FoundStep, execution: Execution | None) -> NodeRun:
 def ended_run_metrics(server: Server, pipeline: str, experiment: str, metadata: str | None) -> list[Metric]:
     """Return the metrics of a pipeline's newest run that has ended, as `autotag run` writes them.
 
+    Where that one failed, model and clips are those of the newest that did well, as far as it says nothing of them.
     What is not known is left out: without ML Metadata the figures, and which steps came from the cache.
 
     Args:
@@ -184,9 +185,11 @@ def ended_run_metrics(server: Server, pipeline: str, experiment: str, metadata: 
     if newest is None:
         return []
     succeeded = newest.state == SUCCEEDED
-    success = newest if succeeded else server.newest_run(pipeline, experiment, [SUCCEEDED])
-    before = [as_run(success, [], {})] if success and not succeeded else []
-    executions = read_executions(metadata, newest.identity) if metadata else {}
-    run = as_run(newest, server.steps(newest.identity), executions)
+    success = None if succeeded else server.newest_run(pipeline, experiment, [SUCCEEDED])
+    runs = [
+        as_run(run, server.steps(run.identity), read_executions(metadata, run.identity) if metadata else {})
+        for run in (success, newest)
+        if run is not None
+    ]
     ended = newest.finished.timestamp() if newest.finished else None
-    return attempt_metrics(pipeline, succeeded, [*before, run], ended)
+    return attempt_metrics(pipeline, succeeded, runs, ended)

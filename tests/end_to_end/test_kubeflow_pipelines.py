@@ -19,11 +19,13 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_text import Samples, parse
 
 CHECKOUT = Path(__file__).parents[2]
 KIT = Path(os.environ.get("AUTOTAG_KUBEFLOW_KIT", CHECKOUT.parent / "shared" / "kubeflow"))
 AUTOTAG = Path(sys.executable).parent / "autotag"
 HOST = "http://10.96.0.12:8888"
+METADATA = "10.96.0.10:8080"
 WORKFLOWS = "workflows.argoproj.io"
 
 
@@ -38,6 +40,27 @@ def why_not() -> str | None:
     return None
 
 
+REPORT = """
+import datetime, json, sys, urllib.request
+began = datetime.datetime.now(datetime.timezone.utc)
+at = lambda seconds: (began + datetime.timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+workflow, phase, nodes = json.load(sys.stdin), sys.argv[2], json.loads(sys.argv[3])
+named = {f"n-{number}": node for number, node in enumerate(nodes)}
+workflow["status"] = {"phase": phase, "nodes": {
+    id_: {"id": id_, "name": f"{name}.{id_}", "displayName": name, "type": "DAG", "phase": state, "templateName": "x",
+          "startedAt": at(0), "finishedAt": at(60) if state != "Running" else None}
+    for id_, (name, state) in named.items()
+}}
+if phase != "Running":
+    workflow["status"]["finishedAt"] = at(90)
+    workflow["metadata"]["labels"]["workflows.argoproj.io/completed"] = "true"
+data = json.dumps(json.dumps(workflow)).encode()
+url = f"{sys.argv[1]}/apis/v2beta1/workflows"
+urllib.request.urlopen(urllib.request.Request(url, data, {"Content-Type": "application/json"}))
+"""
+"""Reports a Workflow's state to the API server as KFP's persistence agent does, which the kit has not."""
+
+
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
 
 
@@ -49,12 +72,15 @@ class Cluster:
     home: Path
     name: str
 
-    def inside(self, *command: object, code: int | None = 0) -> subprocess.CompletedProcess[str]:
-        """Run a command in the cluster's network."""
+    def inside(
+        self, *command: object, code: int | None = 0, given: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the cluster's network; ``given`` is its input."""
         done = subprocess.run(
             [KIT / "in_kubeflow.sh", *map(str, command)],
             env={**os.environ, "KUBEFLOW_HOME": str(self.home), "PYTHONPATH": str(CHECKOUT)},
             cwd=self.folder,
+            input=given,
             capture_output=True,
             text=True,
             check=False,
@@ -100,7 +126,20 @@ class Cluster:
         if done.returncode:
             tail = "\n".join(log.read_text()[-2000:] for log in sorted(logs.glob("*executor.log"))[-3:])
             pytest.fail(f"{done.stdout}\n{done.stderr}\n{tail}")
-        return Ran(logs)
+        return Ran(logs, workflow)
+
+    def report(self, workflow: dict[str, Any], phase: str, *nodes: tuple[str, str]) -> None:
+        """Report a Workflow's state, with its nodes' names and states, as KFP's persistence agent does."""
+        self.inside(sys.executable, "-c", REPORT, HOST, phase, json.dumps(nodes), given=json.dumps(workflow))
+
+    def metrics(self, *options: str) -> Samples:
+        """What is written for Prometheus of the newest run that has ended."""
+        path = self.folder / "metrics.prom"
+        self.autotag("runs", "config.yaml", "--metrics-file", path, *options)
+        return parse(path.read_text())
+
+    def value(self, samples: Samples, name: str, **labels: str) -> float:
+        return samples[f"autotag_{name}", tuple(sorted({"pipeline": self.name, **labels}.items()))]
 
     def pushed(self) -> list[Path]:
         return sorted((self.folder / "work" / "pushed").glob("[0-9]*"))
@@ -111,6 +150,13 @@ class Ran:
     """A Workflow that was run, by what its pods left."""
 
     logs: Path
+    workflow: dict[str, Any]
+
+    def ended(self, cluster: Cluster, phase: str = "Succeeded") -> None:
+        """Let the server know how it ended, with the states that Argo's nodes have then."""
+        steps = sorted({path.name.split(".")[0].removesuffix("-driver") for path in self.logs.glob("*-driver.log")})
+        drivers = [(f"{step}-driver", "Succeeded") for step in steps]
+        cluster.report(self.workflow, phase, ("root", phase), *drivers, *((step, phase) for step in steps))
 
     def executed(self) -> set[str]:
         """The steps whose container ran, not taken from KFP's cache."""
@@ -192,6 +238,31 @@ def test_first_run_ends_with_a_pushed_model(cluster: Cluster, first: Ran) -> Non
     assert "the candidate is compared with none" in first.log("Baseline")
 
 
+def test_figures_of_a_run_stand_in_kubeflows_metadata_and_are_written_for_prometheus(
+    cluster: Cluster, first: Ran
+) -> None:
+    first.ended(cluster)
+    samples = cluster.metrics("--metadata", METADATA)
+    (version,) = cluster.pushed()
+    card = json.loads((version / "model.json").read_text())
+    assert cluster.value(samples, "test_roc_auc") == pytest.approx(card["scores"]["test"]["roc_auc"], abs=1e-5)
+    assert cluster.value(samples, "test_pr_auc") == pytest.approx(card["scores"]["test"]["pr_auc"], abs=1e-5)
+    assert cluster.value(samples, "gate_min_roc_auc") == 0
+    assert not any(name == "autotag_gate_baseline_roc_auc" for name, _ in samples), "there was none"
+    assert cluster.value(samples, "model_blessed") == cluster.value(samples, "model_pushed") == 1
+    assert cluster.value(samples, "clips", kind="clips") == cluster.value(samples, "clips", kind="examples") == 40
+    assert cluster.value(samples, "attempt_success") == 1
+    (info,) = [dict(labels) for name, labels in samples if name == "autotag_run_info"]
+    assert (info["ensemble"], info["version"]) == ("mel_1d", version.name)
+    nodes = {dict(labels)["node"] for name, labels in samples if name == "autotag_node_seconds"}
+    assert {"ClipExampleGen", "Trainer_mel_1d", "Pusher"} <= nodes
+    assert all(dict(labels)["node"] in nodes for name, labels in samples if name == "autotag_node_cached")
+    assert not sum(number for (name, _), number in samples.items() if name == "autotag_node_cached")
+    alone = cluster.metrics()
+    assert not {name for name, _ in alone} & {"autotag_test_roc_auc", "autotag_model_pushed", "autotag_node_cached"}
+    assert cluster.value(alone, "attempt_success") == 1
+
+
 def test_pods_have_what_the_settings_ask(first: Ran) -> None:
     trainer, pusher = first.pod("Trainer-mel-1d"), first.pod("Pusher")
     assert trainer["resources"]["limits"] == {"cpu": "2", "memory": "4Gi", "nvidia.com/gpu": "1"}
@@ -218,6 +289,43 @@ def test_model_below_the_gate_is_not_pushed(cluster: Cluster, first: Ran) -> Non
     assert ran.executed() == {"Baseline", "Evaluator", "Pusher"}
     assert "not pushed: the model did not pass the gate" in ran.log("Pusher")
     assert cluster.pushed() == before
+    ran.ended(cluster)
+    samples = cluster.metrics("--metadata", METADATA)
+    assert cluster.value(samples, "model_blessed") == cluster.value(samples, "model_pushed") == 0
+    assert cluster.value(samples, "gate_min_roc_auc") == pytest.approx(0.999)
+    assert cluster.value(samples, "test_roc_auc") < 0.999
+    assert cluster.value(samples, "gate_baseline_roc_auc") >= 0
+    assert cluster.value(samples, "node_cached", node="Trainer_mel_1d") == 1
+    assert cluster.value(samples, "node_cached", node="Evaluator") == 0
+    assert cluster.value(samples, "clips", kind="clips") == 40, "of a step that came from the cache"
+
+
+def test_garbage_collection_waits_for_runs_and_leaves_what_they_and_schedules_use(cluster: Cluster, first: Ran) -> None:
+    first.ended(cluster)
+    shards = cluster.folder / "work" / "shards"
+    (code,) = [path for path in shards.iterdir() if not path.name.startswith(".")]
+    old = shards / "0123456789abcdef"
+    old.mkdir()
+    (old / "train-00000-of-00001.tfrecord").write_bytes(b"old")
+    for path in (old, *old.iterdir()):
+        os.utime(path, (1e9, 1e9))
+    pushed = cluster.pushed()
+
+    def collect(code: int) -> subprocess.CompletedProcess[str]:
+        return cluster.inside(
+            AUTOTAG, "gc", "config.yaml", "--keep", "1", "--kubeflow", "--host", HOST, "--paths", code=code
+        )
+
+    cluster.report(first.workflow, "Running", ("root", "Running"))
+    assert "goes on in" in collect(2).stderr
+    assert old.exists()
+    unreported = [one for one in cluster.workflows() if "pipeline/persistedFinalState" not in one["metadata"]["labels"]]
+    for workflow in (first.workflow, *unreported):
+        cluster.report(workflow, "Succeeded", ("root", "Succeeded"))
+    assert str(old) in collect(0).stdout
+    assert not old.exists()
+    assert code.exists()
+    assert cluster.pushed() == pushed
 
 
 def test_recurring_run_makes_one_workflow_at_a_time_on_its_cron(cluster: Cluster) -> None:
@@ -259,19 +367,21 @@ def test_schedule_is_idempotent_by_name_and_dry_run_changes_nothing(cluster: Clu
     assert after["schedule"] == {**before["schedule"], "cron": "0 0 2 * * 1"}
 
 
-REPORT = """
-import json, sys, urllib.request
-workflow, phase, nodes = json.load(sys.stdin), sys.argv[2], json.loads(sys.argv[3])
-named = {f"n-{number}": node for number, node in enumerate(nodes)}
-workflow["status"] = {"phase": phase, "nodes": {
-    id_: {"id": id_, "name": f"{name}.{id_}", "displayName": name, "type": "DAG", "phase": state, "templateName": "x"}
-    for id_, (name, state) in named.items()
-}}
-data = json.dumps(json.dumps(workflow)).encode()
-url = f"{sys.argv[1]}/apis/v2beta1/workflows"
-urllib.request.urlopen(urllib.request.Request(url, data, {"Content-Type": "application/json"}))
-"""
-"""Reports a Workflow's state to the API server as KFP's persistence agent does, which the kit has not."""
+def test_schedule_moves_to_another_experiment(cluster: Cluster) -> None:
+    def there(experiment: str) -> list[dict[str, Any]]:
+        done = cluster.autotag("schedules", "config.yaml", "--experiment", experiment, "--json")
+        found: list[dict[str, Any]] = json.loads(done.stdout)
+        return found
+
+    (before,) = there(cluster.name)
+    cron = ("--cron", before["schedule"]["cron"])
+    done = cluster.autotag("schedule", "config.yaml", *cron, "--experiment", f"{cluster.name}-2")
+    assert f"experiment: {cluster.name} -> {cluster.name}-2" in done.stdout
+    assert there(cluster.name) == []
+    (moved,) = there(f"{cluster.name}-2")
+    assert moved["schedule"] == {**before["schedule"], "experiment": f"{cluster.name}-2"}
+    cluster.autotag("schedule", "config.yaml", *cron)
+    assert there(f"{cluster.name}-2") == []
 
 
 def test_submit_waits_for_the_end_and_says_which_step_failed(cluster: Cluster) -> None:
@@ -290,16 +400,12 @@ def test_submit_waits_for_the_end_and_says_which_step_failed(cluster: Cluster) -
     assert new, submitted.communicate()
     assert new[0]["spec"]["serviceAccountName"] == "tagger"
 
-    def report(phase: str, *nodes: tuple[str, str]) -> None:
-        subprocess.run(
-            [KIT / "in_kubeflow.sh", sys.executable, "-c", REPORT, HOST, phase, json.dumps(nodes)],
-            env={**os.environ, "KUBEFLOW_HOME": str(cluster.home)}, input=json.dumps(new[0]), text=True, check=True,
-        )  # fmt: skip
-
     began = ("ClipExampleGen-driver", "Succeeded")
-    report("Running", ("root", "Running"), began, ("ClipExampleGen", "Running"), ("executor", "Running"))
+    cluster.report(
+        new[0], "Running", ("root", "Running"), began, ("ClipExampleGen", "Running"), ("executor", "Running")
+    )
     time.sleep(8)
-    report("Failed", ("root", "Failed"), began, ("ClipExampleGen", "Failed"), ("Pusher", "Omitted"))
+    cluster.report(new[0], "Failed", ("root", "Failed"), began, ("ClipExampleGen", "Failed"), ("Pusher", "Omitted"))
     out, err = submitted.communicate(timeout=60)
     assert submitted.returncode == 1, out + err
     assert [line.split()[1:] for line in out.splitlines()[2:]] == [

@@ -133,6 +133,24 @@ def test_a_failed_run_is_seen_and_the_last_good_one_however_long_ago(
     assert not names(samples) & {"autotag_model_blessed", "autotag_model_pushed", "autotag_test_roc_auc"}
 
 
+def test_a_failed_run_hides_nothing_of_the_newest_model(
+    server: Server, metadata: KubeflowMetadata, tmp_path: Path
+) -> None:
+    server.add_run("good", "SUCCEEDED", 5, Evaluator="SUCCEEDED")
+    server.add_run("bad", "FAILED", 10, ClipExampleGen="SUCCEEDED", Transform="FAILED")
+    metadata.add_step("good", "Evaluator", "done", {"evaluation": EVALUATION, "blessing": {"blessed": 0.0}})
+    metadata.add_step("bad", "ClipExampleGen", "done", {"examples": CLIPS})
+    samples = written(server, tmp_path / "m.prom", "--metadata", metadata.address)
+    assert value(samples, "model_blessed") == 0
+    assert value(samples, "test_roc_auc") == 0.875
+    assert value(samples, "clips", kind="rejected") == 3
+    assert value(samples, "attempt_success") == 0
+    assert {dict(labels)["node"] for name, labels in samples if name == "autotag_node_failed"} == {
+        "ClipExampleGen",
+        "Transform",
+    }
+
+
 def test_a_refused_model_is_seen(server: Server, metadata: KubeflowMetadata, tmp_path: Path) -> None:
     server.add_run("r", "SUCCEEDED", 30, Evaluator="SUCCEEDED", Pusher="SUCCEEDED")
     evaluation = {"roc_auc": 0.7, "min_roc_auc": 0.8, "gate_reasons": "ROC-AUC is 0.7000; at least 0.8000 is asked"}
