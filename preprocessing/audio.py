@@ -103,8 +103,14 @@ def _decode(data: bytes, name: str, keep_seconds: float | None = None) -> tuple[
     return resampled, (frames if len(samples) == wanted else len(samples)) / rate
 
 
+_NOT_REGULAR = 7
+"""libsndfile's code where an MP3 ends before its first frame does; its words are of a file that is not there."""
+
+
 def _reason(error: Exception) -> str:
     """What libsndfile says. Not str(error): it holds the address of the buffer, another one in each run."""
+    if getattr(error, "code", None) == _NOT_REGULAR:
+        return "Begins as an MP3 and has no whole frame of audio."
     return getattr(error, "error_string", None) or str(error)
 
 

@@ -49,6 +49,8 @@ REJECTED = "rejected.jsonl"
 TAGS = "tags.txt"
 LOCK = ".lock"
 
+_SHARD_NAME = re.compile(rf"(?:{'|'.join(constants.SPLITS)})-\d+-of-\d+\.tfrecord")
+
 
 class WriteShard(beam.DoFn):  # type: ignore[misc]
     """Writes one shard, given its name; yields its record. Counts clips and rejections as Beam metrics."""
@@ -78,10 +80,12 @@ class Plan:
     Attributes:
         shards: all of them.
         done: those that are there already, with what they hold.
+        stale: names of the shards that earlier jobs with other settings or data left, which go when the job is done.
     """
 
     shards: tuple[Shard, ...]
     done: tuple[ShardRecord, ...]
+    stale: tuple[str, ...] = ()
 
     @property
     def to_do(self) -> list[Shard]:
@@ -95,18 +99,69 @@ class Plan:
         return sum(len(shard.clips) for shard in self.to_do)
 
 
-def plan_job(manifest: Manifest, out_dir: str) -> Plan:
-    """Say which shards there will be and which are there already.
+def check_output(out_dir: str) -> None:
+    """Look at an output folder before any work; nothing is written.
 
     Raises:
-        BadInputError: the output folder's store cannot be reached.
+        BadInputError: it cannot be reached or written to, its bucket is not there, or it holds files with the names of
+            this job's that no job of ours wrote.
     """
+    try:
+        if storage.is_object_store(out_dir):
+            storage.make_folder(out_dir)  # looks for the bucket alone
+        elif storage.is_local(out_dir):
+            _check_writable(out_dir)
+        _check_ours(out_dir)
+    except OSError as error:
+        raise BadInputError(f"output folder {out_dir}: {error.strerror or error}") from None
+
+
+def _check_writable(folder: str) -> None:
+    there = os.path.abspath(folder)
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    if not os.path.isdir(there):
+        raise BadInputError(f"output folder {folder}: {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise BadInputError(f"output folder {folder}: {there} may not be written to")
+
+
+def _check_ours(out_dir: str) -> None:
+    """Jobs delete what earlier ones left: make sure that all of it is theirs."""
+    names = storage.list_files(out_dir)
+    known = _known_shards(out_dir)  # after the shards: a job beside this one leaves the lists first
+    foreign = [name for name in names if _SHARD_NAME.fullmatch(name) and name not in known]
+    if not known:
+        foreign += [name for name in (TAGS, SUMMARY, REJECTED) if name in names]
+    if foreign:
+        raise BadInputError(
+            f"output folder {out_dir}: {foreign[0]}{f' and {len(foreign) - 1} more' if foreign[1:] else ''} would be "
+            "replaced and are none of autotag's (not in .shards): choose another folder, or move them away"
+        )
+
+
+def _known_shards(out_dir: str) -> set[str]:
+    """Names of the shards that some job of ours began here: their lists of clips or their records are there."""
+    there = storage.list_files(storage.join(out_dir, RECORDS_FOLDER))
+    return {f"{name.partition('.')[0]}.tfrecord" for name in there if storage.TEMPORARY_MARK not in name}
+
+
+def plan_job(manifest: Manifest, out_dir: str) -> Plan:
+    """Say which shards there will be, which are there already, and which go.
+
+    Raises:
+        BadInputError: as check_output.
+    """
+    check_output(out_dir)
     shards = tuple(manifest.shards())
     try:
         records = _records(shards, out_dir)
+        names = storage.list_files(out_dir)
     except OSError as error:
         raise BadInputError(f"output folder {out_dir}: {error.strerror or error}") from None
-    return Plan(shards, tuple(record for record in records if record and record.final))
+    wanted = {shard.name for shard in shards}
+    stale = tuple(name for name in names if _SHARD_NAME.fullmatch(name) and name not in wanted)
+    return Plan(shards, tuple(record for record in records if record and record.final), stale)
 
 
 def _records(shards: Sequence[Shard], out_dir: str) -> list[ShardRecord | None]:
@@ -359,14 +414,12 @@ def _check_alone(shards: Sequence[Shard], out_dir: str, before: Mapping[str, sto
 
 
 def _remove_stale(shards: Sequence[Shard], out_dir: str, keep: Sequence[str]) -> None:
+    """Shards go before their records, by which they are known as ours."""
     wanted = {shard.name for shard in shards}
     records = {*map(_record_name, wanted), *keep}
     folder = storage.join(out_dir, RECORDS_FOLDER)
-    stale = [
-        storage.join(out_dir, name)
-        for name in storage.list_files(out_dir)
-        if name.endswith(".tfrecord") and name.startswith(constants.SPLITS) and "-of-" in name and name not in wanted
-    ]
+    known = _known_shards(out_dir)
+    stale = [storage.join(out_dir, name) for name in storage.list_files(out_dir) if name in known - wanted]
     stale += [storage.join(folder, name) for name in storage.list_files(folder) if name not in records]
     storage.delete(stale)
     left = set(stale).intersection(storage.join(out_dir, name) for name in storage.list_files(out_dir))

@@ -6,6 +6,7 @@ turn into Beam's own command-line arguments, and nothing else of the project kno
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -37,6 +38,9 @@ PRISM_SECONDS = 30 * 24 * 3600
 LOCAL_FLINK = ("[local]", "[auto]")
 _LOCAL_SPARK = re.compile(r"local(\[.+\])?")
 _ENVIRONMENTS = ("image", "worker_pool", "worker_command")
+
+_GOOGLE_FOLDER = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/.*)?")
+"""Where a bucket's name cannot be one, Beam makes a bucket of its own choice."""
 
 _RUNNERS_OF = {
     "workers": ("direct",),
@@ -174,7 +178,7 @@ class BeamSettings:
         for name in ("project", "region", "temp_location"):
             if not getattr(self, name):
                 raise BadInputError(f"runner dataflow: {_name(name)} is missing")
-        if not str(self.temp_location).startswith("gs://"):
+        if not _GOOGLE_FOLDER.fullmatch(str(self.temp_location)):
             raise BadInputError(f"{_name('temp_location')} {self.temp_location}: expected a gs:// folder")
         if not self.image and not self.setup_file:
             raise BadInputError(
@@ -247,31 +251,49 @@ def direct_arguments(workers: int | None, clips: int) -> list[str]:
     return ["--direct_running_mode=multi_processing", f"--direct_num_workers={count}"]
 
 
+_TAKES_NO_OTHERS = (None, "DirectRunner", "PrismRunner", "DataflowRunner")
+"""Runners whose options are all in Beam's Python; the others' job servers, in Java, have options of their own."""
+
+
 def parse_options(arguments: Sequence[str]) -> Any:
     """Make Beam's PipelineOptions of command-line arguments.
 
     Raises:
-        BadInputError: an argument that Beam does not know, on the direct runner. (Another runner's job server may have
+        BadInputError: an argument that Beam does not know, or a word that is no option. (A job server in Java may have
             options of its own, so there Beam judges.)
     """
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    known, unknown = _parsed(arguments)
-    if unknown and known.runner in (None, "DirectRunner"):
+    known, unknown, _ = _parsed(arguments)
+    if unknown and known.runner in _TAKES_NO_OTHERS:
         raise BadInputError(f"no such option of autotag preprocess or of Beam: {unknown[0]}")
+    words = [each for each in unknown if not each.startswith("--")]
+    if words:
+        raise BadInputError(f"{words[0]}: not an option; what goes to the runner is written --option=value")
     return PipelineOptions(list(arguments))
 
 
-def unknown_options(arguments: Sequence[str]) -> list[str]:
+def unknown_options(arguments: Sequence[str], others: Sequence[str] = ()) -> list[str]:
     """Return what only a runner's job server can know, and drops without a word where it does not.
 
+    Args:
+        arguments: Beam's command-line arguments.
+        others: names of options beside Beam's, for which one may be a slip.
+
     Raises:
-        BadInputError: a known option has a value that it cannot have.
+        BadInputError: a known option has a value that it cannot have, or an unknown one is all but a known one.
     """
-    return _parsed(arguments)[1]
+    _, unknown, names = _parsed(arguments)
+    for option in unknown:
+        name = option.partition("=")[0]
+        near = difflib.get_close_matches(name.replace("_", "-"), [*others, *names], n=1, cutoff=0.85)
+        if near:
+            raise BadInputError(f"{option}: no such option; did you mean {near[0]}?")
+    return unknown
 
 
-def _parsed(arguments: Sequence[str]) -> tuple[Any, list[str]]:
+def _parsed(arguments: Sequence[str]) -> tuple[Any, list[str], list[str]]:
+    """Return what Beam knows, what it does not, and the names of all its options."""
     from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 
     class Parser(_BeamArgumentParser):  # type: ignore[misc]
@@ -283,8 +305,8 @@ def _parsed(arguments: Sequence[str]) -> tuple[Any, list[str]]:
     parser = Parser(add_help=False, allow_abbrev=False)
     for options in {str(cls): cls for cls in PipelineOptions.__subclasses__()}.values():
         options._add_argparse_args(parser)
-    parsed: tuple[Any, list[str]] = parser.parse_known_args(list(arguments))
-    return parsed
+    known, unknown = parser.parse_known_args(list(arguments))
+    return known, unknown, [name for action in parser._actions for name in action.option_strings]
 
 
 def check_needs(options: Any) -> None:
@@ -300,16 +322,17 @@ def check_needs(options: Any) -> None:
     from apache_beam import Pipeline
     from apache_beam.options.pipeline_options import StandardOptions
 
+    runner = options.view_as(StandardOptions).runner
+    if runner == "DataflowRunner":
+        _check_google()  # before Beam's own checks, which ask Google
     try:
         Pipeline(options=options)  # Beam's own checks, such as of a project's name
     except ValueError as error:
         raise BadInputError(f"Beam: {' '.join(str(error).split())}") from None
-    runner = options.view_as(StandardOptions).runner
     checks = {
         "FlinkRunner": _check_flink_runner,
         "SparkRunner": _check_spark_runner,
         "PrismRunner": _check_prism,
-        "DataflowRunner": _check_google_packages,
     }
     if runner in checks:
         checks[runner](options)
@@ -445,8 +468,17 @@ def _check_prism(options: Any) -> None:
         ) from None
 
 
-def _check_google_packages(options: Any) -> None:
+def _check_google() -> None:
     try:
         import apache_beam.runners.dataflow.internal.apiclient  # noqa: F401 what the runner imports when it starts
+        import google.auth
+        import google.auth.exceptions
     except ImportError as error:
         raise BadInputError(f"runner dataflow: {error}; pip install 'autotag[gcp]'") from None
+    try:
+        google.auth.default()  # type: ignore[no-untyped-call]
+    except google.auth.exceptions.DefaultCredentialsError:
+        raise BadInputError(
+            "runner dataflow: no Google credentials were found; call `gcloud auth application-default login`, or name "
+            "a service account's key file in GOOGLE_APPLICATION_CREDENTIALS"
+        ) from None

@@ -31,6 +31,9 @@ TEMPORARY_MARK = ".tmp-"
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 """Schemes whose uploads are atomic."""
 
+SCHEMES = (*OBJECT_STORES, "hdfs")
+"""Where the command line reads and writes. fsspec knows more, some of which keep nothing (memory://)."""
+
 PACKAGES = {
     "s3": "autotag[aws]",
     "s3a": "autotag[aws]",
@@ -74,11 +77,18 @@ def check_scheme(path: str) -> None:
     """Check that files of this kind can be reached at all.
 
     Raises:
-        BadInputError: nothing here knows the scheme, or the package for it is missing.
+        BadInputError: the scheme is none of SCHEMES, or what it needs is missing.
     """
-    if not is_local(path):
+    if is_local(path):
+        return
+    if path.partition("://")[0] not in SCHEMES:
+        raise BadInputError(f"{path}: expected a local path or one of {', '.join(f'{name}://' for name in SCHEMES)}")
+    try:
         with _as_os_error():
             _remote(path)
+    except OSError as error:
+        hint = "; hdfs:// needs Java and Hadoop's client (HADOOP_HOME, CLASSPATH)" if path.startswith("hdfs") else ""
+        raise BadInputError(f"{path}: {error}{hint}") from None
 
 
 def _remote(path: str) -> tuple[Any, str]:

@@ -80,13 +80,15 @@ def command(
             --runner flink --flink-master flink:8081 --parallelism 16 --worker-pool localhost:50000
     """
     from preprocessing import storage
-    from preprocessing.job import plan_job, run_job
+    from preprocessing.job import check_output, plan_job, run_job
     from preprocessing.manifest import MISSING, PreprocessSettings, build_manifest, read_tag_list
 
     beam = settings_of(beam_settings, ctx.args)
     beam_options = parse_options(beam.arguments())  # what is wrong or missing is said before any work
+    unknown = unknown_options(beam.arguments(), [name for each in ctx.command.params for name in each.opts])
     for path in (audio_dir, annotations, out):
         storage.check_scheme(path)
+    check_output(out)
     if not dry_run:
         check_needs(beam_options)
     tags = None if tags_file is None else read_tag_list(tags_file)
@@ -95,7 +97,7 @@ def command(
     as_json = log_format == "json"
     log: _Terminal | _JsonLines = _JsonLines() if as_json else _Terminal(verbose)
     with json_log(verbose) if as_json else contextlib.nullcontext():
-        for option in unknown_options(beam.arguments()):
+        for option in unknown:
             log.say(f"{option}: not an option of Beam's Python; the job server takes or drops it")
         with log.checksums() as on_checksum:
             manifest = build_manifest(audio_dir, annotations, settings, on_checksum)
@@ -107,6 +109,12 @@ def command(
             clips=len(manifest.clips),
             shards=len(plan.shards),
         )
+        if plan.stale:
+            log.say(
+                f"{len(plan.stale)} shards of other settings or data are there, {plan.stale[0]} the first: "
+                "they are deleted when the new ones are whole",
+                stale=len(plan.stale),
+            )
         if dry_run:
             missing = sum(clip.checksum == MISSING for clip in manifest.clips)
             log.say(

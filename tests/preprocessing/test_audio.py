@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -131,6 +132,13 @@ def test_audio_that_cannot_be_used_is_rejected_with_its_kind_and_the_same_words_
         assert caught.value.kind == kind
     assert reasons[0] == reasons[1]
     assert "0x" not in reasons[0]
+
+
+@pytest.mark.parametrize("size", range(20, 240, 20))
+def test_mp3_that_is_cut_before_its_first_frame_ends_is_not_called_a_missing_file(size):
+    with pytest.raises(ClipError) as caught:
+        load_clip(encoded(tone(1.0), kind="MP3")[:size], "a.mp3")
+    assert re.search(r"Format not recognised|no whole frame of audio", str(caught.value))
 
 
 def test_header_that_lies_about_the_length_takes_no_memory():

@@ -132,10 +132,69 @@ def test_wrong_usage_is_one_message_and_exit_code_2(autotag, corpus, options, me
 
 def test_option_that_only_a_job_server_can_know_is_named(autotag, corpus):
     master = ["--runner", "flink", "--flink-master", "f:1", "--image", "i"]
-    code, _, err = preprocess(autotag, corpus, *SMALL, *master, "--paralelism=8", "--job_name=x", "--dry-run")
+    code, _, err = preprocess(autotag, corpus, *SMALL, *master, "--clean_up=8", "--job_name=x", "--dry-run")
     assert code == 0
-    assert "--paralelism=8: not an option of Beam's Python" in err
+    assert "--clean_up=8: not an option of Beam's Python" in err
     assert "--job_name" not in err
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [("--paralelism=8", "--parallelism"), ("--shards-clips=9", "--shard-clips"), ("--sed=1", "--seed")],
+)
+def test_slip_in_an_options_name_is_no_option_for_a_job_server(autotag, corpus, slip, meant):
+    master = ["--runner", "flink", "--flink-master", "f:1", "--image", "i"]
+    code, _, err = preprocess(autotag, corpus, *master, slip, "--dry-run")
+    assert code == 2
+    assert f"{slip}: no such option; did you mean {meant}?" in err
+
+
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
+@pytest.mark.parametrize("name", ["train-00000-of-00003.tfrecord", "tags.txt", "summary.json"])
+def test_folder_with_files_of_somebody_elses_is_refused_and_left_as_it_is(autotag, corpus, name, dry_run):
+    (corpus / "out").mkdir()
+    (corpus / "out" / name).write_bytes(b"precious")
+    code, _, err = preprocess(autotag, corpus, *SMALL, *dry_run)
+    assert code == 2
+    assert f"{corpus}/out: {name} would be replaced and are none of autotag's" in err
+    assert "checksums" not in err
+    assert [path.name for path in (corpus / "out").iterdir()] == [name]
+    assert (corpus / "out" / name).read_bytes() == b"precious"
+
+
+def test_other_settings_replace_the_shards_and_say_so(autotag, corpus):
+    assert preprocess(autotag, corpus, *SMALL)[0] == 0
+    (corpus / "out" / "train-my-notes-of-mine.tfrecord").write_bytes(b"precious")
+    before = {path.name for path in (corpus / "out").glob("*.tfrecord")}
+    other = ("--split", "folder", "--tags", "3", "--shard-clips", "8")
+    code, _, err = preprocess(autotag, corpus, *other, "--dry-run")
+    assert code == 0
+    assert "shards of other settings or data are there" in err
+    assert {path.name for path in (corpus / "out").glob("*.tfrecord")} == before
+    code, _, err = preprocess(autotag, corpus, *other)
+    assert code == 0
+    assert "they are deleted when the new ones are whole" in err
+    after = {path.name for path in (corpus / "out").glob("*.tfrecord")}
+    assert "train-my-notes-of-mine.tfrecord" in after
+    assert {name for name in after if name.startswith("train-0")}.isdisjoint(before)
+    assert not preprocess(autotag, corpus, *other)[2].count("other settings")
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("memory://out", "memory://out: expected a local path or one of s3://"),
+        ("http://host/out", "http://host/out: expected a local path or one of s3://"),
+        ("{corpus}/annotations_final.csv", "annotations_final.csv is a file"),
+        ("{corpus}/annotations_final.csv/out", "annotations_final.csv is a file"),
+    ],
+)
+def test_output_that_cannot_be_is_said_before_any_clip_is_read(autotag, corpus, out, message):
+    place = out.format(corpus=corpus)
+    code, _, err = autotag("preprocess", corpus, corpus / "annotations_final.csv", place, "--dry-run")
+    assert code == 2
+    assert message in err
+    assert "checksums" not in err
 
 
 ROWS = annotation_rows({path: ["guitar"] for path in clip_paths(3)})

@@ -58,13 +58,13 @@ def test_environments_become_beams_own():
 
 
 def test_dataflow_gets_image_or_setup_file(setup_file):
-    google = {"project": "p", "region": "europe-west1", "temp_location": "gs://b/tmp"}
+    google = {"project": "p", "region": "europe-west1", "temp_location": "gs://bucket/tmp"}
     image = BeamSettings("dataflow", image="gcr.io/p/autotag:1", **google).arguments()
     assert image == [
         "--runner=DataflowRunner",
         "--project=p",
         "--region=europe-west1",
-        "--temp_location=gs://b/tmp",
+        "--temp_location=gs://bucket/tmp",
         "--sdk_container_image=gcr.io/p/autotag:1",
     ]
     gcsfs = ("--requirements_file=requirements.txt",)
@@ -72,6 +72,31 @@ def test_dataflow_gets_image_or_setup_file(setup_file):
     assert {f"--setup_file={setup_file}", *gcsfs} <= set(packed)
     with pytest.raises(BadInputError, match="brings autotag without gcsfs"):
         BeamSettings("dataflow", setup_file=setup_file, **google)
+
+
+def test_dataflow_without_credentials_is_said_before_google_is_asked(monkeypatch, tmp_path):
+    pytest.importorskip("apache_beam.io.gcp.gcsfilesystem", reason="Beam's Google packages are not installed")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")  # this is no machine of Google's
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    settings = BeamSettings("dataflow", project="p", region="r", temp_location="gs://bucket/tmp", image="i")
+    with pytest.raises(BadInputError, match="no Google credentials were found; call `gcloud auth"):
+        check_needs(parse_options(settings.arguments()))
+
+
+@pytest.mark.parametrize("runner", ["prism", "dataflow"])
+def test_engine_without_options_of_its_own_refuses_what_beam_does_not_know(runner):
+    google = {"project": "p", "region": "r", "temp_location": "gs://bucket/tmp", "image": "i"}
+    settings = BeamSettings(runner, **(google if runner == "dataflow" else {}), options=("--max_workers_num=3",))
+    with pytest.raises(BadInputError, match="no such option of autotag preprocess or of Beam: --max_workers_num=3"):
+        parse_options(settings.arguments())
+
+
+def test_word_that_is_no_option_is_refused_for_every_engine():
+    settings = BeamSettings("flink", flink_master="f:1", image="i", options=("--objectReuse", "yes"))
+    with pytest.raises(BadInputError, match="yes: not an option; what goes to the runner is written --option=value"):
+        parse_options(settings.arguments())
 
 
 def test_local_engines_need_no_environment():
@@ -101,7 +126,11 @@ def test_local_engines_need_no_environment():
             "--temp-location .* /tmp: expected a gs:// folder",
         ),
         (
-            {"runner": "dataflow", "project": "p", "region": "r", "temp_location": "gs://b"},
+            {"runner": "dataflow", "project": "p", "region": "r", "temp_location": "gs://B/tmp"},
+            "--temp-location .* gs://B/tmp: expected a gs:// folder",
+        ),
+        (
+            {"runner": "dataflow", "project": "p", "region": "r", "temp_location": "gs://bucket"},
             "its workers have no autotag: give --image .* or --setup-file",
         ),
         ({"runner": "flink", "flink_master": "f:1", "setup_file": "/no/setup.py"}, "expected a file named setup.py"),
