@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
 
 from preprocessing.runners import flink_job
-
-_SIGNS_OF_INTERRUPT = ("KeyboardInterrupt", "StopOnExitJobServer.stop() takes")
-"""What Beam's errors have in them after Ctrl-C: in a worker process, or while its job server starts."""
 
 
 class InterruptiblePipeline(beam.Pipeline):  # type: ignore[misc]
@@ -26,42 +24,64 @@ class InterruptiblePipeline(beam.Pipeline):  # type: ignore[misc]
         BadInputError: the job is for a Flink cluster that does not answer.
     """
 
+    _pressed: Callable[[], bool] = staticmethod(lambda: False)
+
     def run_to_end(self) -> None:
         """Run the job and wait for its end."""
         with self:
             pass
 
     def run(self, test_runner_api: bool | str = "AUTO") -> Any:
-        """Begin the job; Beam's job servers set a handler for Ctrl-C that fails, which is taken away again."""
-        with _interrupts_ours():
-            return super().run(test_runner_api)
+        """Begin the job; the handler for Ctrl-C that Beam's job servers set, which fails, is taken away again."""
+        before = signal.getsignal(signal.SIGINT)
+        try:
+            self.result = super().run(test_runner_api)
+        finally:
+            if before is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, before)
+        if self._pressed():
+            raise KeyboardInterrupt
+        return self.result
 
     def __exit__(self, *raised: Any) -> None:
         """Run the job and wait for its end, unless the block raised something."""
         job = flink_job(self.options) if raised[0] is None else None
-        try:
-            super().__exit__(*raised)
-        except BaseException as error:
-            if not _is_interrupt(error):
-                raise
-            with contextlib.suppress(OSError):
-                if job is not None:
-                    job.cancel()
-            with contextlib.suppress(Exception):  # not begun, its job server has ended, or it cannot be cancelled
-                self.result.cancel()
-            raise KeyboardInterrupt from None
-
-
-def _is_interrupt(error: BaseException) -> bool:
-    said = isinstance(error, Exception) and any(sign in str(error) for sign in _SIGNS_OF_INTERRUPT)
-    return said or isinstance(error, KeyboardInterrupt)
+        with _ctrl_c() as self._pressed:
+            try:
+                super().__exit__(*raised)
+            except BaseException as error:
+                if not isinstance(error, KeyboardInterrupt) and not self._pressed():
+                    raise
+                with contextlib.suppress(OSError):
+                    if job is not None:
+                        job.cancel()
+                with contextlib.suppress(Exception):  # not begun, its job server has ended, or it cannot be cancelled
+                    self.result.cancel()
+                raise KeyboardInterrupt from None
+            finally:
+                del self._pressed
 
 
 @contextlib.contextmanager
-def _interrupts_ours() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGINT)
+def _ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Yield what says whether Ctrl-C was pressed since: its exception may be lost inside gRPC or become another."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.set_blocking(writing, False)
+    numbers = bytearray()
+
+    def pressed() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            numbers.extend(os.read(reading, 1024))
+        return signal.SIGINT in numbers
+
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     try:
-        yield
+        yield pressed
     finally:
-        if before is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, before)
+        signal.set_wakeup_fd(before)
+        os.close(reading)
+        os.close(writing)
