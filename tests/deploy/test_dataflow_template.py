@@ -93,6 +93,10 @@ def test_image_runs_beams_workers_in_the_environment_that_has_the_packages() -> 
     dockerfile = (DEPLOY / "Dockerfile").read_text()
     assert "RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1" in dockerfile
     assert re.findall(r"^USER (\S+)$", dockerfile, re.MULTILINE)[-1] == "root"
+    assert "python -m pip show --quiet apache-beam" in dockerfile  # how Beam's start-up looks for itself
+    ignored = (DEPLOY.parents[1] / ".dockerignore").read_text().splitlines()
+    for copied in re.findall(r"^COPY (?!--from)(\S+)", dockerfile, re.MULTILINE):
+        assert f"!{copied}" in ignored
 
 
 def test_last_step_may_be_tried_twice(corpus: Path) -> None:
