@@ -15,7 +15,6 @@ import logging
 import math
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -29,6 +28,7 @@ from components.metrics import score_tags
 from components.reader import Augmentation, augmented, log_mel_dataset, transform_facts, waveform_dataset
 from models.branches import BRANCHES, Branch
 from models.precision import in_float32
+from preprocessing.whole_files import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -289,9 +289,7 @@ def _save(checkpoint_dir: str, model: keras.Model, state: TrainingState, better:
         shutil.copyfile(
             os.path.join(checkpoint_dir, _last_file(state)), os.path.join(checkpoint_dir, _best_file(state))
         )
-    with tempfile.NamedTemporaryFile("w", dir=checkpoint_dir, suffix=".tmp", delete=False) as file:
-        json.dump(asdict(state), file)
-    os.replace(file.name, os.path.join(checkpoint_dir, _STATE))
+    write_whole(os.path.join(checkpoint_dir, _STATE), json.dumps(asdict(state)))
     for old in os.listdir(checkpoint_dir):
         if old.endswith(".keras") and old not in (_last_file(state), _best_file(state)):
             os.remove(os.path.join(checkpoint_dir, old))

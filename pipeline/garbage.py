@@ -32,8 +32,8 @@ from pipeline.local_runner import root_lock
 from pipeline.metadata import errors_in_words, open_store
 from pipeline.metrics import keep_metrics
 from pipeline.runs import Run, list_runs, run_contexts
-from preprocessing import storage
 from preprocessing.errors import AutotagError
+from preprocessing.whole_files import TEMPORARY_MARK
 from serving.versions import FOLLOWED_VERSIONS, labels_lock, read_labels
 
 DELETING: Final = ".deleted-"
@@ -300,7 +300,7 @@ def leftovers_of_killed(root: str, push_dir: str) -> Iterator[Item]:
         folders += [shards, os.path.join(shards, ".shards")]
     for folder in folders:
         for entry in entries(folder):
-            if storage.TEMPORARY_MARK in os.path.basename(entry):
+            if TEMPORARY_MARK in os.path.basename(entry):
                 yield Item(entry, KILLED)
 
 
@@ -316,7 +316,7 @@ def _old_shards_and_inputs(root: str, executions: Iterable[Any]) -> Iterator[Ite
         if os.path.basename(entry) not in given:
             yield Item(entry, SHARDS)
     for entry in entries(os.path.join(root, "inputs")):
-        if entry not in given and storage.TEMPORARY_MARK not in os.path.basename(entry):
+        if entry not in given and TEMPORARY_MARK not in os.path.basename(entry):
             yield Item(entry, INPUTS)
 
 

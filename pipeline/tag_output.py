@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
 from preprocessing.errors import AutotagError, BadInputError
+from preprocessing.whole_files import open_whole
 from serving.file_tags import FileTags
 from serving.tagger import FailedFile, Selection, TaggedFile, printable
 
@@ -244,26 +245,25 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
 
     Raises:
         BadInputError: it cannot be written there.
+        AutotagError: it cannot be written to its end: a full disk, say.
     """
     path = Path(os.path.realpath(path))
-    in_place = path.exists() and not path.is_file()  # /dev/stdout: nothing can take its place
     try:
-        if in_place:
-            descriptor, part = os.open(path, os.O_WRONLY), path
-        else:
-            descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:50]}.", dir=path.parent)
-            part = Path(name)
-    except OSError as error:
-        raise BadInputError(f"--out {path}: {error.strerror}") from error
-    try:
-        with open(descriptor, "w", encoding="utf-8", newline="") as stream:
+        with contextlib.ExitStack() as stack:
+            try:
+                stream = stack.enter_context(_open_text(path))
+            except OSError as error:
+                raise BadInputError(f"--out {path}: {error.strerror}") from error
             yield stream
-        if not in_place:
-            os.umask(mask := os.umask(0))
-            part.chmod(0o666 & ~mask)
-            part.replace(path)
     except OSError as error:
         raise AutotagError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        if not in_place:
-            part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _open_text(path: Path) -> Iterator[IO[str]]:
+    if path.exists() and not path.is_file():  # /dev/stdout: nothing can take its place
+        with open(os.open(path, os.O_WRONLY), "w", encoding="utf-8", newline="") as stream:
+            yield stream
+    else:
+        with open_whole(path) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as stream:
+            yield stream

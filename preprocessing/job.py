@@ -40,6 +40,7 @@ from preprocessing.shards import (
     record_path,
     write_shard,
 )
+from preprocessing.whole_files import TEMPORARY_MARK
 
 EXAMPLE_BYTES = WAVEFORM_BYTES + LOG_MEL_BYTES + 700
 """About how large one record is: what progress and the disk check go by."""
@@ -143,7 +144,7 @@ def _check_ours(out_dir: str) -> None:
 def _known_shards(out_dir: str) -> set[str]:
     """Names of the shards that some job of ours began here: their lists of clips or their records are there."""
     there = storage.list_files(storage.join(out_dir, RECORDS_FOLDER))
-    return {f"{name.partition('.')[0]}.tfrecord" for name in there if storage.TEMPORARY_MARK not in name}
+    return {f"{name.partition('.')[0]}.tfrecord" for name in there if TEMPORARY_MARK not in name}
 
 
 def plan_job(manifest: Manifest, out_dir: str) -> Plan:
@@ -324,7 +325,7 @@ def _watched(plan: Plan, out_dir: str, on_progress: Callable[[int], None] | None
         done = sum(count for name, count in to_do.items() if name in now and now[name] != before.get(name))
         if local:
             files = storage.list_files(out_dir)
-            done += sum(state.size // EXAMPLE_BYTES for name, state in files.items() if storage.TEMPORARY_MARK in name)
+            done += sum(state.size // EXAMPLE_BYTES for name, state in files.items() if TEMPORARY_MARK in name)
         return min(done, plan.clips_to_do)
 
     def watch() -> None:
@@ -403,7 +404,7 @@ def _check_alone(shards: Sequence[Shard], out_dir: str, before: Mapping[str, sto
     others = [
         name
         for name, state in now.items()
-        if name not in ours and state != before.get(name) and storage.TEMPORARY_MARK not in name
+        if name not in ours and state != before.get(name) and TEMPORARY_MARK not in name
     ]
     if others:
         raise AutotagError(

@@ -6,7 +6,8 @@ caller. Beam's own file systems make an S3 client for each file, which costs mor
 
 How a file becomes visible whole depends on where it lies:
 
-- local, HDFS: written under a temporary name in the same folder, then renamed, which is atomic there;
+- local, HDFS: written under a temporary name in the same folder, then renamed, which is atomic there (local:
+  ``preprocessing.whole_files``);
 - object stores: no temporary name and no rename (a copy and a delete there). An object appears when its upload is
   completed, so nothing is sent before the writer is done, and an upload that fails is aborted.
 """
@@ -18,15 +19,13 @@ import os
 import shutil
 import socket
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from preprocessing import whole_files
 from preprocessing.errors import BadInputError
-
-TEMPORARY_MARK = ".tmp-"
-"""Part of every temporary name: what a killed writer leaves is known by it."""
+from preprocessing.whole_files import TEMPORARY_MARK, temporary_name
 
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 """Schemes whose uploads are atomic."""
@@ -122,6 +121,7 @@ def read_bytes(path: str) -> bytes:
 
     Raises:
         OSError: it cannot be read.
+        BadInputError: what its scheme needs is missing.
     """
     if is_local(path):
         with open(path, "rb") as file:
@@ -137,6 +137,7 @@ def exists(path: str) -> bool:
 
     Raises:
         OSError: the store does not answer.
+        BadInputError: what its scheme needs is missing.
     """
     if is_local(path):
         return os.path.exists(path)
@@ -146,7 +147,11 @@ def exists(path: str) -> bool:
 
 
 def size(path: str) -> int | None:
-    """Size of a file in bytes, None where it is not there."""
+    """Size of a file in bytes, None where it is not there.
+
+    Raises:
+        BadInputError: what its scheme needs is missing.
+    """
     try:
         if is_local(path):
             return os.stat(path).st_size
@@ -163,6 +168,7 @@ def make_folder(path: str) -> None:
 
     Raises:
         OSError: it cannot be made, or there is no such bucket.
+        BadInputError: what its scheme needs is missing.
     """
     if is_local(path):
         os.makedirs(path, exist_ok=True)
@@ -176,7 +182,12 @@ def make_folder(path: str) -> None:
 
 
 def list_files(folder: str) -> dict[str, FileState]:
-    """Return the files that lie directly in a folder, by name and in order; {} where there is none."""
+    """Return the files that lie directly in a folder, by name and in order; {} where there is none.
+
+    Raises:
+        OSError: the folder cannot be listed, or the store does not answer.
+        BadInputError: what its scheme needs is missing.
+    """
     if is_local(folder):
         try:
             files = {entry.name: entry.stat() for entry in os.scandir(folder) if entry.is_file()}
@@ -199,7 +210,11 @@ def list_files(folder: str) -> dict[str, FileState]:
 
 
 def delete(paths: list[str]) -> None:
-    """Delete files; one that is gone already is no error."""
+    """Delete files; one that is gone already, or that cannot be deleted, is no error.
+
+    Raises:
+        BadInputError: what a path's scheme needs is missing.
+    """
     for path in paths:
         with contextlib.suppress(OSError), _as_os_error():
             if is_local(path):
@@ -217,7 +232,12 @@ def open_whole(path: str) -> Iterator[BinaryIO]:
 
     Raises:
         OSError: it cannot be written.
+        BadInputError: what its scheme needs is missing.
     """
+    if is_local(path):
+        with whole_files.open_whole(path) as file:
+            yield file
+        return
     if is_object_store(path):
         with tempfile.TemporaryFile(buffering=1 << 20) as spool:  # has no name: a killed writer leaves nothing
             yield spool  # type: ignore[misc]
@@ -228,16 +248,11 @@ def open_whole(path: str) -> Iterator[BinaryIO]:
         return
     temporary = temporary_name(path)
     try:
-        if is_local(path):
-            with open(temporary, "wb", buffering=1 << 20) as file:
-                yield file
-            os.replace(temporary, path)
-        else:
-            with tempfile.TemporaryFile() as spool_file:
-                yield spool_file  # type: ignore[misc]
-                spool_file.seek(0)
-                with _as_os_error():
-                    _write_and_rename(spool_file, temporary, path)
+        with tempfile.TemporaryFile() as spool_file:
+            yield spool_file  # type: ignore[misc]
+            spool_file.seek(0)
+            with _as_os_error():
+                _write_and_rename(spool_file, temporary, path)
     except BaseException:
         delete([temporary])
         raise
@@ -260,14 +275,13 @@ def _write_and_rename(source: Any, temporary: str, path: str) -> None:
         file_system.rm_file(inner_temporary)
 
 
-def temporary_name(path: str) -> str:
-    """Return a name beside ``path`` that no other writer uses and that says who writes."""
-    folder, _, name = path.rpartition("/")
-    return f"{folder or '.'}/.{name}{TEMPORARY_MARK}{socket.gethostname()}-{os.getpid()}-{time.time_ns()}"
-
-
 def write_whole(path: str, data: bytes | str) -> None:
-    """Write a small file in one go, whole or not at all."""
+    """Write a small file in one go, whole or not at all; text as UTF-8.
+
+    Raises:
+        OSError: it cannot be written.
+        BadInputError: what its scheme needs is missing.
+    """
     data = data.encode() if isinstance(data, str) else data
     if is_object_store(path):
         with _as_os_error():
@@ -279,7 +293,12 @@ def write_whole(path: str, data: bytes | str) -> None:
 
 
 def sweep(folder: str) -> None:
-    """Delete what killed writers left directly in a folder: temporary files; on S3, uploads that nobody completed."""
+    """Delete what killed writers left directly in a folder: temporary files; on S3, uploads that nobody completed.
+
+    Raises:
+        OSError: the folder cannot be listed.
+        BadInputError: what its scheme needs is missing.
+    """
     delete([join(folder, name) for name in list_files(folder) if TEMPORARY_MARK in name])
     if folder.startswith(("s3://", "s3a://")):
         with contextlib.suppress(OSError), _as_os_error():
@@ -293,7 +312,11 @@ def sweep(folder: str) -> None:
 
 
 def sweep_dead(folder: str) -> None:
-    """Delete the temporary files of this machine's processes that are no more; others may still be written."""
+    """Delete the temporary files of this machine's processes that are no more; others may still be written.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
     if not is_local(folder):
         return
     host = socket.gethostname()

@@ -189,6 +189,11 @@ def _extract_all(
 
 
 def _extract(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> None:
+    """Write a member under its name when it is whole.
+
+    Not ``preprocessing.whole_files``: the temporary name is the same each time, so that what a killed call left is
+    written over by the next one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + _TEMPORARY)
     try:

@@ -82,7 +82,7 @@ def load_engine(model_dir: Path, name: str = AUTO, threads: int | None = None) -
     missing = _missing(name, model_dir)
     if missing is not None:
         raise BadInputError(missing)
-    threads = threads or _cores()
+    threads = threads or usable_cores()
     try:
         return _ENGINES[name].load(model_dir, threads)
     except AutotagError:
@@ -115,7 +115,8 @@ def _missing(name: str, model_dir: Path) -> str | None:
     return None
 
 
-def _cores() -> int:
+def usable_cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -101,7 +101,11 @@ def _name_classify_method(path: str) -> None:
 
 
 def _write_whole(path: str, content: bytes) -> None:
-    """Write a file that is there whole or not at all."""
+    """Write a file that is there whole or not at all.
+
+    Not ``preprocessing.whole_files``: TensorFlow writes wherever the SavedModel goes, object stores too, and
+    ``preprocessing.storage`` knows fewer places.
+    """
     tf.io.gfile.makedirs(os.path.dirname(path))
     with tf.io.gfile.GFile(f"{path}.part", "wb") as file:
         file.write(content)

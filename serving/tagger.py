@@ -25,17 +25,12 @@ import numpy.typing as npt
 from preprocessing.audio import Pcm, Samples, fit_clip, from_pcm, open_audio, to_pcm
 from preprocessing.constants import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
 from preprocessing.errors import AutotagError, BadInputError, ClipError
-from serving.engines import AUTO, load_engine
+from serving.engines import AUTO, load_engine, usable_cores
 from serving.model_info import MODEL_INFO_NAME, find_model, read_model_info
 from serving.windows import LEAST_REST
 
 if TYPE_CHECKING:
     from serving.client import TagClient
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 WINDOWS_AT_ONCE: Final = min(8, max(4, usable_cores()))

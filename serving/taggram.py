@@ -16,8 +16,6 @@ import html
 import io
 import json
 import math
-import os
-import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ import numpy.typing as npt
 
 from preprocessing.constants import CLIP_SECONDS
 from preprocessing.errors import AutotagError, BadInputError
+from preprocessing.whole_files import write_whole
 from serving.tagger import Probabilities, TaggedFile, printable
 
 SUFFIXES: Final = (".png", ".html", ".json")
@@ -89,7 +88,8 @@ def write_taggram(path: Path, tagged: TaggedFile, model: str) -> None:
     else:
         content = taggram_png(summarise(tagged))
     try:
-        _write_whole(path, content)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content)
     except OSError as error:
         raise AutotagError(f"the taggram {path} cannot be written: {error.strerror}") from error
 
@@ -397,22 +397,3 @@ for (const svg of document.querySelectorAll("svg[data-row]")) {
   svg.addEventListener("pointerleave", () => { readout.textContent = rest; });
 }
 """
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, part = tempfile.mkstemp(prefix=f".{path.name[:50]}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.chmod(part, 0o666 & ~_umask())
-        os.replace(part, path)
-    except BaseException:
-        os.unlink(part)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

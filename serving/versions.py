@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from typing import Any, Final
 import grpc
 from google.protobuf import text_format
 
+from preprocessing import whole_files
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.locks import hold
 from serving import messages
@@ -403,11 +403,7 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         BadInputError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        whole_files.write_whole(path, text)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise BadInputError(f"{path} cannot be written: {error.strerror}") from error

@@ -19,7 +19,7 @@ from pipeline.tag_output import CsvOutput, JsonOutput, Output, SkippedFile, Tabl
 from pipeline.terminal import ProgressBar, decoders_notes_hidden, progress_bar
 from preprocessing.constants import CLIP_SECONDS
 from preprocessing.errors import ClipError
-from serving.engines import AUTO, AUTO_ORDER
+from serving.engines import AUTO, AUTO_ORDER, usable_cores
 from serving.file_tags import (
     DEFAULT_FIELD,
     NO_TAGS,
@@ -39,7 +39,6 @@ from serving.tagger import (
     Tagger,
     TagSource,
     printable,
-    usable_cores,
 )
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from preprocessing.synthesis.instruments import Signal
 from preprocessing.synthesis.listeners import MTAT_TAGS
 from preprocessing.synthesis.plan import PlannedClip, plan_corpus
 from preprocessing.synthesis.render import Studio
+from preprocessing.whole_files import write_whole
 
 ANNOTATIONS: Final = "annotations_final.csv"
 CLIP_INFO: Final = "clip_info_final.csv"
@@ -163,7 +164,7 @@ def render_track(out: Path, clips: Sequence[PlannedClip], seed: int) -> int:
     """Render clips of one track to MP3 and return how many."""
     studio = Studio(clips[0].track, seed)
     for clip in clips:
-        _write_whole(out / clip.path, encode_mp3(studio.record(clip)))
+        write_whole(out / clip.path, encode_mp3(studio.record(clip)))
     return len(clips)
 
 
@@ -182,19 +183,10 @@ def encode_mp3(samples: Signal) -> bytes:
     return buffer.getvalue()
 
 
-def _write_whole(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _write_if_new(path: Path, text: str) -> None:
     data = text.encode("utf-8")
     if not path.exists() or path.read_bytes() != data:
-        _write_whole(path, data)
+        write_whole(path, data)
 
 
 def _table(rows: Iterator[Sequence[object]]) -> str:
