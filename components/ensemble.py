@@ -82,7 +82,21 @@ class SplitFiles:
 def predict_all(
     networks: Mapping[str, keras.Model], files: Mapping[str, SplitFiles], transform_graph: str
 ) -> tuple[Predictions, Mapping[str, Array]]:
-    """Run every branch over every split once; returns predictions and labels by split."""
+    """Run every branch over every split once.
+
+    Args:
+        networks: branch -> network.
+        files: split -> its examples.
+        transform_graph: folder of Transform's graph.
+
+    Returns:
+        Predictions, split -> branch -> probabilities, and labels, split -> 0 or 1; all float32 [clips, tags], in the
+        order of the clips' ids.
+
+    Raises:
+        ValueError: two branches were given other clips or labels of a split, a split has no files, or the vocabulary
+            is smaller than the labels are wide.
+    """
     predictions: dict[str, dict[str, Array]] = {split: {} for split in files}
     labels: dict[str, Array] = {}
     clip_ids: dict[str, tuple[bytes, ...]] = {}
@@ -111,7 +125,21 @@ def train_combiner(
     settings: TrainingSettings,
     checkpoint_dir: str,
 ) -> tuple[keras.Model, dict[str, Any]]:
-    """Train a combiner on the training split's predictions, stopped by the validation split's."""
+    """Train a combiner on the training split's predictions, stopped by the validation split's.
+
+    Args:
+        chosen: the branches that it combines.
+        predictions: split -> branch -> probabilities, float32 [clips, tags].
+        labels: split -> 0 or 1, float32 [clips, tags].
+        settings: how.
+        checkpoint_dir: below which the state is kept after each epoch, in a folder of the combiner's own.
+
+    Returns:
+        The network with the weights of its best epoch, and its entry in the history.
+
+    Raises:
+        ValueError: the loss is not finite.
+    """
 
     def dataset(split: str) -> Callable[[int | None], tf.data.Dataset]:
         inputs, truth = side_by_side(predictions[split], chosen), labels[split]
@@ -165,7 +193,11 @@ class EnsembleTrainerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Write the ensemble's SavedModel, and scores, curves and predictions beside it."""
+        """Write the ensemble's SavedModel, and scores, curves and predictions beside it.
+
+        Raises:
+            ValueError: inputs do not fit each other, or a combiner's loss is not finite.
+        """
         config = json.loads(exec_properties["config"])
         settings = TrainingSettings(**config["settings"])
         graph = artifact_utils.get_single_uri(input_dict["transform_graph"])
@@ -236,7 +268,17 @@ def data_info(data: Mapping[str, Any], labels: Mapping[str, Array]) -> DataInfo:
 
 
 def split_scores(labels: Array, predictions: Array, thresholds: Array, tags: Sequence[str]) -> SplitScores:
-    """What the model card says of one split."""
+    """What the model card says of one split.
+
+    Args:
+        labels: 0 or 1, float32 [clips, tags].
+        predictions: probabilities, float32 [clips, tags].
+        thresholds: float32 [tags]; a probability at the threshold counts as heard.
+        tags: names, in the order of the columns.
+
+    Raises:
+        ValueError: the shapes do not fit each other.
+    """
     scores = score_tags(labels, predictions, tags)
     both = scores.scored_tags > 0
     return SplitScores(

@@ -43,7 +43,12 @@ class ClipExampleGenExecutor(base_beam_executor.BaseBeamExecutor):  # type: igno
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Write the examples; the artifact's splits are ``train``, ``valid`` and ``test``."""
+        """Write the examples; the artifact's splits are ``train``, ``valid`` and ``test``.
+
+        Raises:
+            BadInputError: the data cannot be read, or are not what the settings say.
+            AutotagError: a shard cannot be written, or clips changed while they were read.
+        """
         values = json.loads(exec_properties["settings"])
         tags = None if values["tags"] is None else tuple(values["tags"])
         settings = PreprocessSettings(**{**values, "ratio": tuple(values["ratio"]), "tags": tags})

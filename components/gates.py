@@ -148,7 +148,11 @@ class RequireNoAnomaliesExecutor(base_executor.BaseExecutor):  # type: ignore[mi
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Read the anomalies; raise DataAnomaliesError where there are any."""
+        """Read the anomalies.
+
+        Raises:
+            DataAnomaliesError: there are some.
+        """
         lines = list_anomalies(artifact_utils.get_single_instance(input_dict["anomalies"]))
         if lines:
             listed = "\n  ".join(lines)

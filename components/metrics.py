@@ -45,7 +45,16 @@ class TagScores:
 
 
 def score_tags(labels: Scores, predictions: Scores, tags: Sequence[str]) -> TagScores:
-    """Score predictions, [clips, tags], against labels of 0 and 1, [clips, tags]."""
+    """Score predictions against labels.
+
+    Args:
+        labels: 0 or 1, float [clips, tags].
+        predictions: probabilities, float [clips, tags].
+        tags: names, in the order of the columns.
+
+    Raises:
+        ValueError: the shapes differ, or are not those of so many tags.
+    """
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     if labels.shape != predictions.shape or labels.ndim != 2 or labels.shape[1] != len(tags):
         raise ValueError(f"labels {labels.shape} and predictions {predictions.shape} for {len(tags)} tags")

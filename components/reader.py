@@ -121,6 +121,9 @@ def log_mel_dataset(
     Returns:
         Dicts of ``inputs`` float16 [batch, 128, 592] normalised, ``labels`` float32 [batch, n_tags] and ``clip_id``
         string [batch].
+
+    Raises:
+        ValueError: no file matches.
     """
     spec = {
         NORMALISED_LOG_MEL: tf.io.FixedLenFeature([], tf.string),
@@ -141,7 +144,11 @@ def log_mel_dataset(
 def waveform_dataset(
     patterns: Sequence[str], facts: TransformFacts, batch_size: int, shuffle_seed: int | None = None
 ) -> tf.data.Dataset:
-    """Batches from the raw examples: as log_mel_dataset's, with ``inputs`` float32 [batch, 465600] normalised."""
+    """Batches from the raw examples: as log_mel_dataset's, with ``inputs`` float32 [batch, 465600] normalised.
+
+    Raises:
+        ValueError: no file matches.
+    """
     spec = {
         "waveform": tf.io.FixedLenFeature([], tf.string),
         "tags": tf.io.VarLenFeature(tf.string),

@@ -14,7 +14,14 @@ def source_hash(*modules: str) -> str:
     """Hash of modules' code, comments and layout left out.
 
     Args:
-        modules: dotted names; nothing is imported.
+        modules: dotted names; nothing is imported but the packages that they lie in.
+
+    Returns:
+        16 hexadecimal digits.
+
+    Raises:
+        ValueError: a module has no source.
+        ModuleNotFoundError: a package that a module lies in is not there.
     """
     digest = hashlib.sha256()
     for name in sorted(modules):

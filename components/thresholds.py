@@ -32,7 +32,13 @@ def best_f1_thresholds(labels: Array, predictions: Array) -> npt.NDArray[np.floa
 
 
 def macro_f1(labels: Array, predictions: Array, thresholds: Array) -> float | None:
-    """Macro mean of F1 at the thresholds over the tags that have both classes; None where there is none."""
+    """Macro mean of F1 at the thresholds over the tags that have both classes; None where there is none.
+
+    Args:
+        labels: 0 or 1, [clips, tags].
+        predictions: probabilities, [clips, tags].
+        thresholds: [tags]; a probability at the threshold counts as heard.
+    """
     truth = np.asarray(labels) > 0.5
     both = truth.any(axis=0) & ~truth.all(axis=0)
     if not both.any():

@@ -199,7 +199,10 @@ class SplitPredictions:
 
 
 def inference(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return the network as a compiled function that is traced once, for any batch size."""
+    """Return the network as a compiled function that is traced once, for any batch size.
+
+    It takes float [batch, ...] of any precision, as the network's input is, and gives float32 [batch, tags].
+    """
     inputs = model.inputs[0]
     signature = tf.TensorSpec([None, *inputs.shape[1:]], tf.float32)
     answer = tf.function(lambda batch: model(batch, training=False), input_signature=[signature])
@@ -310,6 +313,9 @@ def branch_dataset(
     """Return what makes a split's batches for a branch: from Transform's output or from the raw examples.
 
     Augmented only where a seed of the order is given, which is in training.
+
+    Raises:
+        ValueError: the vocabulary is smaller than the labels are wide; when it is called, that no file matches.
     """
     facts = transform_facts(transform_graph)
 
@@ -329,6 +335,9 @@ def run_fn(fn_args: Any) -> None:
     Args:
         fn_args: TFX's FnArgs; ``custom_config`` holds ``branch``, ``settings`` (TrainingSettings), ``n_tags``,
             ``checkpoints`` (folder) and ``code``.
+
+    Raises:
+        ValueError: a split has no files, the vocabulary is smaller than the labels are wide, or the loss is not finite.
     """
     config = fn_args.custom_config
     branch, settings = BRANCHES[config["branch"]], TrainingSettings(**config["settings"])

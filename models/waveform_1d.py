@@ -24,6 +24,9 @@ class WaveformConvPool(layers.Layer):  # type: ignore[misc]
     Conv1D: kernel (kernel_size, 1, filters), bias (filters,).
 
     Call: (batch, samples) or (batch, samples, 1) float -> (batch, (samples - kernel_size + 1) // pool_size, filters).
+
+    Raises:
+        ValueError: the kernel is longer than the pool by more than 1.
     """
 
     def __init__(

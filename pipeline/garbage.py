@@ -147,7 +147,18 @@ def runs_to_keep(runs: Sequence[Run], keep: int) -> list[Run]:
 
 
 def plan_collection(config: PipelineConfig, store: Any, keep: int, old_versions: bool) -> Plan:
-    """Say what can be deleted. Whoever deletes it holds the locks of root and, for versions, labels."""
+    """Say what can be deleted. Whoever deletes it holds the locks of root and, for versions, labels.
+
+    Args:
+        config: of the pipeline.
+        store: ML Metadata.
+        keep: how many finished runs stay, and pushed versions.
+        old_versions: whether pushed versions go, too.
+
+    Raises:
+        BadInputError: there is no run yet, or labels.json cannot be read.
+        AutotagError: ML Metadata cannot be read.
+    """
     root = os.path.abspath(config.root)
     runs = list_runs(config)
     usage = Usage.of(store, config.name, os.path.join(root, "artifacts"))

@@ -112,7 +112,11 @@ def local_path(uri: str) -> str:
 
 
 def for_tfx(executor_input: Message, inputs_spec: Message) -> Message:
-    """Return the ExecutorInput that TFX is given: local paths, every input with its type, TFX's outputs alone."""
+    """Return the ExecutorInput that TFX is given: local paths, every input with its type, TFX's outputs alone.
+
+    Raises:
+        BadInputError: an artifact's address is on no store that the launcher has a folder for.
+    """
     message = copy.deepcopy(executor_input)
     declared = inputs_spec.get("artifacts", {})
     for key, artifact in _artifacts(message, "inputs"):
@@ -148,6 +152,9 @@ def for_kubeflow(
         executor_output: what TFX wrote.
         executor_input: KFP's.
         describe: makes an output's further metadata from its key and its folder.
+
+    Raises:
+        BadInputError: an artifact's address is on no store that the launcher has a folder for.
     """
     message = copy.deepcopy(executor_output)
     addresses = {key: artifact["uri"] for key, artifact in _artifacts(executor_input, "outputs")}
@@ -191,6 +198,7 @@ def check_inputs(executor_input: Message) -> None:
 
     Raises:
         AutotagError: an input is not whole.
+        BadInputError: an artifact's address is on no store that the launcher has a folder for.
     """
     for key, artifact in _artifacts(executor_input, "inputs"):
         sent = artifact.get("metadata", {}).get(CONTENT)

@@ -219,7 +219,11 @@ class Token:
         return token
 
     def refresh_api_key_hook(self, configuration: Any) -> None:
-        """Put the token into the client's configuration; kfp calls this before each request."""
+        """Put the token into the client's configuration; kfp calls this before each request.
+
+        Raises:
+            BadInputError: it is not there, or is no token.
+        """
         configuration.api_key["authorization"] = self.read()
 
 

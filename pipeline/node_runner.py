@@ -70,7 +70,11 @@ class NodeRunner(tfx_runner.IrBasedRunner):  # type: ignore[misc]
         self._connection = connection
 
     def run_with_ir(self, pipeline: Any, run_options: Any = None, **kwargs: Any) -> None:
-        """Run the compiled pipeline, or the part of it that the options name."""
+        """Run the compiled pipeline, or the part of it that the options name.
+
+        Raises:
+            BadInputError: of a part, no run has the results that its nodes need.
+        """
         parameters = {constants.PIPELINE_RUN_ID_PARAMETER_NAME: self._run_id}
         runtime_parameter_utils.substitute_runtime_parameter(pipeline, parameters)
         if run_options:

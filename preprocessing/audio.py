@@ -142,6 +142,7 @@ def open_audio(path: Path | str, block_seconds: float = BLOCK_SECONDS) -> Iterat
         ClipError: when the file is opened or, of a damaged one, when the damage is reached: ``unreadable`` (the
             system does not let it be read), ``needs_ffmpeg`` (there is none), else the kinds of load_audio. What was
             yielded before the damage must not be used where load_audio would refuse the file.
+        ValueError: ``block_seconds`` is not positive.
     """
     if not block_seconds > 0:
         raise ValueError(f"block_seconds must be positive, got {block_seconds}")
@@ -152,7 +153,10 @@ def open_audio(path: Path | str, block_seconds: float = BLOCK_SECONDS) -> Iterat
 
 
 def stream_audio(path: Path | str, block_seconds: float = BLOCK_SECONDS) -> Iterator[Samples]:
-    """Yield a file's blocks and close it after the last: open_audio where the claimed length is of no interest."""
+    """Yield a file's blocks and close it after the last: open_audio where the claimed length is of no interest.
+
+    Arguments and errors as in open_audio.
+    """
     with open_audio(path, block_seconds) as stream:
         yield from stream.blocks
 

@@ -63,7 +63,12 @@ def launch(arguments: Sequence[str] | None = None) -> None:
 def add_job(
     pipeline: beam.Pipeline, manifest: Manifest, audio_dir: str, out_dir: str, settings: PreprocessSettings
 ) -> None:
-    """Add the shards, and after the last of them the summary."""
+    """Add the shards, and after the last of them the summary.
+
+    Raises:
+        BadInputError: the output cannot be used.
+        AutotagError: the lists of clips cannot be written.
+    """
     _ = (
         add_shards(pipeline, plan_job(manifest, out_dir).to_do, audio_dir, out_dir)
         | "AllShards" >> beam.combiners.Count.Globally()
@@ -83,6 +88,9 @@ def finish(shards: int, out_dir: str, settings: PreprocessSettings) -> str:
 
     Returns:
         Path of the summary.
+
+    Raises:
+        AutotagError: as finish_job.
     """
     summary = storage.join(out_dir, SUMMARY)
     path = storage.join(out_dir, RECORDS_FOLDER, MANIFEST)

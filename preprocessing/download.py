@@ -119,7 +119,11 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def clear_disk_errors(folder: Path) -> Iterator[None]:
-    """Say errors of the file system in one line: what happened, where, what to do."""
+    """Say errors of the file system in one line: what happened, where, what to do.
+
+    Raises:
+        AutotagError: instead of the block's OSError.
+    """
     try:
         yield
     except OSError as error:

@@ -58,6 +58,9 @@ def log_mel(samples: Samples) -> LogMel:
 
     Returns:
         float32 [128, 592] in dB: librosa.power_to_db with ref 1.0, amin 1e-10, top_db 80.
+
+    Raises:
+        ValueError: the samples have another shape.
     """
     if samples.shape != (CLIP_SAMPLES,):
         raise ValueError(f"log_mel takes one clip of {CLIP_SAMPLES} samples, got shape {samples.shape}")

@@ -61,7 +61,11 @@ class WriteShard(beam.DoFn):  # type: ignore[misc]
         self._out_dir = out_dir
 
     def process(self, element: str) -> Iterator[str]:
-        """Write the shard of this name and yield its record as JSON."""
+        """Write the shard of this name and yield its record as JSON.
+
+        Raises:
+            AutotagError: the list of its clips cannot be read, or the shard cannot be written.
+        """
         path = clips_path(self._out_dir, element)
         try:
             shard = Shard.from_json(storage.read_bytes(path))

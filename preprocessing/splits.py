@@ -38,6 +38,9 @@ class SplitRule:
         name: one of RULES.
         seed: of the seeded rules.
         ratio: train : valid : test of the seeded rules.
+
+    Raises:
+        BadInputError: there is no rule of that name, or no split by that ratio.
     """
 
     name: str = "track"
@@ -82,7 +85,11 @@ _BY_RULE: dict[str, Callable[[SplitRule, AnnotatedClip], str]] = {
 
 
 def parse_ratio(text: str) -> tuple[int, int, int]:
-    """Parse ``13:1:2``."""
+    """Parse ``13:1:2``.
+
+    Raises:
+        BadInputError: it is not three whole numbers; which numbers they may be, SplitRule checks.
+    """
     try:
         train, valid, test = map(int, text.split(":"))
     except ValueError:
@@ -91,7 +98,14 @@ def parse_ratio(text: str) -> tuple[int, int, int]:
 
 
 def check_splits(splits: Iterable[str]) -> None:
-    """Raise BadInputError where a split has no clip at all."""
+    """Check that every split has a clip.
+
+    Args:
+        splits: each clip's.
+
+    Raises:
+        BadInputError: a split has none.
+    """
     used = set(splits)
     empty = [split for split in SPLITS if split not in used]
     if empty:

@@ -54,7 +54,11 @@ class JoinedParts(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a byte of the joined file and return its position."""
+        """Move to a byte of the joined file and return its position.
+
+        Raises:
+            ValueError: it would lie before the file's beginning.
+        """
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._ends[-1]}[whence]
         if base + offset < 0:
             raise ValueError(f"negative position {base + offset}")

@@ -89,7 +89,11 @@ class Worker:
         self._errors.close()
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """Send one request and wait for its answer."""
+        """Send one request and wait for its answer.
+
+        Raises:
+            AutotagError: the process ended; its last line is in the message.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
@@ -120,7 +124,12 @@ def take_turns(workers: Sequence[Worker], rounds: int, **request: Any) -> dict[s
 
 
 def read_clips(paths: Sequence[str]) -> Iterator[tuple[Samples, tuple[str, ...]]]:
-    """Yield float32 [465600] and the tags of each example in TFRecord files."""
+    """Yield float32 [465600] and the tags of each example in TFRecord files.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: a file is damaged.
+    """
     for path in paths:
         with open(path, "rb") as file:
             for record in read_records(file):

@@ -273,7 +273,11 @@ class Tagger:
                     job.cancel()
 
     def tag_samples(self, samples: Samples) -> Probabilities:
-        """Float32 mono [n] at 16 kHz, nominally in [-1, 1] -> mean probabilities float32 [n_tags]."""
+        """Float32 mono [n] at 16 kHz, nominally in [-1, 1] -> mean probabilities float32 [n_tags].
+
+        Raises:
+            AutotagError: the model or server does not answer.
+        """
         cut = [to_pcm(window.samples) for window in stream_windows([samples], self.hop_samples)]
         batches = [cut[first : first + WINDOWS_AT_ONCE] for first in range(0, len(cut), WINDOWS_AT_ONCE)]
         return _mean(np.concatenate([self.source.answer(np.stack(batch)).probabilities for batch in batches]))
@@ -343,6 +347,9 @@ def stream_windows(blocks: Iterable[Samples], hop: int = CLIP_SAMPLES) -> Iterat
     Args:
         blocks: what follows each other in the file.
         hop: samples from one window's start to the next one's, from 1 to 465,600.
+
+    Raises:
+        ValueError: the hop is out of range.
     """
     if not 1 <= hop <= CLIP_SAMPLES:
         raise ValueError(f"hop must be from 1 to {CLIP_SAMPLES} samples, got {hop}")
@@ -369,7 +376,7 @@ def printable(name: Path | str) -> str:
 
 
 def windows(samples: Samples, hop: int = CLIP_SAMPLES) -> list[Samples]:
-    """Cut float32 [n] into clips of float32 [465600], by the rule of stream_windows."""
+    """Cut float32 [n] into clips of float32 [465600], by the rule of stream_windows; errors as there."""
     return [window.samples for window in stream_windows([samples], hop)]
 
 

@@ -129,7 +129,7 @@ def summarise(tagged: TaggedFile) -> Taggram:
 
 
 def choose_tags(tagged: TaggedFile) -> npt.NDArray[np.intp]:
-    """Indices of the tags to be shown, the highest mean first."""
+    """Indices of the tags to be shown, intp [at most 12], the highest mean first."""
     by_mean = np.argsort(-tagged.probabilities, kind="stable")
     others = by_mean[TAGS_BY_MEAN:]
     peaks = others[np.argsort(-tagged.window_probabilities.max(axis=0)[others], kind="stable")]

@@ -142,7 +142,12 @@ def arguments(files: Path, settings: Settings) -> list[str]:
 
 
 def write_files(folder: Path, model: Model) -> None:
-    """Write the server's files to a folder."""
+    """Write the server's files to a folder.
+
+    Raises:
+        BadInputError: the configuration cannot be written.
+        OSError: another file cannot.
+    """
     write_whole(folder / MODEL_CONFIG, config_text(model.config))
     for name in (MONITORING_CONFIG, BATCHING_CONFIG):
         shutil.copyfile(FILES / name, folder / name)

@@ -378,6 +378,9 @@ def change_labels(
     """Move the labels in the servers, then write ``labels.json`` and the servers' configuration file.
 
     The caller holds ``labels_lock``. Arguments, steps and errors as in ``move``; "written" comes after "labelled".
+
+    Raises:
+        BadInputError: a file cannot be written; the servers have the new labels.
     """
     steps = move(servers, before, after, base_path, present, seconds)
     for step in steps:

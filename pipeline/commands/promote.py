@@ -149,6 +149,7 @@ def run_change(
     Raises:
         BadInputError: the change cannot be made as it was asked for.
         AutotagError: a server refuses or does not answer, or somebody else is changing them.
+        click.UsageError: servers are named and --no-server is given.
     """
     if no_server and addresses:
         raise click.UsageError("--server and --no-server exclude each other.")

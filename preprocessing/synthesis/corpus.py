@@ -169,7 +169,7 @@ def render_track(out: Path, clips: Sequence[PlannedClip], seed: int) -> int:
 
 
 def encode_mp3(samples: Signal) -> bytes:
-    """Encode float32 samples at 16 kHz as a mono MP3 of constant 32 kbit/s."""
+    """Encode float32 [n] at 16 kHz, nominally in [-1, 1], as a mono MP3 of constant 32 kbit/s."""
     buffer = io.BytesIO()
     soundfile.write(
         buffer,

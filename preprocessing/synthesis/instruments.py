@@ -17,6 +17,8 @@ from scipy.signal import butter, lfilter, sosfilt
 from preprocessing.constants import SAMPLE_RATE
 
 Signal = npt.NDArray[np.float32]
+"""Float32 [n]; sound is mono at 16 kHz."""
+
 Shape = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 """From frequencies in Hz to amplitudes: what a body or a mouth does to a string's or glottis' harmonics."""
 

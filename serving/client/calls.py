@@ -97,6 +97,10 @@ def given_blocks(clips: Iterable[bytes]) -> Iterator[Sequence[bytes]]:
 
 
 def check_jobs(jobs: int) -> None:
-    """Raise BadInputError unless there is one at least."""
+    """Check how many files are to be under way at a time.
+
+    Raises:
+        BadInputError: fewer than one.
+    """
     if jobs < 1:
         raise BadInputError(f"jobs is {jobs}: at least 1")

@@ -50,7 +50,11 @@ class GrpcTransport:
         self._channel = open_channel(grpc, target)
 
     def send(self, ask: Ask, seconds: float) -> Any:
-        """Return the answer; raise TagServerError."""
+        """Return the answer to a request that may take so many seconds.
+
+        Raises:
+            TagServerError: see serving.client.errors.
+        """
         method, request = encode(ask, self._target)
         try:
             data = self._channel.unary_unary(method)(request, timeout=seconds)
@@ -71,7 +75,11 @@ class AsyncGrpcTransport:
         self._channel = open_channel(grpc.aio, target)
 
     async def send(self, ask: Ask, seconds: float) -> Any:
-        """Return the answer; raise TagServerError."""
+        """Return the answer to a request that may take so many seconds.
+
+        Raises:
+            TagServerError: see serving.client.errors.
+        """
         method, request = encode(ask, self._target)
         try:
             data = await self._channel.unary_unary(method)(request, timeout=seconds)

@@ -52,7 +52,11 @@ class RestTransport:
         self._client = httpx.Client(verify=_verification(target), limits=_UNLIMITED)
 
     def send(self, ask: Ask, seconds: float) -> Any:
-        """Return the answer; raise TagServerError."""
+        """Return the answer to a request that may take so many seconds.
+
+        Raises:
+            TagServerError: see serving.client.errors.
+        """
         end = time.monotonic() + seconds
         try:
             with self._client.stream(**encode(ask, self._target), timeout=seconds) as response:
@@ -79,7 +83,11 @@ class AsyncRestTransport:
         self._client = httpx.AsyncClient(verify=_verification(target), limits=_UNLIMITED)
 
     async def send(self, ask: Ask, seconds: float) -> Any:
-        """Return the answer; raise TagServerError."""
+        """Return the answer to a request that may take so many seconds.
+
+        Raises:
+            TagServerError: see serving.client.errors.
+        """
         call = self._client.request(**encode(ask, self._target), timeout=seconds)
         try:
             response = await asyncio.wait_for(call, seconds)
