@@ -8,16 +8,15 @@ All variants take turns in every round, so that a machine's other load falls on 
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import keras
 import numpy as np
 
+from benchmarks.machine import cpu_name
 from models.branches import BRANCHES, INPUT_SHAPES
 from models.combiner import build_combiner
 from preprocessing.constants import N_TAGS
@@ -60,13 +59,6 @@ def make_variant(network: str, policy: str, batch: int) -> Variant:
     clips = rng.standard_normal((batch, *shape)).astype(np.float32)
     labels = (rng.random((batch, N_TAGS)) < 0.05).astype(np.float32)
     return Variant(network, policy, model, clips, labels)
-
-
-def cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]}, {len(names)} cores" if names else platform.processor()
 
 
 def measure(networks: list[str], policies: list[str], batch: int, rounds: int) -> list[Variant]:

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmarks.machine import cpu_name
 from preprocessing.errors import AutotagError
 from serving.measurement import Measured, Worker, take_turns
 from serving.model_info import find_model
@@ -198,13 +199,6 @@ def main() -> None:
         if not arguments.quick:
             print_combinations(arguments.threads, max(3, rounds // 2), 8)
     print_servers(arguments.server, arguments.rest, arguments.audio, arguments.requests)
-
-
-def cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]}, {len(names)} cores" if names else platform.processor()
 
 
 if __name__ == "__main__":
