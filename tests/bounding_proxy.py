@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ports import free_port
+
 FILES = Path(__file__).parents[1] / "serving" / "tfserving" / "proxy"
 DEBIAN_MODULES = ("ndk_http_module.so", "ngx_http_lua_module.so")
 REASON = "needs nginx with Lua: apt-get install --no-install-recommends nginx-light libnginx-mod-http-lua"
@@ -33,12 +35,6 @@ class Proxy:
 
     url: str
     inner_url: str
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from engine_model import EngineModel
     from exported_model import Exported
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -28,6 +29,14 @@ def exported(pushed_dir: Path) -> Exported:
     from exported_model import export
 
     return export(pushed_dir / "10", ("mel_1d", "mel_2d", "waveform_1d"))
+
+
+@pytest.fixture(scope="session")
+def model(exported: Exported) -> EngineModel:
+    """A copy of ``exported`` with the files of all engines, and what its networks say of three clips."""
+    from engine_model import engine_model
+
+    return engine_model(exported.path)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -26,7 +25,6 @@ class EngineModel:
     info: Any
 
 
-@functools.cache
 def engine_model(exported_path: Path) -> EngineModel:
     from serving.engine_files import engine_files
     from serving.ensemble import Ensemble

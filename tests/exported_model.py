@@ -65,6 +65,11 @@ def tone(seconds: float, frequency: float = 440.0, rate: int = SAMPLE_RATE) -> n
     return (0.4 * np.sin(2 * np.pi * frequency * time) * (1 + np.sin(3 * time)) / 2 + 0.02 * noise).astype(np.float32)
 
 
+def pcm_bytes(seconds: float, frequency: float = 440.0) -> bytes:
+    """The tone as clients send it: 16-bit little-endian samples at 16 kHz, without a header."""
+    return to_pcm(tone(seconds, frequency)).tobytes()
+
+
 def write_audio(
     path: Path, seconds: float, frequency: float = 440.0, rate: int = SAMPLE_RATE, channels: int = 1
 ) -> Path:

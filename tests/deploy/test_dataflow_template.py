@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
 from pathlib import Path
 
 import pytest
+from folders import hashes
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "preprocessing"))
 
@@ -62,11 +62,6 @@ def arguments(corpus: Path, out: str) -> list[str]:
     clips = corpus / "clips"
     places = [f"--audio_dir={clips}", f"--annotations={clips}/annotations_final.csv", f"--out={corpus}/{out}"]
     return [*places, "--split=folder", "--tags=3", "--shard_clips=8"]
-
-
-def hashes(out: Path) -> dict[str, str]:
-    files = [path for path in out.rglob("*") if path.is_file() and path.name != ".lock"]
-    return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def test_launched_job_leaves_what_autotag_preprocess_leaves(corpus: Path) -> None:

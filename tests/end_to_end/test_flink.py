@@ -8,12 +8,10 @@ FLINK_HOME may name a folder with Flink's lib; else that of flink-cluster/ is ta
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +28,9 @@ import pytest
 import yaml
 from apache_beam.utils.subprocess_server import JavaJarServer
 from apache_beam.version import __version__ as beam_version
+from command_runner import AUTOTAG
+from folders import hash_of, hashes
+from ports import free_port
 
 from preprocessing.examples import Example, read_records
 from preprocessing.runners import FLINK_VERSION
@@ -117,12 +118,6 @@ def workers_of(pid: int) -> list[psutil.Process]:
     return found
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module", autouse=True)
 def signals() -> Iterator[None]:
     """Ctrl-C reaches what is started here, from a script's background too, and SIGTERM leaves no cluster behind."""
@@ -208,9 +203,6 @@ def flink_options(cluster: Cluster, parallelism: int = 2) -> list[str]:
     ]
 
 
-AUTOTAG = str(Path(sys.executable).parent / "autotag")
-
-
 @contextlib.contextmanager
 def started(call: Sequence[object], said: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process with its output in a file, in a session whose processes (a job server) end with the block."""
@@ -248,11 +240,6 @@ def preprocess(folder: Path, out: str) -> list[object]:
     clips = folder / "clips"
     sizes = ["--shard-clips", SHARD_CLIPS, "--tags", TAGS]
     return ["preprocess", clips, clips / "annotations_final.csv", folder / out, *sizes]
-
-
-def hashes(out: Path) -> dict[str, str]:
-    files = [path for path in sorted(out.rglob("*")) if path.is_file() and path.name != ".lock"]
-    return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def clip_counts(out: Path) -> Counter[str]:
@@ -419,7 +406,3 @@ def test_ctrl_c_cancels_a_tfx_nodes_job_and_the_next_run_finishes_it(renewed: Cl
     assert "autotag: stopped; " in said.read_text()
     assert sorted(renewed.ended(before).values()) == ["CANCELED", "FINISHED"]
     assert "1 nodes ran, 1 taken from earlier runs" in autotag(*call[1:])
-
-
-def hash_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -22,6 +22,7 @@ import httpx
 import numpy as np
 import pytest
 from exported_model import Exported
+from ports import free_port
 
 from serving import messages
 from serving.tf_server import Program, RunningServer, Settings, choose_model, run_server
@@ -55,12 +56,6 @@ REFUSED = {
     grpc.StatusCode.INTERNAL,  # bytes that are no message of the method's type
     grpc.StatusCode.UNKNOWN,
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 import yaml
+from command_runner import AUTOTAG
 from prometheus_text import Samples, parse
 
 CHECKOUT = Path(__file__).parents[2]
 KIT = Path(os.environ.get("AUTOTAG_KUBEFLOW_KIT", CHECKOUT.parent / "shared" / "kubeflow"))
-AUTOTAG = Path(sys.executable).parent / "autotag"
 HOST = "http://10.96.0.12:8888"
 METADATA = "10.96.0.10:8080"
 WORKFLOWS = "workflows.argoproj.io"

@@ -14,18 +14,11 @@ import numpy as np
 import pytest
 import soundfile as sf
 import yaml
+from command_runner import autotag
 
 from preprocessing.examples import Example, read_records
 
 pytestmark = pytest.mark.timeout(1500)
-
-
-def autotag(*arguments: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "autotag"), *map(str, arguments)], cwd=cwd, capture_output=True, text=True
-    )
-    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done
 
 
 @pytest.fixture(scope="module")

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from command_runner import AUTOTAG, autotag
 from flink_double import FlinkDouble
 
-AUTOTAG = str(Path(sys.executable).parent / "autotag")
-
 pytestmark = pytest.mark.timeout(900)
-
-
-def autotag(*arguments: object) -> str:
-    done = subprocess.run([AUTOTAG, *map(str, arguments)], capture_output=True, text=True)
-    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +47,6 @@ def test_ctrl_c_cancels_a_tfx_nodes_job_on_flink_and_the_next_run_finishes_it(co
     assert "autotag: stopped; " in said
     assert "Traceback" not in said
     assert flink.calls == ["/jobs/ours?mode=cancel"]
-    assert "StatisticsGen" in autotag("runs", config, "--nodes")
-    said = autotag("run", config, "--to-node", "StatisticsGen")
+    assert "StatisticsGen" in autotag("runs", config, "--nodes").stdout
+    said = autotag("run", config, "--to-node", "StatisticsGen").stdout
     assert "1 nodes ran, 1 taken from earlier runs" in said

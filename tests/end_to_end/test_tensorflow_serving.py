@@ -31,9 +31,10 @@ import requests
 import soundfile as sf
 import yaml
 from bounding_proxy import REASON, bounding_proxy, nginx_with_lua
-from click.testing import CliRunner
+from command_runner import invoke
 from consumers import LANGUAGES, prepare, printed
-from exported_model import TAGS, Exported, stored_example, tone
+from exported_model import TAGS, Exported, pcm_bytes, stored_example, tone
+from ports import free_port
 
 from preprocessing.audio import to_pcm
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
@@ -52,12 +53,6 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 # The server
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -575,7 +570,7 @@ class Clients:
     done: threading.Event = field(default_factory=threading.Event)
 
     def ask(self, server: Server, label: str) -> None:
-        request = predict_request("pcm", [to_pcm(tone(0.5)).tobytes()], label=label)
+        request = predict_request("pcm", [pcm_bytes(0.5)], label=label)
         with grpc.insecure_channel(server.address) as channel:
             method = channel.unary_unary(
                 messages.PREDICT,
@@ -628,12 +623,9 @@ def test_new_version_is_served_while_eight_clients_ask_and_no_request_fails(
 
 def autotag(name: str, *arguments: object) -> str:
     """Run `autotag promote` or `autotag rollback`, and return what it printed."""
-    import importlib
-
-    command = importlib.import_module(f"pipeline.commands.{name}").command
-    result = CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.output
+    result = invoke(name, *arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.stdout + result.stderr
+    return result.stdout
 
 
 def test_promotion_and_rollback_while_eight_clients_ask_and_no_request_fails(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_port
 
 from pipeline.config import MetadataConfig
 
@@ -29,7 +30,7 @@ START_SECONDS = 60
 def server(kind: str) -> Iterator[MetadataConfig]:
     """Run a server while the block runs; skip the test where it is not installed."""
     with _folder() as folder:
-        port = _free_port()
+        port = free_port()
         start = {"mysql": _start_mariadb, "postgresql": _start_postgresql}[kind]
         process = start(folder, port)
         try:
@@ -124,9 +125,3 @@ def _wait_for(there: Any, process: subprocess.Popen[bytes], folder: Path) -> Non
             process.kill()
             pytest.fail((folder / "log").read_text())
         time.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

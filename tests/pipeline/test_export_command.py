@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
-from engine_model import EngineModel, engine_model
+from click.testing import Result
+from command_runner import invoke
+from engine_model import EngineModel
 from exported_model import TAGS
 
 from pipeline.commands import export
@@ -14,13 +15,8 @@ from preprocessing.errors import AutotagError, BadInputError
 from serving.measurement import Seconds
 
 
-@pytest.fixture(scope="module")
-def model(exported: Any) -> EngineModel:
-    return engine_model(exported.path)
-
-
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(export.command, [str(argument) for argument in arguments])
+    return invoke("export", *arguments)
 
 
 def test_litert_files_labels_and_report_are_written_and_measured(model: EngineModel, tmp_path: Path) -> None:
@@ -36,7 +32,7 @@ def test_litert_files_labels_and_report_are_written_and_measured(model: EngineMo
     assert all(row["seconds"] > 0 and 0 <= row["roc_auc"] <= 1 for row in rows.values())
     assert rows["LiteRT float32"]["difference"] < 1e-4
     assert rows["LiteRT int8"]["megabytes"] < 0.35 * rows["LiteRT float32"]["megabytes"]
-    assert "| LiteRT int8 |" in done.output
+    assert "| LiteRT int8 |" in done.stdout
     assert list(out.parent.iterdir()) == [out]
 
 
@@ -46,7 +42,7 @@ def test_what_was_not_measured_is_shown_as_not_measured(model: EngineModel, tmp_
     assert sorted(path.name for path in (tmp_path / "onnx").iterdir()) == ["model.onnx", "report.json"]
     row = json.loads((tmp_path / "onnx" / "report.json").read_text())["rows"][1]
     assert (row["seconds"], row["roc_auc"], row["difference"]) == (None, None, None)
-    (line,) = [line for line in done.output.splitlines() if line.startswith("| ONNX float32")]
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("| ONNX float32")]
     assert line.count("not measured") == 5
 
 
@@ -70,7 +66,7 @@ def test_nothing_is_written_where_the_measurement_fails_and_what_was_there_stays
 def test_at_least_one_folder_and_not_one_for_both(arguments: tuple[str, ...]) -> None:
     done = run(*arguments)
     assert done.exit_code == 2
-    assert "give --litert DIR or --onnx DIR" in done.output
+    assert "give --litert DIR or --onnx DIR" in done.stderr
 
 
 def test_examples_that_are_not_there_are_refused_before_tensorflow_is_loaded(

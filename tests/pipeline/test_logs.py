@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 import pytest
+from command_runner import autotag
 
 from pipeline import logs
 from pipeline.logs import JsonFormatter, RunFilter, json_log
@@ -148,29 +149,14 @@ def test_the_line_that_ends_a_run_says_its_run_and_node(capfd: pytest.CaptureFix
 
 
 def test_preprocess_logs_counts_as_json(tmp_path: Path) -> None:
-    autotag = str(Path(sys.executable).parent / "autotag")
-    subprocess.run([autotag, "make-corpus", "corpus", "--clips", "40"], cwd=tmp_path, check=True, capture_output=True)
+    autotag("make-corpus", "corpus", "--clips", 40, cwd=tmp_path)
     (broken := next((tmp_path / "corpus").glob("*/*.mp3"))).write_bytes(b"no mp3" * 100)
-    command = [
-        autotag,
-        "preprocess",
-        "corpus",
-        "corpus/annotations_final.csv",
-        "out",
-        "--tags",
-        "5",
-        "--ratio",
-        "2:1:1",
-    ]
     environment = {**os.environ, "AUTOTAG_LOG": "json"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    options = ["corpus/annotations_final.csv", "out", "--tags", 5, "--ratio", "2:1:1"]
+    done = autotag("preprocess", "corpus", *options, cwd=tmp_path, env=environment)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert (lines[-1]["clips"], lines[-1]["examples"], lines[-1]["rejected"]) == (40, 39, 1)
     assert broken.name in (tmp_path / "out" / "rejected.jsonl").read_text()
     assert "written: out" in done.stdout
-    done = subprocess.run(
-        [*command[:3], "none.csv", "out"], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 2
+    done = autotag("preprocess", "corpus", "none.csv", "out", cwd=tmp_path, env=environment, code=2)
     assert "none.csv" in json.loads(done.stderr)["message"]

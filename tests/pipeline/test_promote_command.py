@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import Result
-from command_runner import separate_streams
+from command_runner import invoke
 from model_service_double import AVAILABLE, VersionManager, running
 
-from pipeline.commands import promote
 from preprocessing.errors import AutotagError, BadInputError
 from serving.model_info import SAVED_MODEL_NAME
 from serving.versions import Labels, labels_lock, read_config, read_labels, server_config, write_whole
@@ -40,11 +38,7 @@ def address(manager: VersionManager) -> Iterator[str]:
 
 
 def call(name: str, *arguments: object) -> Result:
-    command = importlib.import_module(f"pipeline.commands.{name}").command
-    result = separate_streams().invoke(command, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+    return invoke(name, *arguments, catch_exceptions=False)
 
 
 def test_promote_and_rollback_say_what_moves_and_move_it(pushed: Path, manager: VersionManager, address: str) -> None:
@@ -159,7 +153,7 @@ def test_wrong_use_is_said(pushed: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_is_written_or_said_to_be_moved_where_no_server_answers(pushed: Path) -> None:
-    refused = separate_streams().invoke(promote.command, ["1", str(pushed), "--server", "localhost:1"])
+    refused = invoke("promote", "1", pushed, "--server", "localhost:1")
     assert "no TensorFlow Serving answers at localhost:1" in str(refused.exception)
     assert "->" not in refused.stdout
     assert not (pushed / "labels.json").exists()

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ports import free_port
 
 from pipeline.commands.serve import example_request
 from preprocessing.errors import AutotagError, BadInputError
@@ -27,12 +28,6 @@ from serving.versions import Labels, ModelServer, write_whole
 
 ROOT = Path(__file__).parents[2]
 MAIN = "from pipeline.cli import main; main()"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 from click.testing import Result
-from command_runner import separate_streams
+from command_runner import invoke
 from exported_model import TAGS, THRESHOLDS, Exported, write_audio
 from serving_double import MadeUpModel, ServingDouble, serving_double
 
@@ -68,9 +68,7 @@ def double(running: ServingDouble) -> ServingDouble:
 
 
 def tag(*arguments: object) -> Result:
-    from pipeline.commands.tag import command
-
-    return separate_streams().invoke(command, [str(argument) for argument in arguments])
+    return invoke("tag", *arguments)
 
 
 def lines(result: Result) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from audio_samples import clip_paths, encoded, tone, write_corpus
+from folders import hashes
 
 from preprocessing import storage
 from preprocessing.job import plan_job, run_job
@@ -73,17 +74,12 @@ def remote_hashes(store: Any) -> dict[str, str]:
     return {path.removeprefix("music/out/"): hashlib.sha256(store.cat_file(path)).hexdigest() for path in paths}
 
 
-def local_hashes(out: Path) -> dict[str, str]:
-    files = [path for path in out.rglob("*") if path.is_file() and path.name != ".lock"]
-    return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_job_on_google_storage_writes_the_bytes_that_it_writes_locally(corpus: Path, store: Any, workers: int) -> None:
     manifest = build_manifest(REMOTE, f"{REMOTE}/annotations_final.csv", SETTINGS)
     summary = run_job(manifest, REMOTE, OUT, SETTINGS, BeamSettings(workers=workers).arguments())
     assert summary["clips"] == summary["examples"] == 32
-    assert remote_hashes(store) == local_hashes(corpus / "out")
+    assert remote_hashes(store) == hashes(corpus / "out")
     assert max(store.info(path)["size"] for path in store.find(OUT)) > 12 * 1_000_000
     assert plan_job(manifest, OUT).clips_to_do == 0
 

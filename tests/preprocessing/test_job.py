@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import io
 import json
 import os
@@ -20,6 +19,7 @@ import numpy as np
 import pytest
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from audio_samples import MTAT, TAGS, clip_paths, encoded, needs_mtat, tone, write_corpus
+from folders import hashes
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -52,15 +52,6 @@ FIXED = ["0/a-b-1-t-0-29.mp3", "c/a-b-2-t-0-29.mp3", "d/a-b-3-t-0-29.mp3"]
 def preprocess(folder: Path, choice: PreprocessSettings = FOLDER, options=IN_MEMORY, on_progress=None, out="out"):
     manifest = build_manifest(str(folder), str(folder / "annotations_final.csv"), choice)
     return run_job(manifest, str(folder), str(folder / out), choice, options, on_progress)
-
-
-def hashes(out: Path) -> dict[str, str]:
-    """Path -> hash of all that a job leaves, its lock aside."""
-    return {
-        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(out.rglob("*"))
-        if path.is_file() and path.name != ".lock"
-    }
 
 
 def examples(out: Path):

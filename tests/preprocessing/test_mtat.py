@@ -19,6 +19,7 @@ from typing import NamedTuple
 import pytest
 from click.testing import CliRunner
 from file_server import FileServer, serve
+from folders import unpacked
 
 from pipeline.commands.download_mtat import command
 from preprocessing import mtat
@@ -102,10 +103,6 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 def slow_down(server: FileServer) -> None:
     server.block, server.pause = 4096, 0.02
-
-
-def unpacked(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.glob("?/*")}
 
 
 def test_five_files_come_from_the_publisher() -> None:

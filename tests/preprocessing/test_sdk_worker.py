@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import hashlib
 import json
-import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import grpc
 import pytest
 from apache_beam.portability.api import beam_provision_api_pb2, beam_provision_api_pb2_grpc
 from audio_samples import clip_paths, encoded, tone, write_corpus
+from folders import hashes
+from ports import free_port
 
 from preprocessing.job import run_job
 from preprocessing.manifest import PreprocessSettings, build_manifest
@@ -79,9 +78,7 @@ sdk_worker.main(sys.argv[1:])
 @pytest.fixture
 def pool(tmp_path):
     """Beam's worker pool as it runs beside a TaskManager; its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     worker = tmp_path / "worker"
     worker.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m preprocessing.sdk_worker "$@"\n')
     worker.chmod(0o755)
@@ -110,8 +107,3 @@ def test_job_through_a_worker_pool_writes_the_same_bytes(pool, tmp_path):
     run_job(manifest, str(corpus), str(tmp_path / "pool"), SETTINGS, settings.arguments())
     assert hashes(tmp_path / "pool") == hashes(tmp_path / "direct")
     assert f"Starting worker with command ['{tmp_path}/worker'" in (tmp_path / "pool.log").read_text()
-
-
-def hashes(out: Path) -> dict[str, str]:
-    files = [path for path in out.rglob("*") if path.is_file() and path.name != ".lock"]
-    return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

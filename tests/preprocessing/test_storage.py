@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from audio_samples import clip_paths, encoded, tone, write_corpus
+from folders import hashes
 
 from preprocessing import storage
 from preprocessing.errors import AutotagError, BadInputError
@@ -121,16 +122,11 @@ def test_job_on_hdfs_writes_the_bytes_that_it_writes_locally(folders, tmp_path):
     local, remote = str(tmp_path), folders
     run_job(manifest_of(local), local, f"{local}/one", SETTINGS)
     run_job(manifest_of(remote), remote, f"{remote}/two", SETTINGS)
-    assert local_hashes(tmp_path / "one") == local_hashes(tmp_path / "two")
+    assert hashes(tmp_path / "one") == hashes(tmp_path / "two")
 
 
 def manifest_of(folder: str):
     return build_manifest(folder, f"{folder}/annotations_final.csv", SETTINGS)
-
-
-def local_hashes(out: Path) -> dict[str, str]:
-    files = [path for path in out.rglob("*") if path.is_file() and path.name != ".lock"]
-    return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +204,7 @@ def test_job_on_s3_writes_the_bytes_that_it_writes_locally_each_object_once(corp
     summary = run_job(manifest, REMOTE, OUT, SETTINGS, BeamSettings(workers=workers).arguments(), seen.append)
     assert summary["examples"] == 32
     assert seen[-1] == 32
-    expected = local_hashes(corpus / "out")
+    expected = hashes(corpus / "out")
     assert remote_hashes(s3, "out/") == expected
     assert set(keys(s3, "out/").values()) == {1}
     assert plan_job(manifest, OUT).clips_to_do == 0
@@ -296,7 +292,7 @@ def test_job_that_another_one_disturbed_on_s3_is_refused_in_words_and_takes_noth
     assert finished(other.shards()[0], OUT)
     assert plan_job(manifest, OUT).clips_to_do == 0
     run_job(manifest, REMOTE, OUT, SETTINGS)
-    assert remote_hashes(s3, "out/") == local_hashes(corpus / "out")
+    assert remote_hashes(s3, "out/") == hashes(corpus / "out")
 
 
 def test_clip_that_is_missing_or_empty_on_s3_is_rejected(corpus, s3):

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from folders import unpacked
 
 from preprocessing.errors import AutotagError
 from preprocessing.unpack import JoinedParts, unpack
@@ -38,10 +39,6 @@ def in_parts(data: bytes, folder: Path, cuts: tuple[int, ...]) -> list[Path]:
 @pytest.fixture
 def parts(tmp_path: Path) -> list[Path]:
     return in_parts(zipped(MEMBERS), tmp_path, (7000, 14000))
-
-
-def unpacked(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.glob("?/*")}
 
 
 @pytest.mark.parametrize("cuts", [(), (1,), (10, 10, 50), (0, 99), (100,)])

@@ -19,9 +19,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-from exported_model import stored_example, tone
+from exported_model import pcm_bytes, stored_example, tone
 
-from preprocessing.audio import to_pcm
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from serving import messages
 
@@ -100,7 +99,7 @@ def good_example() -> bytes:
 
 @functools.cache
 def good_pcm(seconds: float = 1.0) -> bytes:
-    return to_pcm(tone(seconds, 330)).tobytes()
+    return pcm_bytes(seconds, 330)
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile as sf
-from exported_model import TAGS, THRESHOLDS, tone, write_audio
+from exported_model import TAGS, THRESHOLDS, pcm_bytes, tone, write_audio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving_double import (
@@ -113,10 +113,6 @@ def client(request: pytest.FixtureRequest, double: ServingDouble) -> Callable[..
     return make
 
 
-def pcm(seconds: float, frequency: float = 440.0) -> bytes:
-    return to_pcm(tone(seconds, frequency)).tobytes()
-
-
 def expected(clip: bytes, version: int = 2) -> Any:
     """What the made-up model says of the whole clip at once: no pieces, no server."""
     answer = MadeUpModel(salt=0 if version == 1 else version)("pcm", np.array([clip], object))
@@ -141,7 +137,7 @@ def assert_same(clip: ClipTags, data: bytes, version: int = 2) -> None:
 
 
 def test_clips_are_tagged(client: Callable[..., Any]) -> None:
-    clips = [pcm(5), pcm(29.1, 300), pcm(40, 600), b"\1\0"]
+    clips = [pcm_bytes(5), pcm_bytes(29.1, 300), pcm_bytes(40, 600), b"\1\0"]
     with client() as tags:
         answers = tags.tag_pcm(clips)
     assert len(answers) == len(clips)
@@ -153,23 +149,23 @@ def test_answers_as_bytes_are_read_too(double: ServingDouble) -> None:
     double.tensor_content = True
     try:
         with TagClient(double.grpc_address) as tags:
-            (answer,) = tags.tag_pcm([pcm(40)])
+            (answer,) = tags.tag_pcm([pcm_bytes(40)])
     finally:
         double.tensor_content = False
-    assert_same(answer, pcm(40))
+    assert_same(answer, pcm_bytes(40))
 
 
 def test_answer_cut_from_a_larger_batch_of_the_servers_is_read(
     client: Callable[..., Any], double: ServingDouble
 ) -> None:
-    clip = pcm(40)
+    clip = pcm_bytes(40)
     double.fail_next("merged")
     (answer,) = client().tag_pcm([clip])
     assert_same(answer, clip)
 
 
 def test_version_that_answered_is_told_over_grpc_alone(client: Callable[..., Any]) -> None:
-    (answer,) = client().tag_pcm([pcm(1)])
+    (answer,) = client().tag_pcm([pcm_bytes(1)])
     assert answer.version == (2 if client.transport == "grpc" else None)  # type: ignore[attr-defined]
 
 
@@ -177,7 +173,7 @@ def test_version_that_answered_is_told_over_grpc_alone(client: Callable[..., Any
     ("choice", "version"), [({"version": 1}, 1), ({"label": "stable"}, 1), ({"label": "canary"}, 2)]
 )
 def test_version_and_label_can_be_chosen(client: Callable[..., Any], choice: dict[str, Any], version: int) -> None:
-    clip = pcm(1)
+    clip = pcm_bytes(1)
     (answer,) = client(**choice).tag_pcm([clip])
     assert_same(answer, clip, version)
 
@@ -192,20 +188,20 @@ def test_file_of_any_format_is_sent_as_16_khz_mono(
 
 
 def test_bytes_travel_and_not_numbers(client: Callable[..., Any], double: ServingDouble) -> None:
-    clip = pcm(29.1)
+    clip = pcm_bytes(29.1)
     client().tag_pcm([clip])
     limit = 1.001 if client.transport == "grpc" else 4 / 3 * 1.001  # type: ignore[attr-defined]
     assert double.requests[-1].size < limit * len(clip) + 200
 
 
 def test_top_names_the_most_probable_first(client: Callable[..., Any]) -> None:
-    (answer,) = client().tag_pcm([pcm(3)])
+    (answer,) = client().tag_pcm([pcm_bytes(3)])
     best = np.argsort(-answer.probabilities)[:2]
     assert answer.top(2) == [(TAGS[i], float(answer.probabilities[i])) for i in best]
 
 
 def test_clips_are_embedded(client: Callable[..., Any], tmp_path: Path) -> None:
-    clips = [pcm(5), pcm(29.1 * 2.5)]
+    clips = [pcm_bytes(5), pcm_bytes(29.1 * 2.5)]
     with client(most_windows=1) as tags:
         answers = tags.embed_pcm(clips)
         path = write_audio(tmp_path / "a.wav", 5)
@@ -243,7 +239,7 @@ def test_metadata_tells_the_signatures(client: Callable[..., Any]) -> None:
 def test_long_song_in_several_requests_has_the_mean_over_the_windows_of_the_whole(
     client: Callable[..., Any], double: ServingDouble, extra: int
 ) -> None:
-    clip = to_pcm(tone(29.1 * 5 + extra / SAMPLE_RATE)).tobytes()
+    clip = pcm_bytes(29.1 * 5 + extra / SAMPLE_RATE)
     (answer,) = client(most_windows=2).tag_pcm([clip])
     assert_same(answer, clip)
     assert len(double.requests) >= 2
@@ -309,7 +305,7 @@ def test_memory_does_not_grow_with_the_song(tmp_path: Path, double: ServingDoubl
 
 
 def test_short_clips_share_a_request(client: Callable[..., Any], double: ServingDouble) -> None:
-    client(most_windows=4).tag_pcm([pcm(1, 100 + i) for i in range(6)])
+    client(most_windows=4).tag_pcm([pcm_bytes(1, 100 + i) for i in range(6)])
     assert [one.clips for one in double.requests] == [4, 2]
 
 
@@ -361,7 +357,7 @@ def test_servers_error_is_in_the_files_result(client: Callable[..., Any], tmp_pa
 
 @pytest.mark.parametrize("fault", ["unavailable", "exhausted", "cut"])
 def test_passing_trouble_is_tried_again(client: Callable[..., Any], double: ServingDouble, fault: Any) -> None:
-    clip = pcm(1)
+    clip = pcm_bytes(1)
     double.fail_next(fault, times=3)
     (answer,) = client().tag_pcm([clip])
     assert_same(answer, clip)
@@ -374,7 +370,7 @@ def test_lasting_trouble_is_an_error_after_the_retries(
 ) -> None:
     double.fail_next(fault, times=3)
     with pytest.raises(error):
-        client(retries=RetryPolicy(2, 0.01, 0.01)).tag_pcm([pcm(1)])
+        client(retries=RetryPolicy(2, 0.01, 0.01)).tag_pcm([pcm_bytes(1)])
     assert len(double.requests) == 3
 
 
@@ -388,7 +384,7 @@ def test_request_that_the_graph_refuses_is_not_tried_again(client: Callable[...,
     double.versions[9] = Refusing()
     try:
         with pytest.raises(RequestRefusedError, match="more than an hour"):
-            client(version=9).tag_pcm([pcm(1)])
+            client(version=9).tag_pcm([pcm_bytes(1)])
     finally:
         del double.versions[9]
     assert len(double.requests) == 1
@@ -400,7 +396,7 @@ def test_signature_that_an_older_model_lacks_is_said(client: Callable[..., Any],
     double.versions[9] = model
     try:
         with pytest.raises(RequestRefusedError, match='"pcm" not found.*push it again'):
-            client(version=9).tag_pcm([pcm(1)])
+            client(version=9).tag_pcm([pcm_bytes(1)])
     finally:
         del double.versions[9]
 
@@ -408,14 +404,14 @@ def test_signature_that_an_older_model_lacks_is_said(client: Callable[..., Any],
 def test_failure_inside_the_server_is_not_tried_again(client: Callable[..., Any], double: ServingDouble) -> None:
     double.fail_next("internal")
     with pytest.raises(ServerFailedError, match="the double failed"):
-        client().tag_pcm([pcm(1)])
+        client().tag_pcm([pcm_bytes(1)])
     assert len(double.requests) == 1
 
 
 @pytest.mark.parametrize("choice", [{"model": "nope"}, {"version": 77}, {"label": "nope"}])
 def test_unknown_model_version_or_label_is_not_found(client: Callable[..., Any], choice: dict[str, Any]) -> None:
     with pytest.raises(ModelNotFoundError, match=str(next(iter(choice.values())))):
-        client(**choice).tag_pcm([pcm(1)])
+        client(**choice).tag_pcm([pcm_bytes(1)])
 
 
 @pytest.mark.parametrize("fault", ["slow", "drip"])
@@ -423,7 +419,7 @@ def test_slow_answer_ends_at_the_deadline(client: Callable[..., Any], double: Se
     double.fail_next(fault)
     started = time.monotonic()
     with pytest.raises(DeadlineError, match="time"):
-        client(timeout=QUICK).tag_pcm([pcm(1)])
+        client(timeout=QUICK).tag_pcm([pcm_bytes(1)])
     assert time.monotonic() - started < QUICK + 1
 
 
@@ -431,7 +427,7 @@ def test_deadline_holds_for_all_requests_of_a_call(client: Callable[..., Any], d
     double.fail_next("unavailable", times=100)
     started = time.monotonic()
     with pytest.raises(AutotagError):
-        client(deadline=QUICK, retries=RetryPolicy(1000, 0.05, 0.05)).tag_pcm([pcm(1)] * 50)
+        client(deadline=QUICK, retries=RetryPolicy(1000, 0.05, 0.05)).tag_pcm([pcm_bytes(1)] * 50)
     double._faults.clear()
     assert time.monotonic() - started < QUICK + 1
 
@@ -442,13 +438,13 @@ def test_answer_that_is_none_is_refused(
 ) -> None:
     double.fail_next(fault)
     with pytest.raises(BadAnswerError, match=words):
-        client().tag_pcm([pcm(1), pcm(2)])
+        client().tag_pcm([pcm_bytes(1), pcm_bytes(2)])
 
 
 def test_garbage_is_no_answer(client: Callable[..., Any], double: ServingDouble) -> None:
     double.fail_next("garbage")
     with pytest.raises(BadAnswerError):
-        client().tag_pcm([pcm(1)])
+        client().tag_pcm([pcm_bytes(1)])
 
 
 JSON = st.recursive(
@@ -503,7 +499,7 @@ def test_any_bytes_over_grpc_are_read_or_are_a_bad_answer(data: Any) -> None:
 def test_nan_in_an_embedding_is_refused(client: Callable[..., Any], double: ServingDouble) -> None:
     double.fail_next("nan")
     with pytest.raises(BadAnswerError, match="NaN"):
-        client().embed_pcm([pcm(1)])
+        client().embed_pcm([pcm_bytes(1)])
 
 
 def test_model_that_changes_its_tags_in_the_middle_of_a_song_is_noticed(double: ServingDouble) -> None:
@@ -521,7 +517,7 @@ def test_model_that_changes_its_tags_in_the_middle_of_a_song_is_noticed(double: 
             TagClient(double.grpc_address, version=9, most_windows=1) as client,
             pytest.raises(BadAnswerError, match="changed its tags"),
         ):
-            client.tag_pcm([pcm(29.1 * 3)])
+            client.tag_pcm([pcm_bytes(29.1 * 3)])
     finally:
         del double.versions[9]
 
@@ -540,7 +536,7 @@ def test_the_other_protocols_port_is_said(client: Callable[..., Any], double: Se
 def test_connection_cut_in_the_middle_of_a_request_is_tried_again(
     client: Callable[..., Any], double: ServingDouble
 ) -> None:
-    clip = pcm(29.1)
+    clip = pcm_bytes(29.1)
     with cutting_proxy(int(double.address(client.transport).split(":")[1]), times=2) as port:  # type: ignore[attr-defined]
         (answer,) = client(f"localhost:{port}", retries=RetryPolicy(8, 0.1, 0.3)).tag_pcm([clip])
     assert_same(answer, clip)
@@ -627,7 +623,7 @@ def test_no_jobs_are_refused(kind: Any, double: ServingDouble) -> None:
 
 
 def test_encrypted_with_the_authority_given(client: Callable[..., Any], certificate: tuple[Path, Path]) -> None:
-    clip = pcm(1)
+    clip = pcm_bytes(1)
     with serving_double({2: MadeUpModel(salt=2)}, certificate=certificate) as double:
         address = double.address(client.transport)  # type: ignore[attr-defined]
         (answer,) = client(address, root_certificates=certificate[1]).tag_pcm([clip])

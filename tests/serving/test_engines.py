@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_model import EngineModel, engine_model
+from engine_model import EngineModel
 
 from preprocessing.constants import CLIP_SAMPLES
 from preprocessing.errors import BadInputError
@@ -22,11 +22,6 @@ from serving.measurement import Measured, Worker
 TOLERANCE = {"tensorflow": 1e-4, "onnxruntime": 1e-4, "openvino": 0.1, "litert": 0.25}
 """Untrained networks with enlarged weights: what bfloat16 and int8 round off is enlarged with them. On a trained model
 the largest differences were 0.008 and 0.029."""
-
-
-@pytest.fixture(scope="module")
-def model(exported: Any) -> EngineModel:
-    return engine_model(exported.path)
 
 
 @pytest.fixture

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from consumers import LANGUAGES, SERVING, Consumer, prepare, printed
-from exported_model import TAGS, tone, write_audio
+from exported_model import TAGS, pcm_bytes, write_audio
 from serving_double import MadeUpModel, ServingDouble, serving_double
 
-from preprocessing.audio import to_pcm
 from serving.messages import MESSAGES
 
 
@@ -41,7 +40,7 @@ def address(double: ServingDouble, language: str) -> str:
 @pytest.fixture(scope="module")
 def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("songs") / "a song.pcm"
-    path.write_bytes(to_pcm(tone(40)).tobytes())
+    path.write_bytes(pcm_bytes(40))
     return path
 
 

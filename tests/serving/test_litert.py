@@ -11,7 +11,7 @@ from typing import Any
 import flatbuffers
 import numpy as np
 import pytest
-from engine_model import EngineModel, engine_model
+from engine_model import EngineModel
 from exported_model import TAGS, THRESHOLDS, tone, write_audio
 
 from preprocessing.audio import fit_clip
@@ -23,11 +23,6 @@ from serving.on_device import main, read_card
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements" / "ondevice-py310.txt"
-
-
-@pytest.fixture(scope="module")
-def model(exported: Any) -> EngineModel:
-    return engine_model(exported.path)
 
 
 @pytest.fixture(scope="module")

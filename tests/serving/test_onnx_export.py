@@ -7,17 +7,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from engine_model import EngineModel, engine_model
+from engine_model import EngineModel
 from exported_model import TAGS, THRESHOLDS
 
 from preprocessing.features import log_mel
 from serving.engine_files import onnx_file
 from serving.measurement import Measured, Worker
-
-
-@pytest.fixture(scope="module")
-def model(exported: Any) -> EngineModel:
-    return engine_model(exported.path)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import tensorflow as tf
-from exported_model import TAGS, THRESHOLDS, Exported, export, stored_example, tone
+from exported_model import TAGS, THRESHOLDS, Exported, export, pcm_bytes, stored_example, tone
 from hostile_requests import entry, example, part
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
@@ -27,10 +27,6 @@ from serving.warm_up import WARM_UP_NAME
 def ask(loaded: Any, signature: str, value: list[bytes], name: str = "") -> dict[str, Any]:
     answer = loaded.signatures[signature](**{name or signature: tf.constant(value)})
     return {key: tensor.numpy() for key, tensor in answer.items()}
-
-
-def pcm_bytes(seconds: float, frequency: float = 440.0) -> bytes:
-    return to_pcm(tone(seconds, frequency)).tobytes()
 
 
 def riff(pcm: bytes, rate: int = SAMPLE_RATE, channels: int = 1, subtype: str = "PCM_16") -> bytes:

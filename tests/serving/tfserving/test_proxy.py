@@ -19,9 +19,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from bounding_proxy import REASON, Proxy, bounding_proxy, free_port, nginx_with_lua
+from bounding_proxy import REASON, Proxy, bounding_proxy, nginx_with_lua
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ports import free_port
 
 PREDICT = "/v1/models/autotag:predict"
 
