@@ -247,7 +247,6 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
         BadInputError: it cannot be written there.
         AutotagError: it cannot be written to its end: a full disk, say.
     """
-    path = Path(os.path.realpath(path))
     try:
         with contextlib.ExitStack() as stack:
             try:
@@ -265,5 +264,5 @@ def _open_text(path: Path) -> Iterator[IO[str]]:
         with open(os.open(path, os.O_WRONLY), "w", encoding="utf-8", newline="") as stream:
             yield stream
     else:
-        with open_whole(path) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as stream:
+        with open_whole(os.path.realpath(path)) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as stream:
             yield stream

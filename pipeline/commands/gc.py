@@ -56,11 +56,11 @@ def command(
     if kubeflow:
         if versions:
             raise BadInputError("--versions: with --kubeflow pushed versions stay, all of them")
-        from pipeline import kubeflow_garbage
-        from pipeline.kubeflow_server import connect
+        from pipeline.kubeflow import garbage
+        from pipeline.kubeflow.server import connect
 
         server = connect(settings.kubeflow, host, token_env)
-        plan = kubeflow_garbage.collect(settings, server, keep, dry_run=dry_run)
+        plan = garbage.collect(settings, server, keep, dry_run=dry_run)
         _print_plan(plan, settings.kubeflow.work_dir, dry_run=dry_run, paths=paths)
         return
     if host or token_env:

@@ -16,7 +16,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
-    from pipeline.kubeflow_server import Server
+    from pipeline.kubeflow.server import Server
 
 MAX_WIDTH = 1000
 """Of a table, in columns."""
@@ -149,7 +149,7 @@ def schedule(
     """
     import hashlib
 
-    from pipeline.kubeflow_server import Schedule, check_cron, describe_changes
+    from pipeline.kubeflow.server import Schedule, check_cron, describe_changes
 
     cron = check_cron(cron)
     settings = _load(config, overrides)
@@ -290,7 +290,7 @@ def _write_metrics(server: Server, settings: PipelineConfig, experiment: str, me
     Raises:
         AutotagError: ML Metadata does not answer, and the file is without what it has; or the file cannot be written.
     """
-    from pipeline.kubeflow_runs import NoMetadataError, ended_run_metrics
+    from pipeline.kubeflow.runs import NoMetadataError, ended_run_metrics
     from pipeline.metrics import write_metrics
 
     try:
@@ -310,7 +310,7 @@ def _load(config: str | None, overrides: tuple[str, ...]) -> PipelineConfig:
 
 
 def _server(settings: PipelineConfig, host: str | None, token_env: str | None) -> Server:
-    from pipeline.kubeflow_server import connect
+    from pipeline.kubeflow.server import connect
 
     return connect(settings.kubeflow, host, token_env)
 
@@ -318,7 +318,7 @@ def _server(settings: PipelineConfig, host: str | None, token_env: str | None) -
 def _compile(settings: PipelineConfig, data_version: str | None) -> str:
     with Console(stderr=True).status("starting TFX (about half a minute)"):
         from components.example_gen import ANY_VERSION
-        from pipeline.kubeflow import compile_pipeline, to_yaml
+        from pipeline.kubeflow.compiler import compile_pipeline, to_yaml
 
         return to_yaml(compile_pipeline(settings, data_version or ANY_VERSION))
 
@@ -329,7 +329,7 @@ def _wait(server: Server, run_id: str, name: str, page: str, text: str) -> None:
     Raises:
         AutotagError: it failed, was stopped, or is not waited for any more.
     """
-    from pipeline.kubeflow import step_names
+    from pipeline.kubeflow.compiler import step_names
     from preprocessing.errors import AutotagError
 
     try:
@@ -348,7 +348,7 @@ def _now() -> str:
 
 
 def _data_version(settings: PipelineConfig) -> str | None:
-    from pipeline.kubeflow import find_data_version
+    from pipeline.kubeflow.compiler import find_data_version
 
     with Console(stderr=True).status("checksums of the clips") as status:
         version = find_data_version(settings, lambda done, total: status.update(f"checksums: {done} of {total} clips"))

@@ -218,7 +218,7 @@ def test_step_of_the_pipeline_runs_as_kubeflows_launcher_calls_it(corpus: str) -
             mkdir -p {folder}/Split-$split
             cp /data/examples/$split-*.tfrecord {folder}/Split-$split/
         done
-        python -m pipeline.kubeflow_entrypoint "$@" >&2
+        python -m pipeline.kubeflow.entrypoint "$@" >&2
         find {statistics["uri"].replace("minio://", "/minio/")} -type f -size +0
         cat /tmp/kfp_outputs/output_metadata.json
     """

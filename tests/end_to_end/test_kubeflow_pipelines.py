@@ -429,7 +429,7 @@ def test_servers_errors_are_said_in_words(cluster: Cluster) -> None:
     assert "refused to make the recurring run x" in done.stderr
     done = cluster.autotag("unschedule", "nothing", "config.yaml", code=2)
     assert "no recurring run 'nothing'" in done.stderr
-    program = "from pipeline.kubeflow_server import Server\nServer({!r}).publish('refused', 'schemaVersion: 2.0.0\\n')"
+    program = "from pipeline.kubeflow.server import Server\nServer({!r}).publish('refused', 'schemaVersion: 2.0.0\\n')"
     done = cluster.inside(sys.executable, "-c", program.format(HOST), code=1)
     assert "refused to take the pipeline refused" in done.stderr
     done = cluster.inside(AUTOTAG, "kubeflow", "runs", "config.yaml", "--host", "http://10.96.0.12:1", code=1)

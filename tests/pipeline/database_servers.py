@@ -101,21 +101,25 @@ def _folder() -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _without_rights() -> dict[str, Any]:
+def _without_rights(command: list[str]) -> list[str]:
+    """As another user where these tests run as root, whom the servers refuse.
+
+    By a program of its own: with subprocess's ``user`` this process forks, in which gRPC of other tests has handlers.
+    """
     if os.getuid() != 0:
-        return {}
+        return command
     nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    return ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups", "--", *command]
 
 
 def _run(command: list[str], folder: Path) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, **_without_rights())
+    done = subprocess.run(_without_rights(command), cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def _start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
     with open(folder / "log", "wb") as log:
-        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, **_without_rights())
+        return subprocess.Popen(_without_rights(command), cwd=folder, stdout=log, stderr=log)
 
 
 def _wait_for(there: Any, process: subprocess.Popen[bytes], folder: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from pipeline.config import PipelineConfig, load_config
-from pipeline.kubeflow import (
+from pipeline.kubeflow.compiler import (
     compile_pipeline,
     container_options,
     find_data_version,
@@ -67,7 +67,7 @@ def test_schema_is_2_1_0_and_every_step_is_a_container_of_ours(documents: list[d
     for executor in documents[0]["deploymentSpec"]["executors"].values():
         assert list(executor) == ["container"]
         assert executor["container"]["image"] == "registry.example/autotag:1"
-        assert executor["container"]["command"] == ["python", "-m", "pipeline.kubeflow_entrypoint"]
+        assert executor["container"]["command"] == ["python", "-m", "pipeline.kubeflow.entrypoint"]
 
 
 def test_no_parameter_is_without_a_value(documents: list[dict[str, Any]]) -> None:

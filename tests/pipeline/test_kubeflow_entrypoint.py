@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from made_up_run import write_evaluation
 
-from pipeline.kubeflow_entrypoint import (
+from pipeline.kubeflow.entrypoint import (
     CONTENT,
     Arguments,
     check_inputs,
@@ -181,7 +181,7 @@ def test_log_lines_say_run_and_step(step: str) -> None:
 def test_log_is_json_where_the_environment_says_so() -> None:
     program = (
         "import logging\n"
-        "from pipeline import kubeflow_entrypoint as entrypoint, logs\n"
+        "from pipeline import logs\nfrom pipeline.kubeflow import entrypoint\n"
         "def run(arguments, run_tfx):\n"
         "    with logs.of_run('r'), logs.of_node('Transform'):\n"
         "        logging.getLogger('components.x').info('50 clips', extra={'clips': 50})\n"
@@ -220,7 +220,7 @@ def test_own_errors_are_one_line_and_others_whole(capsys: pytest.CaptureFixture[
 def test_process_ends_without_exit_handlers_and_with_what_it_said() -> None:
     program = (
         "import atexit, os\n"
-        "from pipeline import kubeflow_entrypoint as entrypoint\n"
+        "from pipeline.kubeflow import entrypoint\n"
         "atexit.register(os.abort)\n"
         "entrypoint.run_step = lambda arguments, run: print('done')\n"
         "entrypoint.main(['--executor_class_path', 'x.Y', '--json_serialized_invocation_args', '{}'])\n"

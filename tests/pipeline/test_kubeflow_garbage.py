@@ -16,9 +16,9 @@ from kubeflow_api import MadeUpServer, serve_api
 
 from pipeline.commands import gc
 from pipeline.config import PipelineConfig
-from pipeline.kubeflow import ShardFolder, shard_folder
-from pipeline.kubeflow_garbage import collect
-from pipeline.kubeflow_server import FoundRun, NoPipelineError, Server
+from pipeline.kubeflow.compiler import ShardFolder, shard_folder
+from pipeline.kubeflow.garbage import collect
+from pipeline.kubeflow.server import FoundRun, NoPipelineError, Server
 from preprocessing.errors import BadInputError
 
 BEFORE = datetime.datetime(2026, 1, 4, tzinfo=datetime.timezone.utc).timestamp()
@@ -160,7 +160,7 @@ def test_folder_that_is_not_mounted_and_options_that_do_not_go_together_are_refu
 
 
 def test_folder_of_shards_is_read_from_what_the_compiler_writes() -> None:
-    from pipeline.kubeflow import compile_pipeline
+    from pipeline.kubeflow.compiler import compile_pipeline
 
     data = {"audio_dir": "/data/mtat", "annotations": "/data/mtat/annotations_final.csv"}
     config = PipelineConfig.model_validate(

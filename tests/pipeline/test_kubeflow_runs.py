@@ -18,8 +18,8 @@ from metadata_service import KubeflowMetadata, serve_metadata
 from prometheus_text import Samples, parse
 
 from pipeline.commands import kubeflow
-from pipeline.kubeflow_runs import Execution, NoMetadataError, as_run, read_executions
-from pipeline.kubeflow_server import FoundRun, FoundStep
+from pipeline.kubeflow.runs import Execution, NoMetadataError, as_run, read_executions
+from pipeline.kubeflow.server import FoundRun, FoundStep
 from pipeline.metrics import attempt_metrics, exposition
 from preprocessing.errors import BadInputError
 

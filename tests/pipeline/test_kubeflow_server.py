@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 from kubeflow_api import serve_api
 
-from pipeline import kubeflow_server
 from pipeline.commands import kubeflow
-from pipeline.kubeflow_server import (
+from pipeline.kubeflow import server as kubeflow_server
+from pipeline.kubeflow.server import (
     OUTAGE_SECONDS,
     FoundSchedule,
     Schedule,

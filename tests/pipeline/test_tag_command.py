@@ -223,6 +223,15 @@ def test_out_is_written_whole_and_nothing_is_printed(album: Path, double: Servin
     assert list(tmp_path.iterdir()) == [out]
 
 
+def test_out_may_be_a_pipe(album: Path, double: ServingDouble) -> None:
+    reading, writing = os.pipe()
+    with open(reading, "rb") as pipe:
+        result = tag(album, "--server", double.grpc_address, "--json", "--out", f"/dev/fd/{writing}")
+        os.close(writing)
+        assert result.exit_code == 0, result.stderr
+        assert [json.loads(line)["windows"] for line in pipe.read().splitlines()] == [1, 2]
+
+
 def test_out_stays_as_it_was_where_the_server_goes_away(album: Path, double: ServingDouble, tmp_path: Path) -> None:
     out = tmp_path / "tags.jsonl"
     out.write_text("old")

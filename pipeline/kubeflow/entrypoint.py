@@ -58,7 +58,7 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True)
 class Arguments:
-    """What the launcher is told to call a step with (pipeline.kubeflow, by TFX's compiler).
+    """What the launcher is told to call a step with (pipeline.kubeflow.compiler, by TFX's compiler).
 
     Attributes:
         executor_class: dotted name of the component's executor.

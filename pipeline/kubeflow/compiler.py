@@ -22,7 +22,7 @@ from preprocessing.manifest import build_manifest
 
 Spec = dict[str, Any]
 
-ENTRYPOINT: Final = ("python", "-m", "pipeline.kubeflow_entrypoint")
+ENTRYPOINT: Final = ("python", "-m", "pipeline.kubeflow.entrypoint")
 NEVER_CACHED: Final = ("Baseline", "Pusher")
 """They look at the push folder, which KFP's cache knows nothing of."""
 NEVER_RETRIED: Final = ("RequireNoAnomalies",)

@@ -31,9 +31,9 @@ from pipeline.garbage import (
     runs_to_keep,
     with_sizes,
 )
-from pipeline.kubeflow import shard_folder
-from pipeline.kubeflow_runs import SUCCEEDED, as_run
-from pipeline.kubeflow_server import FoundRun, NoPipelineError, Server
+from pipeline.kubeflow.compiler import shard_folder
+from pipeline.kubeflow.runs import SUCCEEDED, as_run
+from pipeline.kubeflow.server import FoundRun, NoPipelineError, Server
 from pipeline.local_runner import root_lock
 from preprocessing.errors import BadInputError
 

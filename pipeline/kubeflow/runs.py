@@ -3,7 +3,7 @@
 The API server sees what becomes of pods, so it knows of runs and steps that were killed, and of a driver that failed.
 It does not know (2.14.3) what artifacts hold, nor whether a step came from the cache: that stands in ML Metadata, which
 the cluster serves over gRPC (metadata-grpc-service, port 8080), and where the steps' entry point put the figures
-(pipeline.kubeflow_entrypoint). A run is there a context ``system.PipelineRun`` of the run's id.
+(pipeline.kubeflow.entrypoint). A run is there a context ``system.PipelineRun`` of the run's id.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeline.evaluation import GateFigures
-from pipeline.kubeflow import component_id
-from pipeline.kubeflow_entrypoint import EVALUATION, GATE_REASONS
-from pipeline.kubeflow_server import ENDED, FAILED, FoundRun, FoundStep, Server
+from pipeline.kubeflow.compiler import component_id
+from pipeline.kubeflow.entrypoint import EVALUATION, GATE_REASONS
+from pipeline.kubeflow.server import ENDED, FAILED, FoundRun, FoundStep, Server
 from pipeline.metrics import CACHE_UNKNOWN, Metric, attempt_metrics
 from pipeline.runs import NodeRun, Run
 from preprocessing.errors import AutotagError, BadInputError
