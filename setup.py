@@ -112,7 +112,7 @@ setup(
         "components": ["*.pbtxt", "py.typed"],
         "pipeline": ["configs/*.yaml", "templates/*", "py.typed"],
         "models": ["py.typed"],
-        "serving": ["py.typed", "protos/*.proto", "tfserving/*", "tfserving/*/*"],
+        "serving": ["py.typed", "client/protos/*.proto", "server/tfserving/*", "server/tfserving/*/*"],
     },
     install_requires=BASE,
     extras_require=EXTRAS,

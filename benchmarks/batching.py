@@ -3,8 +3,9 @@
     python -m benchmarks.batching MODEL_DIR [--rounds 5]
 
 TensorFlow Serving's batching makes one call of several requests. Without it, requests run beside each other, one a
-thread. So the gain is that of a larger call over as many small calls at once; serving/tfserving/batching.config names
-the figures. Rounds are interleaved, so that what else the machine does falls on all alike.
+thread. So the gain is that of a larger call over as many small calls at once;
+serving/server/tfserving/batching.config names the figures. Rounds are interleaved, so that what else the machine does
+falls on all alike.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from benchmarks.machine import cpu_name
 from preprocessing.errors import AutotagError
-from serving.measurement import Measured, Worker, take_turns
+from serving.engines.measurement import Measured, Worker, take_turns
 from serving.model_info import find_model
 
 BATCHES = (1, 8, 32)
@@ -34,7 +34,7 @@ ENGINES = {
     "OpenVINO": ("openvino", "openvino", False),
     "LiteRT int8": ("ai_edge_litert", "litert", False),
 }
-"""Row -> module that must be installed, name in serving.engines, whether TensorFlow multiplies in bfloat16."""
+"""Row -> module that must be installed, name in serving.engines.runtimes, whether TensorFlow multiplies in bfloat16."""
 COMBINATIONS = {
     "1": ("mel_1d",),
     "2": ("mel_2d",),
@@ -118,9 +118,9 @@ def export_untrained(model_dir: Path, branches: tuple[str, ...]) -> None:
     from models.branches import BRANCHES
     from models.combiner import build_combiner
     from preprocessing.constants import N_TAGS
-    from serving.engine_files import engine_files
-    from serving.ensemble import Ensemble
-    from serving.export import export_ensemble
+    from serving.engines.engine_files import engine_files
+    from serving.graph.ensemble import Ensemble
+    from serving.graph.export import export_ensemble
     from serving.model_info import DataInfo, Normalisation
 
     networks = {name: BRANCHES[name].build() for name in branches}

@@ -45,8 +45,8 @@ from components.training import (
 from models.branches import BRANCHES, INPUT_SHAPES
 from models.combiner import build_combiner
 from preprocessing.constants import SPLITS
-from serving.ensemble import Ensemble
-from serving.export import export_ensemble, write_engine_files
+from serving.graph.ensemble import Ensemble
+from serving.graph.export import export_ensemble, write_engine_files
 from serving.model_info import DataInfo, SplitScores
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import Final
 
 from preprocessing.audio import AUDIO_SUFFIXES, FFMPEG_DEMUXERS
 from preprocessing.errors import BadInputError, ClipError
-from serving.tagger import FailedFile, printable
+from serving.tagging.tagger import FailedFile, printable
 
 SEARCHED_SUFFIXES: Final = AUDIO_SUFFIXES | (FFMPEG_DEMUXERS.keys() - {".mp4"})
 """What is taken of a folder; an MP4 is more often a film."""
@@ -83,7 +83,7 @@ def plan_taggrams(pattern: str, files: Sequence[Path]) -> dict[Path, Path]:
     Raises:
         BadInputError: two files would be drawn to one place, or the suffix is none that can be drawn.
     """
-    from serving.taggram import check_suffix
+    from serving.tagging.taggram import check_suffix
 
     check_suffix(Path(pattern))
     places: dict[Path, Path] = {}

@@ -34,7 +34,7 @@ from pipeline.metrics import keep_metrics
 from pipeline.runs import Run, list_runs, run_contexts
 from preprocessing.errors import AutotagError
 from preprocessing.whole_files import TEMPORARY_MARK
-from serving.versions import FOLLOWED_VERSIONS, labels_lock, read_labels
+from serving.server.versions import FOLLOWED_VERSIONS, labels_lock, read_labels
 
 DELETING: Final = ".deleted-"
 LEFTOVER_SECONDS: Final = 24 * 3600

@@ -14,8 +14,8 @@ from typing import IO, Any, Final, Protocol
 
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.whole_files import open_whole
-from serving.file_tags import FileTags
-from serving.tagger import FailedFile, Selection, TaggedFile, printable
+from serving.tagging.file_tags import FileTags
+from serving.tagging.tagger import FailedFile, Selection, TaggedFile, printable
 
 BAR_WIDTH: Final = 30
 TABLE_WIDTH: Final = 100

@@ -1,4 +1,4 @@
-"""The proxy of serving/tfserving in front of a port, where nginx with Lua is installed: for tests alone."""
+"""The proxy of serving/server/tfserving in front of a port, where nginx with Lua is installed: for tests alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ports import free_port
 
-FILES = Path(__file__).parents[1] / "serving" / "tfserving" / "proxy"
+FILES = Path(__file__).parents[1] / "serving" / "server" / "tfserving" / "proxy"
 DEBIAN_MODULES = ("ndk_http_module.so", "ngx_http_lua_module.so")
 REASON = "needs nginx with Lua: apt-get install --no-install-recommends nginx-light libnginx-mod-http-lua"
 

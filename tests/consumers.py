@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-SERVING = Path(__file__).parent.parent / "serving"
+SERVING = Path(__file__).parent.parent / "serving" / "client"
 LANGUAGES = {"curl": "rest", "go": "grpc", "node": "grpc"}
 """Language -> what it speaks."""
 

@@ -26,9 +26,9 @@ class EngineModel:
 
 
 def engine_model(exported_path: Path) -> EngineModel:
-    from serving.engine_files import engine_files
-    from serving.ensemble import Ensemble
-    from serving.measurement import read_clips
+    from serving.engines.engine_files import engine_files
+    from serving.engines.measurement import read_clips
+    from serving.graph.ensemble import Ensemble
     from serving.model_info import read_model_info
 
     scratch = Path(tempfile.mkdtemp(dir=exported_path.parent.parent))

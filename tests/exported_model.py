@@ -15,8 +15,8 @@ from preprocessing.audio import fit_clip, from_pcm, to_pcm
 from preprocessing.constants import SAMPLE_RATE
 from preprocessing.examples import encode_example
 from preprocessing.features import log_mel
-from serving.ensemble import Ensemble
-from serving.export import export_ensemble
+from serving.graph.ensemble import Ensemble
+from serving.graph.export import export_ensemble
 from serving.model_info import DataInfo, Normalisation, SplitScores
 
 TAGS = ("guitar", "no vocals", "piano", "drums", "fast", "männer")

@@ -28,7 +28,7 @@ from typing import Any
 import grpc
 from google.protobuf import text_format
 
-from serving import messages
+from serving.client import messages
 
 START, LOADING, AVAILABLE, END = 10, 20, 30, 50
 

@@ -182,7 +182,7 @@ def read_wav(data: bytes) -> bytes:
 
 
 class SavedModel:
-    """A SavedModel loaded with TensorFlow; ``model_dir`` as serving.export writes it."""
+    """A SavedModel loaded with TensorFlow; ``model_dir`` as serving.graph.export writes it."""
 
     def __init__(self, model_dir: Path | str | None = None, loaded: Any = None) -> None:
         import tensorflow as tf

@@ -20,11 +20,11 @@ import soundfile as sf
 
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.errors import AutotagError, BadInputError
-from serving.measurement import Measured, Worker, read_clips, roc_auc, take_turns
+from serving.engines.measurement import Measured, Worker, read_clips, roc_auc, take_turns
 from serving.model_info import SAVED_MODEL_NAME, ModelInfo, find_model, read_model_info
 
 if TYPE_CHECKING:
-    from serving.ensemble import Ensemble
+    from serving.graph.ensemble import Ensemble
 
 DEFAULT_MODEL_DIR: Final = Path("demo-run/pushed")
 REPORT_NAME: Final = "report.json"
@@ -93,7 +93,7 @@ def command(litert_dir: Path | None, onnx_dir: Path | None, model_dir: Path, exa
     info = read_model_info(version_dir)
     records = _find_examples(examples)
     click.echo(f"autotag: loading {version_dir}", err=True)
-    from serving.ensemble import Ensemble  # TensorFlow, five seconds
+    from serving.graph.ensemble import Ensemble  # TensorFlow, five seconds
 
     ensemble = Ensemble.restore(version_dir)
     for target, write in ((litert_dir, _write_litert), (onnx_dir, _write_onnx)):
@@ -117,7 +117,7 @@ def _find_examples(pattern: str | None) -> list[str]:
 
 
 def _write_litert(folder: Path, ensemble: Ensemble, info: ModelInfo, version: str) -> dict[str, Path]:
-    from serving import litert
+    from serving.graph import litert
 
     files = {}
     for weights in litert.WEIGHTS:
@@ -133,7 +133,7 @@ def _write_litert(folder: Path, ensemble: Ensemble, info: ModelInfo, version: st
 
 
 def _write_onnx(folder: Path, ensemble: Ensemble, info: ModelInfo, version: str) -> dict[str, Path]:
-    from serving import onnx_export
+    from serving.graph import onnx_export
 
     click.echo("autotag: converting to ONNX", err=True)
     path = folder / "model.onnx"

@@ -12,7 +12,7 @@ import click
 
 from pipeline.server_options import encryption_options
 from preprocessing.errors import AutotagError, BadInputError
-from serving.versions import (
+from serving.server.versions import (
     FOLLOWED_VERSIONS,
     Labels,
     ModelServer,
@@ -97,7 +97,7 @@ def command(
     Example:
         autotag promote newest --label canary
         autotag promote 1795242655 demo-run/pushed --server localhost:8500
-        autotag promote newest --config serving/tfserving/models.config --server pod-1:8500 --server pod-2:8500
+        autotag promote newest --config serving/server/tfserving/models.config --server pod-1:8500 --server pod-2:8500
         autotag promote --show
     """
     connect = partial(ModelServer, tls=tls, root_certificates=root_certificates)

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from pipeline.commands.promote import DEFAULT_MODEL_DIR, common_options, run_change
-from serving.versions import Labels, ModelServer
+from serving.server.versions import Labels, ModelServer
 
 
 @click.command("rollback", short_help="Let a label name the version before, in running servers too.")
@@ -36,7 +36,7 @@ def command(
     Example:
         autotag rollback
         autotag rollback demo-run/pushed --label canary --server localhost:8500
-        autotag rollback --config serving/tfserving/models.config --server pod-1:8500 --server pod-2:8500
+        autotag rollback --config serving/server/tfserving/models.config --server pod-1:8500 --server pod-2:8500
     """
 
     def change(labels: Labels, present: Collection[int]) -> Labels:

@@ -21,7 +21,7 @@ import click
 
 from preprocessing.constants import SAMPLE_RATE
 from preprocessing.errors import AutotagError
-from serving.tf_server import (
+from serving.server.tf_server import (
     IMAGE,
     PROGRAM,
     RunningServer,

@@ -19,8 +19,8 @@ from pipeline.tag_output import CsvOutput, JsonOutput, Output, SkippedFile, Tabl
 from pipeline.terminal import ProgressBar, decoders_notes_hidden, progress_bar
 from preprocessing.constants import CLIP_SECONDS
 from preprocessing.errors import ClipError
-from serving.engines import AUTO, AUTO_ORDER, usable_cores
-from serving.file_tags import (
+from serving.engines.runtimes import AUTO, AUTO_ORDER, usable_cores
+from serving.tagging.file_tags import (
     DEFAULT_FIELD,
     NO_TAGS,
     FileTags,
@@ -29,7 +29,7 @@ from serving.file_tags import (
     read_file_tags,
     write_file_tags,
 )
-from serving.tagger import (
+from serving.tagging.tagger import (
     SHORTEST_HOP_SECONDS,
     FailedFile,
     LocalModel,
@@ -310,7 +310,7 @@ class Outcomes:
             self._output.skipped(result)
         else:
             if result.path in self._pictures:
-                from serving.taggram import write_taggram
+                from serving.tagging.taggram import write_taggram
 
                 write_taggram(self._pictures[result.path], result, self._model)
             self._output.tagged(result, self._write(result) if self._settings is not None else None)

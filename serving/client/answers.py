@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.errors import BadInputError
+from preprocessing.windows import window_count
 from serving.client.errors import BadAnswerError
-from serving.windows import window_count
 
 SAMPLE_BYTES: Final = 2
 WINDOW_BYTES: Final = SAMPLE_BYTES * CLIP_SAMPLES

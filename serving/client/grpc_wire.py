@@ -8,7 +8,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from serving import messages
+from serving.client import messages
 from serving.client.answers import Answer
 from serving.client.asks import Ask, MetadataAsk, PredictAsk
 from serving.client.errors import (

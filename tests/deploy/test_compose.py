@@ -40,8 +40,8 @@ def properties(service: Any) -> Any:
 
 
 def test_serving_is_taken_from_its_own_file_and_not_said_twice(compose: Any) -> None:
-    assert compose["include"] == ["serving/tfserving/compose.yaml"]
-    serving = yaml.safe_load((ROOT / "serving/tfserving/compose.yaml").read_text())
+    assert compose["include"] == ["serving/server/tfserving/compose.yaml"]
+    serving = yaml.safe_load((ROOT / "serving/server/tfserving/compose.yaml").read_text())
     assert not serving["services"].keys() & compose["services"].keys()
     ports = [
         port.split(":")[1]

@@ -24,10 +24,10 @@ import pytest
 from exported_model import Exported
 from ports import free_port
 
-from serving import messages
-from serving.tf_server import Program, RunningServer, Settings, choose_model, run_server
+from serving.client import messages
+from serving.server.tf_server import Program, RunningServer, Settings, choose_model, run_server
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "serving" / "graph"))
 
 from hostile_requests import PREDICT_PATH, TensorRequest, WireRequest, good_inputs, predict_message, wire_requests
 

@@ -39,14 +39,14 @@ from ports import free_port
 from preprocessing.audio import to_pcm
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.examples import read_records
-from serving import messages
-from serving.versions import Labels, ModelServer, config_text, read_labels, server_config
+from serving.client import messages
+from serving.server.versions import Labels, ModelServer, config_text, read_labels, server_config
 
 SERVER = os.environ.get("TENSORFLOW_MODEL_SERVER")
 pytestmark = pytest.mark.skipif(
     not SERVER, reason="needs TensorFlow Serving: set TENSORFLOW_MODEL_SERVER to the path of tensorflow_model_server"
 )
-FILES = Path(__file__).parents[2] / "serving" / "tfserving"
+FILES = Path(__file__).parents[2] / "serving" / "server" / "tfserving"
 TOLERANCE = 1e-5
 START_SECONDS = 180.0
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -160,7 +160,7 @@ def wait_until_open(server: Server) -> None:
 
 
 def flags_for(config: Any, folder: Path) -> list[str]:
-    """The flags of serving/tfserving for a model configuration, which is written to ``folder``."""
+    """The flags of serving/server/tfserving for a model configuration, which is written to ``folder``."""
     file = folder / "models.config"
     file.write_text(config_text(config), encoding="utf-8")
     return [
@@ -509,7 +509,7 @@ def test_request_larger_than_a_batch_is_invalid_argument(batching_server: Server
     assert batching_server.alive()
 
 
-# The files of serving/tfserving
+# The files of serving/server/tfserving
 
 
 def with_base_path(name: str, base_path: Path, folder: Path) -> Path:
@@ -826,7 +826,7 @@ def test_autotag_serve_starts_it_prints_requests_that_work_and_stops_it(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=FILES.parents[1],
+        cwd=FILES.parents[2],
     )
     try:
         lines = lines_until(process, "printf")
@@ -852,7 +852,7 @@ def test_autotag_serve_gives_the_servers_own_words_where_the_model_is_broken(pus
     (pushed / "10" / "saved_model.pb").write_bytes(b"no model")
     call = [sys.executable, "-c", "from pipeline.cli import main; main()", "serve", str(pushed), "--wait", "60"]
     ports: Sequence[str] = ("--grpc-port", str(free_port()), "--rest-port", str(free_port()))
-    done = subprocess.run([*call, *ports], capture_output=True, text=True, timeout=150, cwd=FILES.parents[1])
+    done = subprocess.run([*call, *ports], capture_output=True, text=True, timeout=150, cwd=FILES.parents[2])
     assert done.returncode == 1
     assert "Its last lines:" in done.stderr
     assert "Traceback" not in done.stderr

@@ -12,7 +12,7 @@ from exported_model import TAGS
 
 from pipeline.commands import export
 from preprocessing.errors import AutotagError, BadInputError
-from serving.measurement import Seconds
+from serving.engines.measurement import Seconds
 
 
 def run(*arguments: object) -> Result:

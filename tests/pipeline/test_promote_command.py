@@ -10,9 +10,9 @@ from model_service_double import AVAILABLE, VersionManager, running
 
 from preprocessing.errors import AutotagError, BadInputError
 from serving.model_info import SAVED_MODEL_NAME
-from serving.versions import Labels, labels_lock, read_config, read_labels, server_config, write_whole
+from serving.server.versions import Labels, labels_lock, read_config, read_labels, server_config, write_whole
 
-FILES = Path(__file__).parents[2] / "serving" / "tfserving"
+FILES = Path(__file__).parents[2] / "serving" / "server" / "tfserving"
 
 
 @pytest.fixture

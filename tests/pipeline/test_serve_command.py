@@ -22,9 +22,9 @@ from ports import free_port
 
 from pipeline.commands.serve import example_request
 from preprocessing.errors import AutotagError, BadInputError
-from serving import tf_server
 from serving.model_info import SAVED_MODEL_NAME
-from serving.versions import Labels, ModelServer, write_whole
+from serving.server import tf_server
+from serving.server.versions import Labels, ModelServer, write_whole
 
 ROOT = Path(__file__).parents[2]
 MAIN = "from pipeline.cli import main; main()"

@@ -28,8 +28,8 @@ from serving_double import MadeUpModel, ServingDouble, serving_double
 from pipeline.audio_files import find_audio, plan_taggrams
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.errors import AutotagError, BadInputError
-from serving.file_tags import NO_TAGS, read_file_tags
-from serving.tagger import LocalModel
+from serving.tagging.file_tags import NO_TAGS, read_file_tags
+from serving.tagging.tagger import LocalModel
 
 
 @pytest.fixture(scope="module")

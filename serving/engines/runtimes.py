@@ -1,0 +1,313 @@
+"""What computes a pushed model's probabilities in this process: TensorFlow, ONNX Runtime, OpenVINO or LiteRT.
+
+``load_engine(model_dir)`` takes the fastest one that is installed and that the model has a file for. All take waveforms
+and give what the SavedModel's signature ``waveform`` gives: ONNX Runtime up to rounding; OpenVINO in bfloat16, where
+the CPU multiplies in it, and LiteRT with int8 weights within 0.002 ROC-AUC.
+
+No engine but TensorFlow imports TensorFlow, so that the first answer comes within about a second.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from preprocessing.audio import Samples
+from preprocessing.constants import CLIP_SAMPLES
+from preprocessing.errors import AutotagError, BadInputError
+from serving.engines.engine_files import litert_file, onnx_file
+from serving.model_info import SAVED_MODEL_NAME
+
+WAVEFORM: Final = "waveform"
+LOG_MEL: Final = "log_mel"
+
+AUTO: Final = "auto"
+AUTO_ORDER: Final = ("litert", "openvino", "onnxruntime", "tensorflow")
+"""Fastest first. Seconds of CPU a clip for the ensemble, one thread, alternated in one run, and ROC-AUC on the demo's
+test split (AMD EPYC with AVX-512 VNNI and BF16; benchmarks/serving.py): LiteRT int8 0.065, 0.8763; OpenVINO bfloat16
+0.070, 0.8757; ONNX Runtime float32 0.129, 0.8755; TensorFlow float32 0.117, 0.8755. ONNX Runtime stands before
+TensorFlow because it starts in a second instead of five."""
+
+MOST_AT_ONCE: Final = 8
+"""Clips computed at a time at most: each takes up to 200 MB."""
+
+Probabilities = npt.NDArray[np.float32]
+Runner = Callable[[Samples], Probabilities]
+"""Float32 [1, 465600] -> float32 [1, n_tags]; for one thread at a time."""
+
+
+class Engine(Protocol):
+    """A model, loaded.
+
+    ``predict`` uses several threads by itself and must not be called by several at a time.
+    """
+
+    name: str
+
+    def predict(self, waveforms: Samples) -> Probabilities:
+        """Float32 [n, 465600] in [-1, 1] -> probabilities float32 [n, n_tags].
+
+        Raises:
+            ValueError: another shape.
+        """
+        ...
+
+
+def load_engine(model_dir: Path, name: str = AUTO, threads: int | None = None) -> Engine:
+    """Load a pushed model.
+
+    Args:
+        model_dir: one version's directory.
+        name: one of AUTO_ORDER, or "auto": the first of them that is installed and that the model has a file for.
+        threads: that it may use; None for as many as there are cores.
+
+    Raises:
+        BadInputError: there is no such engine, it is not installed, the model has no file for it, or the file is
+            damaged.
+    """
+    if name == AUTO:
+        name = next((known for known in AUTO_ORDER if _missing(known, model_dir) is None), AUTO_ORDER[-1])
+    if name not in _ENGINES:
+        raise BadInputError(f"no engine is called {name!r}; there are {', '.join((AUTO, *AUTO_ORDER))}")
+    missing = _missing(name, model_dir)
+    if missing is not None:
+        raise BadInputError(missing)
+    threads = threads or usable_cores()
+    try:
+        return _ENGINES[name].load(model_dir, threads)
+    except AutotagError:
+        raise
+    except Exception as error:  # each engine has error classes of its own, some of them plain Exception
+        raise BadInputError(f"the model at {model_dir} cannot be loaded by {name}: {error}") from error
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How one engine is found and loaded."""
+
+    module: str
+    package: str
+    file: Callable[[Path], Path]
+    load: Callable[[Path, int], Engine]
+
+
+def _missing(name: str, model_dir: Path) -> str | None:
+    """What keeps an engine from being used, for a person; None where nothing does."""
+    kind = _ENGINES[name]
+    if importlib.util.find_spec(kind.module) is None:
+        return f"the engine {name} is not installed: pip install {kind.package}, or choose another with --engine"
+    file = kind.file(model_dir)
+    if not file.is_file():
+        return (
+            f"the model at {model_dir} has no {file.relative_to(model_dir)} for the engine {name}: "
+            "push it again with this version of autotag, or take --engine tensorflow"
+        )
+    return None
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check(waveforms: Samples) -> Samples:
+    if waveforms.ndim != 2 or waveforms.shape[1] != CLIP_SAMPLES:
+        raise ValueError(f"expected waveforms of shape [clips, {CLIP_SAMPLES}], got {list(waveforms.shape)}")
+    return np.ascontiguousarray(waveforms, dtype=np.float32)
+
+
+class _ClipByClip:
+    """Clips one by one, several at a time: as fast as batches or faster, and memory does not grow with the batch.
+
+    A clip alone gets all threads; of several, each gets its share of them.
+
+    Args:
+        name: of the engine.
+        make_runners: (how many, threads of each) -> runners.
+        threads: that may be used.
+    """
+
+    def __init__(self, name: str, make_runners: Callable[[int, int], Sequence[Runner]], threads: int) -> None:
+        self.name = name
+        self._make_runners = make_runners
+        self._at_once = min(threads, MOST_AT_ONCE)
+        self._threads = threads
+        self._alone: Sequence[Runner] = make_runners(1, threads)
+        self._together: Sequence[Runner] = []
+
+    def predict(self, waveforms: Samples) -> Probabilities:
+        """See Engine."""
+        waveforms = _check(waveforms)
+        if len(waveforms) < 2 or self._at_once == 1:
+            runner = self._alone[0]
+            return np.concatenate([runner(clip[np.newaxis]) for clip in waveforms])
+        if not self._together:
+            self._together = self._make_runners(self._at_once, self._threads // self._at_once)
+        with ThreadPoolExecutor(self._at_once) as pool:
+            mine = threading.local()
+            free = list(self._together)
+
+            def run(clip: Samples) -> Probabilities:
+                if not hasattr(mine, "runner"):
+                    mine.runner = free.pop()
+                probabilities: Probabilities = mine.runner(clip[np.newaxis])
+                return probabilities
+
+            return np.concatenate(list(pool.map(run, waveforms)))
+
+
+def _load_litert(model_dir: Path, threads: int) -> Engine:
+    from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-untyped]
+
+    def make_runners(count: int, threads: int) -> list[Runner]:
+        return [_litert_runner(Interpreter, litert_file(model_dir)) for _ in range(count)]
+
+    return _ClipByClip("litert", make_runners, threads)
+
+
+def _litert_runner(interpreter_class: Any, file: Path) -> Runner:
+    """One thread: LiteRT's own threads wait busily for each other, on a machine with other work 15 times longer."""
+    interpreter = interpreter_class(model_path=str(file), num_threads=1)
+    interpreter.allocate_tensors()
+    (waveform,), (predictions,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def run(clip: Samples) -> Probabilities:
+        interpreter.set_tensor(waveform["index"], clip)
+        interpreter.invoke()
+        probabilities: Probabilities = interpreter.get_tensor(predictions["index"])
+        return probabilities
+
+    return run
+
+
+def _load_onnxruntime(model_dir: Path, threads: int) -> Engine:
+    import onnxruntime  # type: ignore[import-untyped]
+
+    content = onnx_file(model_dir).read_bytes()
+
+    def make_runners(count: int, threads: int) -> list[Runner]:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+        def run(clip: Samples) -> Probabilities:
+            probabilities: Probabilities = session.run(None, {session.get_inputs()[0].name: clip})[0]
+            return probabilities
+
+        return [run] * count  # a session may be run by several threads
+
+    return _ClipByClip("onnxruntime", make_runners, threads)
+
+
+def _load_openvino(model_dir: Path, threads: int) -> Engine:
+    import openvino  # type: ignore[import-untyped]
+
+    core = openvino.Core()
+    fast = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+    front_end = _front_end(openvino, core.read_model(onnx_file(model_dir)))
+    network = _network(openvino, core.read_model(onnx_file(model_dir)))
+
+    def make_runners(count: int, threads: int) -> list[Runner]:
+        def compiled(model: Any, precision: str) -> Any:
+            options = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": count}
+            return core.compile_model(model, "CPU", {**options, "INFERENCE_NUM_THREADS": count * threads})
+
+        mel = compiled(front_end, "f32") if front_end is not None else None
+        net = compiled(network, fast)
+        return [_openvino_runner(mel, net) for _ in range(count)]
+
+    return _ClipByClip("openvino", make_runners, threads)
+
+
+def _openvino_runner(front_end: Any | None, network: Any) -> Runner:
+    to_mel = front_end.create_infer_request() if front_end is not None else None
+    to_tags = network.create_infer_request()
+
+    def run(clip: Samples) -> Probabilities:
+        inputs = {WAVEFORM: clip}
+        if to_mel is not None:
+            inputs[LOG_MEL] = to_mel.infer({WAVEFORM: clip})[0]
+        probabilities: Probabilities = to_tags.infer(inputs)[0].copy()
+        return probabilities
+
+    return run
+
+
+def _front_end(openvino: Any, model: Any) -> Any | None:
+    """The part up to the log-mel spectrogram: bfloat16 does for the network, and not for a Fourier transform."""
+    mel = _log_mel_port(model)
+    if mel is None:
+        return None
+    return openvino.Model([_openvino_operators().result(mel)], [model.inputs[0].get_node()], "front_end")
+
+
+def _network(openvino: Any, model: Any) -> Any:
+    """What follows the log-mel spectrogram."""
+    mel = _log_mel_port(model)
+    if mel is None:
+        return model
+    spectrogram = _openvino_operators().parameter(mel.get_partial_shape(), np.float32, name=LOG_MEL)
+    for reader in mel.get_target_inputs():
+        reader.replace_source_output(spectrogram.output(0))
+    spectrogram.output(0).set_names({LOG_MEL})
+    results = [output.get_node() for output in model.outputs]
+    return openvino.Model(results, [spectrogram, model.inputs[0].get_node()], "network")
+
+
+def _openvino_operators() -> Any:
+    """The operators' module, which moved in 2025."""
+    try:
+        return importlib.import_module("openvino.opset13")
+    except ImportError:
+        return importlib.import_module("openvino.runtime.opset13")
+
+
+def _log_mel_port(model: Any) -> Any | None:
+    ports = (port for node in model.get_ordered_ops() for port in node.outputs())
+    return next((port for port in ports if LOG_MEL in port.get_names()), None)
+
+
+class _TensorFlow:
+    """The SavedModel itself, in float32."""
+
+    name = "tensorflow"
+
+    def __init__(self, model_dir: Path, threads: int) -> None:
+        import tensorflow as tf
+
+        try:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+        except RuntimeError as error:  # it runs already, with other threads
+            if tf.config.threading.get_intra_op_parallelism_threads() not in (0, threads):
+                raise AutotagError(f"TensorFlow runs in this process with other threads than {threads}") from error
+        self._model = tf.saved_model.load(str(model_dir))
+        names = sorted(self._model.signatures)
+        if WAVEFORM not in names:
+            raise BadInputError(f"the model at {model_dir} has no signature {WAVEFORM!r}, only {names}")
+        self._predict = self._model.signatures[WAVEFORM]
+
+    def predict(self, waveforms: Samples) -> Probabilities:
+        """See Engine."""
+        import tensorflow as tf
+
+        probabilities: Probabilities = self._predict(waveform=tf.constant(_check(waveforms)))["predictions"].numpy()
+        return probabilities
+
+
+_ENGINES: Final = {
+    "litert": _Kind("ai_edge_litert", "ai-edge-litert", litert_file, _load_litert),
+    "openvino": _Kind("openvino", "openvino", onnx_file, _load_openvino),
+    "onnxruntime": _Kind("onnxruntime", "onnxruntime", onnx_file, _load_onnxruntime),
+    "tensorflow": _Kind("tensorflow", "tensorflow", lambda model_dir: model_dir / SAVED_MODEL_NAME, _TensorFlow),
+}

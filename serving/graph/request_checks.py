@@ -1,0 +1,322 @@
+"""Checks inside the served graph, before any other operator sees a request.
+
+TF Serving checks no shapes, and a tensor of another rank or length than a convolution was built for ends its process.
+So each check is a control dependency of the value that goes on, and a refused request is answered INVALID_ARGUMENT
+(HTTP 400).
+
+What the graph optimiser can infer is not checked: a declared rank makes a check of the rank constant, and so does any
+later operator that needs that rank (tf.ensure_shape and convolutions hand their shapes back to their inputs). Inputs
+are therefore declared with unknown rank, and the checked value goes on through a reshape, which hands nothing back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import tensorflow as tf
+
+from preprocessing.constants import (
+    CLIP_SAMPLES,
+    CLIP_SECONDS,
+    N_FFT,
+    N_FRAMES,
+    N_MELS,
+    PCM_SCALE,
+    POWER_FLOOR,
+    SAMPLE_RATE,
+)
+from serving.graph import example_parser
+from serving.graph.ensemble import in_parts
+from serving.graph.example_parser import Span
+from serving.model_info import InputKind
+
+WAVEFORM_SPEC: Final = tf.TensorSpec(None, tf.float32, name="waveform")
+EXAMPLES_SPEC: Final = tf.TensorSpec(None, tf.string, name="examples")
+INPUTS_SPEC: Final = tf.TensorSpec(None, tf.string, name="inputs")
+PCM_SPEC: Final = tf.TensorSpec(None, tf.string, name="pcm")
+WAV_SPEC: Final = tf.TensorSpec(None, tf.string, name="wav")
+
+MOST_SECONDS: Final = 3600
+MOST_CLIPS: Final = 128
+"""In one request of ``pcm`` or ``wav``: two bytes cost the server as much as 29.1 s."""
+
+WAVEFORM_BYTES: Final = 2 * CLIP_SAMPLES
+LOG_MEL_BYTES: Final = 2 * N_MELS * N_FRAMES
+
+MOST_EXAMPLE_BYTES: Final = 2 * (WAVEFORM_BYTES + LOG_MEL_BYTES)
+"""Twice what the clip contract needs."""
+
+CONTENT: Final[dict[InputKind, tuple[int, str]]] = {
+    "waveform": (WAVEFORM_BYTES, f"{CLIP_SAMPLES} little-endian int16"),
+    "log_mel": (LOG_MEL_BYTES, f"{N_MELS} x {N_FRAMES} little-endian float16"),
+}
+"""Bytes of an example's features, and what they are."""
+
+MOST_TAGS: Final = 1024
+"""Of one example in ``labels``: each is looked at by itself, and an empty one takes two bytes of a request."""
+
+DAMAGED: Final = "examples: expected serialised tf.Examples, got {} with lengths inside that do not fit each other"
+
+MOST_WAV_BYTES: Final = 2 * WAVEFORM_BYTES * math.ceil(MOST_SECONDS / CLIP_SECONDS)
+"""About an hour in stereo. The decoder needs ten times as much memory."""
+
+LEAST_DECIBELS: Final = 10 * math.log10(POWER_FLOOR)
+MOST_DECIBELS: Final = 20 * math.log10(N_FFT / 2)
+"""Of a log-mel: a Hann window's values sum to N_FFT / 2, and a mel filter's weights to less than 1."""
+
+PCM_FORMAT: Final = 1
+FMT_FIRST: Final = ((0, b"RIFF"), (8, b"WAVE"), (12, b"fmt "))
+"""Position and word, in the header of nearly every RIFF file of sound."""
+
+
+def check_waveform(waveform: Any) -> Any:
+    """Float32 of any shape -> the same, certainly [batch, 465600], finite and in [-1, 1]."""
+    waveform = _require(
+        waveform,
+        tf.equal(tf.rank(waveform), 2),
+        f"waveform: expected [clips, {CLIP_SAMPLES}], one row a clip, got shape {{}}",
+        tf.shape(waveform),
+    )
+    waveform = _require_clips(waveform, "waveform")
+    samples = tf.shape(waveform)[1]
+    waveform = _require(
+        waveform,
+        tf.equal(samples, CLIP_SAMPLES),
+        f"waveform: expected {CLIP_SAMPLES} samples a clip ({CLIP_SECONDS} s at {SAMPLE_RATE // 1000} kHz), got {{}}; "
+        "pad a shorter clip with zeros, cut a longer one",
+        samples,
+    )
+    waveform = tf.reshape(waveform, [-1, CLIP_SAMPLES])
+    by_clip = in_parts(lambda some: _unusable_and_peak(some["waveform"]), {"waveform": waveform}, 2)
+    waveform = _require_none_unusable(waveform, tf.cast(tf.reduce_sum(by_clip[:, 0]), tf.int32), "waveform")
+    peak = tf.reduce_max(by_clip[:, 1])
+    return _require(
+        waveform,
+        tf.less_equal(peak, 1.0),
+        "waveform: expected values from -1 to 1, got one of size {}; divide int16 samples by 32768, clip overshoot",
+        peak,
+    )
+
+
+def check_examples(examples: Any, name: str = "examples") -> Any:
+    """Strings of any shape -> the same, certainly [batch], each of bounded size and as long as its first field says."""
+    examples = _check_strings(examples, name, "serialised tf.Examples")
+    longest = tf.reduce_max(tf.strings.length(examples))
+    message = (
+        f"{name}: expected at most {MOST_EXAMPLE_BYTES} bytes an example, got {{}}; leave out other features than "
+        "waveform, log_mel and tags"
+    )
+    examples = _require(examples, tf.less_equal(longest, MOST_EXAMPLE_BYTES), message, longest)
+    _, whole = example_parser.features_of(examples)
+    message = f"{name}: expected serialised tf.Examples, got {{}} that are cut or something else (JSON? audio? base64?)"
+    return _require_of_all(examples, whole, message)
+
+
+def check_pcm(pcm: Any) -> Any:
+    """Strings of any shape -> the same, certainly [batch]; each int16 samples, from one to an hour of them."""
+    pcm = _check_strings(pcm, "pcm", f"little-endian int16 samples at {SAMPLE_RATE} Hz, as bytes")
+    pcm = _require_at_most(pcm, "pcm")
+    lengths = tf.strings.length(pcm)
+    odd = tf.boolean_mask(lengths, tf.logical_or(tf.equal(lengths, 0), tf.not_equal(lengths % 2, 0)))
+    message = "pcm: expected two bytes a sample and at least one sample (little-endian int16), got {} bytes"
+    pcm = _require(pcm, tf.equal(tf.size(odd), 0), message, odd)
+    return _require_an_hour(pcm, lengths // 2, "pcm")
+
+
+def check_wav(wav: Any) -> Any:
+    """Strings of any shape, RIFF files -> their audio as check_pcm gives it: string [batch].
+
+    16-bit PCM at 16 kHz alone; channels are averaged.
+    """
+    wav = _require_at_most(_check_strings(wav, "wav", "RIFF files (16-bit PCM), as bytes"), "wav")
+    header = tf.cast(tf.io.decode_raw(wav, tf.uint8, fixed_length=36), tf.int32)
+    has_riff, has_wave, has_fmt = (
+        tf.reduce_all(tf.equal(header[:, first : first + len(word)], list(word)), axis=1) for first, word in FMT_FIRST
+    )
+    riff = tf.logical_and(has_riff, has_wave)
+    message = "wav: expected RIFF files of type WAVE, got {} of another kind; send MP3 and others as pcm, decoded"
+    wav = _require_of_all(wav, riff, message)
+
+    format_and_bits = tf.stack([_uint16(header, 20), _uint16(header, 34)], axis=1)
+    usable = tf.reduce_all(tf.equal(format_and_bits, [PCM_FORMAT, 16]), axis=1)
+    wrong = tf.boolean_mask(format_and_bits, tf.logical_and(has_fmt, tf.logical_not(usable)))
+    message = (
+        f"wav: expected format {PCM_FORMAT} (PCM) and 16 bits a sample, got {{}} [format, bits]; "
+        "write the file as plain 16-bit PCM, or send its samples as pcm"
+    )
+    wav = _require(wav, tf.equal(tf.size(wrong), 0), message, wrong)
+    rates = _uint16(header, 24) + _uint16(header, 26) % (1 << 15) * (1 << 16)
+    rates = tf.boolean_mask(rates, tf.logical_and(has_fmt, tf.not_equal(rates, SAMPLE_RATE)))
+    message = f"wav: expected a sample rate of {SAMPLE_RATE} Hz, got {{}}; resample the file first"
+    wav = _require(wav, tf.equal(tf.size(rates), 0), message, tf.reduce_max(rates))
+
+    longest = tf.reduce_max(tf.strings.length(wav))
+    message = f"wav: expected at most {MOST_WAV_BYTES} bytes a file, got {{}}; send a longer one in parts, or as pcm"
+    wav = _require(wav, tf.less_equal(longest, MOST_WAV_BYTES), message, longest)
+    pcm = tf.map_fn(_wav_to_pcm, wav, fn_output_signature=tf.TensorSpec([], tf.string), parallel_iterations=1)
+    return _require_an_hour(pcm, tf.strings.length(pcm) // 2, "wav")
+
+
+def _uint16(header: Any, position: int) -> Any:
+    """The little-endian number at a position of int32 [clips, bytes]: int32 [clips]."""
+    return header[:, position] + 256 * header[:, position + 1]
+
+
+def _wav_to_pcm(wav: Any) -> Any:
+    audio, rate = tf.audio.decode_wav(wav)
+    message = f"wav: expected a sample rate of {SAMPLE_RATE} Hz, got {{}}; resample the file first"
+    audio = _require(audio, tf.equal(rate, SAMPLE_RATE), message, rate)
+    frames = tf.shape(audio)[0]
+    audio = _require(audio, tf.greater(frames, 0), "wav: expected at least one sample, got {}", frames)
+    # Rounded as preprocessing rounds, so that encoding changes nothing; it is the one way from samples to bytes.
+    mono = tf.round(tf.reduce_mean(audio, axis=1, keepdims=True) * PCM_SCALE) / PCM_SCALE
+    riff = tf.audio.encode_wav(mono, SAMPLE_RATE)
+    return tf.strings.substr(riff, tf.strings.length(riff) - 2 * frames, 2 * frames)
+
+
+def pcm_to_waveform(pcm: Any) -> Any:
+    """String [windows], each at most 465,600 int16 samples -> float32 [windows, 465600] in [-1, 1), zero-padded."""
+    samples = tf.io.decode_raw(pcm, tf.int16, fixed_length=WAVEFORM_BYTES)
+    return tf.cast(tf.reshape(samples, [-1, CLIP_SAMPLES]), tf.float32) / PCM_SCALE
+
+
+def parse_inputs(examples: Any, kinds: set[InputKind]) -> dict[InputKind, Any]:
+    """Read what the branches need, and nothing else, from serialised tf.Examples [batch].
+
+    Returns:
+        ``waveform`` float32 [batch, 465600] in [-1, 1), ``log_mel`` float32 [batch, 128, 592] in dB.
+    """
+    names = sorted(kinds)
+    found, examples = _find_features(examples, names)
+    values = {kind: _only_value(examples, feature, kind) for kind, feature in zip(names, found, strict=True)}
+    decode: dict[InputKind, Any] = {"waveform": _decode_waveform, "log_mel": _decode_log_mel}
+    return {kind: decode[kind](value) for kind, value in values.items()}
+
+
+def multi_hot_labels(examples: Any, tag_names: Any) -> Any:
+    """Serialised tf.Examples [batch], tag names string [n_tags] -> float32 [batch, n_tags]; other tags are ignored."""
+    (feature,), examples = _find_features(examples, ["tags"])
+    tags, of_bytes = example_parser.bytes_list(examples, feature)
+    examples = _require_of_all(
+        examples, of_bytes, "examples: feature tags: expected a list of bytes, got another type in {} of them"
+    )
+    labels = tf.fill([tf.size(examples), tf.size(tag_names)], False)
+
+    def goes_on(start: Any, sound: Any, count: Any, labels: Any) -> Any:
+        del labels
+        return tf.logical_and(tf.reduce_any(tf.logical_and(sound, start < tags.end)), count <= MOST_TAGS)
+
+    def step(start: Any, sound: Any, count: Any, labels: Any) -> Any:
+        tag, there = example_parser.next_value(examples, Span(start, tags.end))
+        named = tf.equal(example_parser.cut_out(examples, tag)[:, tf.newaxis], tag_names)
+        labels = tf.logical_or(labels, tf.logical_and(there[:, tf.newaxis], named))
+        return tag.end, tf.logical_or(there, tf.equal(start, tags.end)), count + 1, labels
+
+    state = (tags.start, tf.ones_like(tags.start, tf.bool), tf.constant(0), labels)
+    _, sound, count, labels = tf.while_loop(goes_on, step, state, parallel_iterations=1)
+    message = f"examples: feature tags: expected at most {MOST_TAGS} tags, got {{}} or more"
+    labels = _require(labels, tf.less_equal(count, MOST_TAGS), message, count)
+    return tf.cast(_require_of_all(labels, sound, DAMAGED), tf.float32)
+
+
+def _find_features(examples: Any, names: Sequence[str]) -> tuple[list[Span], Any]:
+    """Find features by name in strings [batch]; the examples go on checked."""
+    features, _ = example_parser.features_of(examples)
+    found, sound, count = example_parser.find_features(examples, features, names)
+    message = f"examples: expected at most {example_parser.MOST_FEATURES} features, got {{}} or more"
+    most = tf.reduce_max(count)
+    examples = _require(examples, tf.less_equal(most, example_parser.MOST_FEATURES), message, most)
+    return found, _require_of_all(examples, sound, DAMAGED)
+
+
+def _only_value(examples: Any, feature: Span, kind: InputKind) -> Any:
+    """Return the one value of a feature of bytes: string [batch]."""
+    length, content = CONTENT[kind]
+    values, of_bytes = example_parser.bytes_list(examples, feature)
+    value, there = example_parser.next_value(examples, values)
+    only = tf.logical_and(tf.logical_and(of_bytes, there), tf.equal(value.end, values.end))
+    message = (
+        f"examples: feature {kind}: expected one value of bytes ({content}); "
+        "it is missing, of another type, or not one value in {} of them"
+    )
+    examples = _require_of_all(examples, only, message)
+    lengths = value.end - value.start
+    wrong = tf.boolean_mask(lengths, tf.not_equal(lengths, length))
+    message = f"examples: feature {kind} must be {length} bytes ({content}), got {{}}"
+    examples = _require(examples, tf.equal(tf.size(wrong), 0), message, wrong)
+    return example_parser.cut_out(examples, value)
+
+
+def _check_strings(value: Any, name: str, what: str) -> Any:
+    value = _require(
+        value,
+        tf.equal(tf.rank(value), 1),
+        f"{name}: expected a list of {what}, one a clip, got shape {{}}",
+        tf.shape(value),
+    )
+    return tf.reshape(_require_clips(value, name), [-1])
+
+
+def _require_at_most(value: Any, name: str) -> Any:
+    clips = tf.size(value)
+    message = f"{name}: expected at most {MOST_CLIPS} clips in one request, got {{}}; send the others in another one"
+    return _require(value, tf.less_equal(clips, MOST_CLIPS), message, clips)
+
+
+def _require_an_hour(value: Any, samples: Any, name: str) -> Any:
+    longest = tf.reduce_max(samples)
+    message = (
+        f"{name}: expected at most an hour ({MOST_SECONDS * SAMPLE_RATE} samples), got {{}}; send a longer one in parts"
+    )
+    return _require(value, tf.less_equal(longest, MOST_SECONDS * SAMPLE_RATE), message, longest)
+
+
+def _decode_waveform(value: Any) -> Any:
+    pcm = tf.reshape(tf.io.decode_raw(value, tf.int16), [-1, CLIP_SAMPLES])
+    return tf.cast(pcm, tf.float32) / PCM_SCALE
+
+
+def _decode_log_mel(value: Any) -> Any:
+    decibels = tf.reshape(tf.io.decode_raw(value, tf.float16), [-1, N_MELS, N_FRAMES])
+    decibels = tf.cast(decibels, tf.float32)
+    unusable = tf.reduce_sum(tf.cast(tf.logical_not(tf.math.is_finite(decibels)), tf.int32))
+    decibels = _require_none_unusable(decibels, unusable, "examples: feature log_mel")
+    range_ = tf.stack([tf.reduce_min(decibels), tf.reduce_max(decibels)])
+    message = (
+        f"examples: feature log_mel: expected decibels from {LEAST_DECIBELS:.0f} to {MOST_DECIBELS:.0f}, before "
+        "normalisation, got from least to most {}"
+    )
+    within = tf.logical_and(range_[0] >= LEAST_DECIBELS, range_[1] <= MOST_DECIBELS)
+    return _require(decibels, within, message, range_)
+
+
+def _require_clips(value: Any, name: str) -> Any:
+    clips = tf.shape(value)[0]
+    return _require(value, tf.greater(clips, 0), f"{name}: expected at least one clip, got {{}}", clips)
+
+
+def _unusable_and_peak(waveform: Any) -> Any:
+    """Float32 [clips, samples] -> [clips, 2]: how many values are not finite, and the largest size."""
+    unusable = tf.reduce_sum(tf.cast(tf.logical_not(tf.math.is_finite(waveform)), tf.float32), axis=1)
+    return tf.stack([unusable, tf.reduce_max(tf.abs(waveform), axis=1)], axis=1)
+
+
+def _require_none_unusable(value: Any, unusable: Any, name: str) -> Any:
+    return _require(
+        value, tf.equal(unusable, 0), f"{name}: expected finite values, got {{}} NaN or infinite ones", unusable
+    )
+
+
+def _require_of_all(value: Any, good: Any, message: str) -> Any:
+    """As ``_require``, of all elements of ``good``, bool [n]; shown is how many are not."""
+    bad = tf.reduce_sum(tf.cast(tf.logical_not(good), tf.int32))
+    return _require(value, tf.equal(bad, 0), message, bad)
+
+
+def _require(value: Any, condition: Any, message: str, shown: Any) -> Any:
+    """``value``, which nothing can read before ``condition`` held; ``message`` has one {} for ``shown``."""
+    assertion = tf.debugging.Assert(condition, [tf.strings.format(message, shown)])
+    with tf.control_dependencies([assertion]):
+        return tf.identity(value)

@@ -1,0 +1,140 @@
+"""The signatures of the pushed SavedModel: README's table says what goes in and comes out.
+
+Every one checks what it is given (serving.graph.request_checks) before any other operator sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import tensorflow as tf
+
+from preprocessing.constants import CLIP_SAMPLES
+from preprocessing.windows import LEAST_REST
+from serving.graph import request_checks
+from serving.graph.ensemble import Ensemble, in_parts
+
+Signature = Callable[..., dict[str, Any]]
+
+CLASSIFY: Final = "classify"
+CLASSIFY_METHOD: Final = "tensorflow/serving/classify"
+"""What TensorFlow Serving's Classify API looks for in a signature; the others are of its Predict API."""
+
+
+def signatures(
+    ensemble: Ensemble, tags: Sequence[str], thresholds: Sequence[float]
+) -> dict[str, tuple[Signature, Any]]:
+    """Return name -> (function, specification of its one input) of all signatures.
+
+    Args:
+        ensemble: the networks.
+        tags: their outputs' names.
+        thresholds: from which probability on each counts as heard.
+    """
+    names = tf.constant(list(tags))
+    limits = tf.constant(list(thresholds), tf.float32)
+    embed = ensemble.embedding_model()
+
+    def rows(value: Any, clips: Any) -> Any:
+        return tf.tile(value[tf.newaxis], [clips, 1])
+
+    def answer(probabilities: Any) -> dict[str, Any]:
+        clips = tf.shape(probabilities)[0]
+        above = tf.greater_equal(probabilities, limits)
+        return {
+            "predictions": probabilities,
+            "tags": rows(names, clips),
+            "thresholds": rows(limits, clips),
+            "above_threshold": above,
+            "no_tag": tf.logical_not(tf.reduce_any(above, axis=1)),
+        }
+
+    def of_examples(examples: Any) -> Any:
+        def of_some(some: dict[str, Any]) -> Any:
+            return ensemble.from_inputs(request_checks.parse_inputs(some["examples"], ensemble.kinds))
+
+        return in_parts(of_some, {"examples": examples}, ensemble.n_tags)
+
+    def of_pcm(pcm: Any) -> dict[str, Any]:
+        windows, counts = cut(pcm)
+        by_window = in_parts(
+            lambda some: ensemble.from_waveform(request_checks.pcm_to_waveform(some["pcm"])),
+            {"pcm": windows},
+            ensemble.n_tags,
+        )
+        return {
+            **answer(mean_by_clip(by_window, counts)),
+            "windows": counts,
+            "window_predictions": tf.RaggedTensor.from_row_lengths(by_window, counts).to_tensor(),
+        }
+
+    def serving_default(examples: Any) -> dict[str, Any]:
+        return answer(of_examples(request_checks.check_examples(examples)))
+
+    def waveform(waveform: Any) -> dict[str, Any]:
+        checked = {"waveform": request_checks.check_waveform(waveform)}
+        return answer(in_parts(lambda some: ensemble.from_waveform(some["waveform"]), checked, ensemble.n_tags))
+
+    def pcm(pcm: Any) -> dict[str, Any]:
+        return of_pcm(request_checks.check_pcm(pcm))
+
+    def wav(wav: Any) -> dict[str, Any]:
+        return of_pcm(request_checks.check_wav(wav))
+
+    def embedding(pcm: Any) -> dict[str, Any]:
+        windows, counts = cut(request_checks.check_pcm(pcm))
+        by_window = in_parts(
+            lambda some: embed(request_checks.pcm_to_waveform(some["pcm"])), {"pcm": windows}, ensemble.embedding_size
+        )
+        return {
+            "embedding": mean_by_clip(by_window, counts),
+            "windows": counts,
+            "tags": rows(names, tf.size(counts)),
+        }
+
+    def classify(inputs: Any) -> dict[str, Any]:
+        scores = of_examples(request_checks.check_examples(inputs, "inputs"))
+        return {"classes": rows(names, tf.shape(scores)[0]), "scores": scores}
+
+    def labels(examples: Any) -> dict[str, Any]:
+        checked = {"examples": request_checks.check_examples(examples)}
+        return {
+            "labels": in_parts(
+                lambda some: request_checks.multi_hot_labels(some["examples"], names), checked, ensemble.n_tags
+            )
+        }
+
+    return {
+        "serving_default": (serving_default, request_checks.EXAMPLES_SPEC),
+        "waveform": (waveform, request_checks.WAVEFORM_SPEC),
+        "pcm": (pcm, request_checks.PCM_SPEC),
+        "wav": (wav, request_checks.WAV_SPEC),
+        "embedding": (embedding, request_checks.PCM_SPEC),
+        CLASSIFY: (classify, request_checks.INPUTS_SPEC),
+        "labels": (labels, request_checks.EXAMPLES_SPEC),
+    }
+
+
+def cut(pcm: Any) -> tuple[Any, Any]:
+    """Cut int16 bytes, string [clips], into windows by the rule of preprocessing.windows.
+
+    Returns:
+        String [windows], the clips' one after another, and how many each clip has, int32 [clips].
+    """
+    samples = tf.strings.length(pcm) // 2
+    counts = tf.maximum((samples + CLIP_SAMPLES - LEAST_REST) // CLIP_SAMPLES, 1)
+    clip = tf.repeat(tf.range(tf.size(counts)), counts)
+    number = tf.range(tf.size(clip)) - tf.gather(tf.cumsum(counts, exclusive=True), clip)
+    last = tf.maximum(tf.gather(samples, clip) - CLIP_SAMPLES, 0)
+    start = tf.minimum(number * CLIP_SAMPLES, last)
+    length = tf.minimum(tf.gather(samples, clip), CLIP_SAMPLES)
+    # One string of all clips: what each window is copied from once. Offsets of 128 hours need 64 bits.
+    offsets = tf.gather(tf.cumsum(tf.cast(samples, tf.int64), exclusive=True), clip)
+    position = 2 * (offsets + tf.cast(start, tf.int64))
+    return tf.strings.substr(tf.strings.reduce_join(pcm), position, 2 * tf.cast(length, tf.int64)), counts
+
+
+def mean_by_clip(by_window: Any, counts: Any) -> Any:
+    """Float32 [windows, n], windows of each clip int32 [clips] -> float32 [clips, n]."""
+    return tf.math.segment_mean(by_window, tf.repeat(tf.range(tf.size(counts)), counts))

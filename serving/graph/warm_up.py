@@ -1,0 +1,70 @@
+"""The requests that TensorFlow Serving sends itself before it gives a new version to clients.
+
+Without them the first client of a version waits while TensorFlow plans its graph. The place of the file and its records
+(PredictionLog in TFRecord) are what TensorFlow Serving documents as SavedModel Warmup. The clips are noise,
+not silence: denormal numbers would make the first pass slow.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any, Final
+
+import numpy as np
+import soundfile as sf
+
+from preprocessing.audio import from_pcm
+from preprocessing.constants import CLIP_SAMPLES, PCM_SCALE, SAMPLE_RATE
+from preprocessing.examples import encode_example, write_record
+from preprocessing.features import log_mel
+from serving.client.messages import Example, PredictionLog, to_tensor
+from serving.model_info import InputKind
+
+WARM_UP_NAME: Final = "assets.extra/tf_serving_warmup_requests"
+MODEL_NAME: Final = "autotag"
+
+
+def warm_up_requests(kinds: set[InputKind]) -> bytes:
+    """Return the file: one request of one clip for every signature that a client may ask.
+
+    Args:
+        kinds: what the model's examples hold.
+    """
+    noise = np.random.default_rng(0).normal(0, 0.05, CLIP_SAMPLES)
+    pcm = np.round(noise.clip(-1, 1 - 1 / PCM_SCALE) * PCM_SCALE).astype("<i2")
+    waveform = from_pcm(pcm)
+    features: dict[InputKind, Any] = {
+        "waveform": lambda: pcm.tobytes(),
+        "log_mel": lambda: log_mel(waveform).astype("<f2").tobytes(),
+    }
+    example = encode_example({kind: features[kind]() for kind in sorted(kinds)})
+    riff = io.BytesIO()
+    sf.write(riff, pcm, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+    logs = [
+        _predict("serving_default", "examples", [example]),
+        _predict("waveform", "waveform", waveform[np.newaxis]),
+        _predict("pcm", "pcm", [pcm.tobytes()]),
+        _predict("wav", "wav", [riff.getvalue()]),
+        _predict("embedding", "pcm", [pcm.tobytes()]),
+        _classify(example),
+    ]
+    file = io.BytesIO()
+    for log in logs:
+        write_record(file, log.SerializeToString(deterministic=True))
+    return file.getvalue()
+
+
+def _predict(signature: str, name: str, value: Any) -> Any:
+    log = PredictionLog()
+    request = log.predict_log.request
+    request.model_spec.name, request.model_spec.signature_name = MODEL_NAME, signature
+    request.inputs[name].CopyFrom(to_tensor(value))
+    return log
+
+
+def _classify(example: bytes) -> Any:
+    log = PredictionLog()
+    request = log.classify_log.request
+    request.model_spec.name, request.model_spec.signature_name = MODEL_NAME, "classify"
+    request.input.example_list.examples.append(Example.FromString(example))
+    return log

@@ -1,0 +1,436 @@
+"""Name what is heard in audio files of any length, with a pushed model loaded here or with one that a server has.
+
+A file is decoded block by block and cut into windows of one clip's length (29.1 s) every ``hop``; a song's tags are the
+mean over its windows. Neither the decoded file nor its windows are ever in memory as a whole. Several files are decoded
+at a time, and their windows go to the model in common batches, so that short files keep the cores as busy as long ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from preprocessing.audio import Pcm, Samples, fit_clip, from_pcm, open_audio, to_pcm
+from preprocessing.constants import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
+from preprocessing.errors import AutotagError, BadInputError, ClipError
+from preprocessing.windows import LEAST_REST
+from serving.engines.runtimes import AUTO, load_engine, usable_cores
+from serving.model_info import MODEL_INFO_NAME, find_model, read_model_info
+
+if TYPE_CHECKING:
+    from serving.client import TagClient
+
+
+WINDOWS_AT_ONCE: Final = min(8, max(4, usable_cores()))
+"""Most windows in one call of the model: one a core, and some where there are few cores."""
+
+WINDOWS_AHEAD: Final = 2 * WINDOWS_AT_ONCE
+"""Windows of one file that wait for their answers: while one batch is computed, the next is decoded."""
+
+SHORTEST_HOP_SECONDS: Final = 0.1
+
+Probabilities = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model says of a batch of windows.
+
+    Attributes:
+        tags: their names, in the order of the probabilities.
+        thresholds: float32 [n_tags], from which probability on a tag counts as heard.
+        probabilities: float32 [n, n_tags].
+    """
+
+    tags: tuple[str, ...]
+    thresholds: Probabilities
+    probabilities: Probabilities
+
+
+class TagSource(Protocol):
+    """Whoever turns windows into probabilities."""
+
+    calls_at_once: int
+    """How many threads may call ``answer`` at a time."""
+
+    def identity(self) -> str:
+        """Return what tells this model from others, one line: the same for as long as the answers stay the same."""
+        ...
+
+    def answer(self, windows: Pcm) -> Answers:
+        """Int16 [n, 465600] at 16 kHz -> answers of n rows."""
+        ...
+
+
+class LocalModel:
+    """A pushed model, loaded in this process.
+
+    Args:
+        model_dir: a SavedModel of serving.graph.export, or a folder of numbered versions (the highest is taken).
+        engine: what computes, a name that serving.engines.runtimes knows; "auto" is the fastest one for this model.
+        threads: of the engine; None leaves it to the engine.
+
+    Raises:
+        BadInputError: there is no such model, or it cannot be loaded.
+    """
+
+    calls_at_once = 1  # an engine uses all cores by itself
+
+    def __init__(self, model_dir: Path | str, engine: str = AUTO, threads: int | None = None) -> None:
+        self.model_dir = find_model(Path(model_dir))
+        self.info = read_model_info(self.model_dir)
+        self._thresholds = np.asarray(self.info.thresholds, dtype=np.float32)
+        self._engine = load_engine(self.model_dir, engine, threads)
+
+    def identity(self) -> str:
+        """Digest of the model card and of the checkpoint's index, which holds a checksum of each weight."""
+        digest = hashlib.sha256()
+        for name in (MODEL_INFO_NAME, "variables/variables.index"):
+            digest.update((self.model_dir / name).read_bytes())
+        return f"autotag {digest.hexdigest()[:16]}"
+
+    def answer(self, windows: Pcm) -> Answers:
+        """Int16 [n, 465600] at 16 kHz -> answers of n rows."""
+        return Answers(self.info.tags, self._thresholds, self._engine.predict(from_pcm(windows)))
+
+
+class ServedModel:
+    """A pushed model behind TF Serving, asked through a client.
+
+    Args:
+        client: for the server and its model; closing it is the caller's.
+        address: of the server, and of the model on it where that was chosen.
+        calls_at_once: requests under way at a time.
+    """
+
+    def __init__(self, client: TagClient, address: str, calls_at_once: int) -> None:
+        self.address = address
+        self.calls_at_once = calls_at_once
+        self._client = client
+
+    def identity(self) -> str:
+        """Return the server's address and the version that answers.
+
+        Raises:
+            TagServerError: the server does not say.
+        """
+        return f"{self.address} version {self._client.metadata().version}"
+
+    def answer(self, windows: Pcm) -> Answers:
+        """Int16 [n, 465600] at 16 kHz -> answers of n rows.
+
+        Raises:
+            TagServerError: see serving.client.errors.
+        """
+        clips = self._client.tag_pcm([window.tobytes() for window in windows])
+        return Answers(clips[0].tags, clips[0].thresholds, np.stack([clip.probabilities for clip in clips]))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which of a file's tags are shown and written.
+
+    Attributes:
+        threshold: from which probability on: a number, "model" for each tag's own threshold, or None for any.
+        most: at most so many, the most probable; None for no limit.
+    """
+
+    threshold: float | Literal["model"] | None = None
+    most: int | None = None
+
+
+@dataclass(frozen=True)
+class TaggedFile:
+    """What was heard in one file.
+
+    Attributes:
+        path: the file.
+        seconds: length of what could be decoded.
+        tags: the model's tags, in the order of its outputs.
+        thresholds: float32 [n_tags], from which probability on a tag counts as heard.
+        probabilities: float32 [n_tags], mean over the windows.
+        starts: float64 [windows], seconds from the beginning at which each window of 29.1 s starts.
+        window_probabilities: float32 [windows, n_tags].
+    """
+
+    path: Path
+    seconds: float
+    tags: tuple[str, ...]
+    thresholds: Probabilities
+    probabilities: Probabilities
+    starts: npt.NDArray[np.float64]
+    window_probabilities: Probabilities
+
+    @property
+    def windows(self) -> int:
+        """Number of windows."""
+        return len(self.starts)
+
+    @property
+    def above(self) -> npt.NDArray[np.bool_]:
+        """Bool [n_tags]: the tag's probability reaches its threshold."""
+        reached: npt.NDArray[np.bool_] = self.probabilities >= self.thresholds
+        return reached
+
+    def top(self, count: int) -> list[tuple[str, float]]:
+        """The ``count`` most probable tags, the most probable first."""
+        return self.select(Selection(most=count))
+
+    def select(self, selection: Selection) -> list[tuple[str, float]]:
+        """The tags chosen, with their probability, the most probable first."""
+        threshold = self.thresholds if selection.threshold == "model" else selection.threshold
+        order = np.argsort(-self.probabilities, kind="stable")
+        if threshold is not None:
+            order = order[(self.probabilities >= threshold)[order]]
+        return [(self.tags[i], float(self.probabilities[i])) for i in order[: selection.most]]
+
+
+@dataclass(frozen=True)
+class FailedFile:
+    """A file that could not be tagged."""
+
+    path: Path
+    error: ClipError
+
+    @property
+    def reason(self) -> str:
+        """The error's detail without the path, for where the path stands beside it."""
+        return self.error.detail.removeprefix(str(self.path)).removeprefix(":").strip()
+
+
+Progress = Callable[[Path, float, "float | None"], None]
+"""Called with a file, its seconds decoded so far, and the seconds that its header claims; from several threads."""
+
+
+class Tagger:
+    """Tags files of any format and length.
+
+    Args:
+        source: who answers; a path is a model to be loaded.
+        hop_seconds: from one window's start to the next one's, from 0.1 to 29.1 s.
+        jobs: files decoded at a time; None for as many as there are cores.
+
+    Raises:
+        BadInputError: the model cannot be loaded, or the hop is out of range.
+    """
+
+    def __init__(
+        self, source: TagSource | Path | str, *, hop_seconds: float = CLIP_SECONDS, jobs: int | None = None
+    ) -> None:
+        if not SHORTEST_HOP_SECONDS <= hop_seconds <= CLIP_SECONDS:
+            raise BadInputError(f"the hop must be from {SHORTEST_HOP_SECONDS} to {CLIP_SECONDS} s, got {hop_seconds}")
+        self.source: TagSource = LocalModel(source) if isinstance(source, str | Path) else source
+        self.hop_samples = round(hop_seconds * SAMPLE_RATE)
+        self.jobs = jobs or usable_cores()
+
+    def tag_file(self, path: Path | str) -> TaggedFile:
+        """Tag one file.
+
+        Raises:
+            ClipError: the file cannot be read or decoded.
+        """
+        with contextlib.closing(self.tag_files([Path(path)])) as answers:
+            answer = next(answers)
+        if isinstance(answer, FailedFile):
+            raise answer.error
+        return answer
+
+    def tag_files(
+        self, paths: Iterable[Path], on_progress: Progress | None = None
+    ) -> Generator[TaggedFile | FailedFile, None, None]:
+        """Tag files, several at a time, and yield their tags in the order of the paths.
+
+        Closing the generator, or an exception where it waits (Ctrl-C), ends the threads after the batch in work.
+
+        Raises:
+            AutotagError: the model or server does not answer.
+        """
+        stopped = threading.Event()
+        running: deque[Future[TaggedFile | FailedFile]] = deque()
+        with _WindowQueue(self.source) as window_queue, ThreadPoolExecutor(self.jobs) as pool:
+            try:
+                for path in paths:
+                    if len(running) == 2 * self.jobs:
+                        yield running.popleft().result()
+                    running.append(pool.submit(self._tag_or_fail, path, window_queue, stopped, on_progress))
+                while running:
+                    yield running.popleft().result()
+            finally:
+                stopped.set()
+                for job in running:
+                    job.cancel()
+
+    def tag_samples(self, samples: Samples) -> Probabilities:
+        """Float32 mono [n] at 16 kHz, nominally in [-1, 1] -> mean probabilities float32 [n_tags].
+
+        Raises:
+            AutotagError: the model or server does not answer.
+        """
+        cut = [to_pcm(window.samples) for window in stream_windows([samples], self.hop_samples)]
+        batches = [cut[first : first + WINDOWS_AT_ONCE] for first in range(0, len(cut), WINDOWS_AT_ONCE)]
+        return _mean(np.concatenate([self.source.answer(np.stack(batch)).probabilities for batch in batches]))
+
+    def _tag_or_fail(
+        self, path: Path, window_queue: _WindowQueue, stopped: threading.Event, on_progress: Progress | None
+    ) -> TaggedFile | FailedFile:
+        waiting: deque[Future[Answers]] = deque()
+        try:
+            return self._tag(path, window_queue, waiting, stopped, on_progress)
+        except ClipError as error:
+            return FailedFile(path, error)
+        finally:
+            for answer in waiting:
+                answer.cancel()
+
+    def _tag(
+        self,
+        path: Path,
+        window_queue: _WindowQueue,
+        waiting: deque[Future[Answers]],
+        stopped: threading.Event,
+        on_progress: Progress | None,
+    ) -> TaggedFile:
+        starts, answers = [], []
+        with open_audio(path) as stream:
+            for window in stream_windows(stream.blocks, self.hop_samples):
+                if stopped.is_set():
+                    raise ClipError("stopped", f"{path} was being decoded when all was stopped")
+                if len(waiting) == WINDOWS_AHEAD:
+                    answers.append(waiting.popleft().result())
+                waiting.append(window_queue.submit(to_pcm(window.samples)))
+                starts.append(window.start)
+                end = (window.start + window.length) / SAMPLE_RATE
+                if on_progress is not None:
+                    on_progress(path, end, stream.seconds)
+        while waiting:
+            answers.append(waiting.popleft().result())
+        first = answers[0]
+        if any(answer.tags != first.tags for answer in answers):
+            raise AutotagError(f"the model's tags changed while {path} was being tagged: start again")
+        rows = np.concatenate([answer.probabilities for answer in answers])
+        return TaggedFile(path, end, first.tags, first.thresholds, _mean(rows), np.array(starts) / SAMPLE_RATE, rows)
+
+
+@dataclass(frozen=True)
+class Window:
+    """One window of a file.
+
+    Attributes:
+        start: its first sample's place in the file.
+        length: samples of the file in it: 465,600, or all that a shorter file has.
+        samples: float32 [465600], zeros after ``length``.
+    """
+
+    start: int
+    length: int
+    samples: Samples
+
+
+def stream_windows(blocks: Iterable[Samples], hop: int = CLIP_SAMPLES) -> Iterator[Window]:
+    """Cut blocks of float32 [any length] into windows of 465,600 samples, one every ``hop`` samples.
+
+    What is shorter than a clip is padded with zeros; of what is longer the last window ends where the file ends, or
+    less than LEAST_REST before (preprocessing.windows). Holds one window and one block.
+
+    Args:
+        blocks: what follows each other in the file.
+        hop: samples from one window's start to the next one's, from 1 to 465,600.
+
+    Raises:
+        ValueError: the hop is out of range.
+    """
+    if not 1 <= hop <= CLIP_SAMPLES:
+        raise ValueError(f"hop must be from 1 to {CLIP_SAMPLES} samples, got {hop}")
+    held = np.zeros(0, dtype=np.float32)
+    end = start = 0  # of the samples so far; of the next window
+    for block in blocks:
+        held = np.concatenate([held, block])
+        end += len(block)
+        while start + CLIP_SAMPLES <= end:
+            first = start - (end - len(held))
+            yield Window(start, CLIP_SAMPLES, held[first : first + CLIP_SAMPLES])
+            start += hop
+        held = held[-CLIP_SAMPLES:]
+    if end < CLIP_SAMPLES:
+        yield Window(0, end, fit_clip(held))
+    elif end - (start - hop + CLIP_SAMPLES) >= LEAST_REST:
+        yield Window(end - CLIP_SAMPLES, CLIP_SAMPLES, held)
+
+
+def printable(name: Path | str) -> str:
+    """A file's name as text that any stream and file can hold: what is no text or would move the cursor is replaced."""
+    text = os.fsencode(name).decode("utf-8", "replace")
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def windows(samples: Samples, hop: int = CLIP_SAMPLES) -> list[Samples]:
+    """Cut float32 [n] into clips of float32 [465600], by the rule of stream_windows; errors as there."""
+    return [window.samples for window in stream_windows([samples], hop)]
+
+
+class _WindowQueue:
+    """Windows of several files on their way to the model, in batches of what is there."""
+
+    def __init__(self, source: TagSource) -> None:
+        self._source = source
+        self._queue: queue.SimpleQueue[tuple[Pcm, Future[Answers]] | None] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._answer_all, daemon=True) for _ in range(source.calls_at_once)]
+
+    def __enter__(self) -> _WindowQueue:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def submit(self, window: Pcm) -> Future[Answers]:
+        """Int16 [465600] -> the answer of one row to come."""
+        answer: Future[Answers] = Future()
+        self._queue.put((window, answer))
+        return answer
+
+    def _answer_all(self) -> None:
+        while batch := self._next_batch():
+            try:
+                answers = self._source.answer(np.stack([window for window, _ in batch]))
+            except BaseException as error:
+                for _, answer in batch:
+                    answer.set_exception(error)
+            else:
+                for (_, answer), row in zip(batch, answers.probabilities, strict=True):
+                    answer.set_result(Answers(answers.tags, answers.thresholds, row[None]))
+
+    def _next_batch(self) -> list[tuple[Pcm, Future[Answers]]]:
+        """Wait for a window and take those that are there besides; none at the end."""
+        batch: list[tuple[Pcm, Future[Answers]]] = []
+        while len(batch) < WINDOWS_AT_ONCE:
+            try:
+                item = self._queue.get(block=not batch)
+            except queue.Empty:
+                break
+            if item is None:
+                self._queue.put(None)  # for the other threads, and for this one's next call
+                break
+            if item[1].set_running_or_notify_cancel():
+                batch.append(item)
+        return batch
+
+
+def _mean(rows: Probabilities) -> Probabilities:
+    mean: Probabilities = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean

@@ -1,0 +1,399 @@
+"""Tags over time of one file: a picture (PNG), a page (HTML, all in one file, needs no network) or data (JSON).
+
+The picture and the page show twelve tags, ordered by their mean over the windows: the eight with the highest mean and,
+of the others, the four that reach highest in any window. JSON has all tags::
+
+    {"format": "autotag taggram", "version": 1, "file": "song.mp3", "model": "...", "seconds": 612.4,
+     "window_seconds": 29.1, "tags": ["guitar", ...], "thresholds": [0.31, ...], "mean": [0.62, ...],
+     "windows": [{"start": 0.0, "end": 29.1, "probabilities": [0.58, ...]}, ...]}
+
+Times are seconds; thresholds, means and probabilities are in the order of the tags.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import json
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from preprocessing.constants import CLIP_SECONDS
+from preprocessing.errors import AutotagError, BadInputError
+from preprocessing.whole_files import write_whole
+from serving.tagging.tagger import Probabilities, TaggedFile, printable
+
+SUFFIXES: Final = (".png", ".html", ".json")
+MOST_TAGS: Final = 12
+TAGS_BY_MEAN: Final = 8
+MOST_COLUMNS: Final = 600
+"""More windows than this are averaged in groups: a screen could not show them apart."""
+
+TICK_STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
+MOST_TICKS: Final = 9
+COLOURS: Final = ("#eef1f4", "#c3d6e8", "#82b0d4", "#3f7fb8", "#1b4f8a", "#0a2450")
+"""From probability 0 to the top of the scale, equally far apart in lightness."""
+
+
+@dataclass(frozen=True)
+class Taggram:
+    """What is drawn.
+
+    Attributes:
+        title: the file's name.
+        subtitle: length, windows, and how many of them a column holds.
+        seconds: length of the file.
+        edges: float64 [columns + 1], seconds at which the columns begin and end.
+        tags: names, the highest mean first.
+        cells: float32 [tags, columns], probabilities.
+        mean: float32 [tags].
+        above: bool [tags], the mean reaches the tag's threshold.
+        top: of the colour scale, a multiple of 0.1.
+    """
+
+    title: str
+    subtitle: str
+    seconds: float
+    edges: npt.NDArray[np.float64]
+    tags: tuple[str, ...]
+    cells: Probabilities
+    mean: Probabilities
+    above: npt.NDArray[np.bool_]
+    top: float
+
+
+def write_taggram(path: Path, tagged: TaggedFile, model: str) -> None:
+    """Write a taggram, whole or not at all; its suffix says which kind.
+
+    Args:
+        path: where to; folders that are not there are made.
+        tagged: the file's windows.
+        model: what answered, for the JSON and the page.
+
+    Raises:
+        BadInputError: another suffix.
+        AutotagError: it cannot be written.
+    """
+    kind = check_suffix(path)
+    if kind == ".json":
+        content = taggram_json(tagged, model).encode()
+    elif kind == ".html":
+        content = taggram_html(summarise(tagged), tagged, model).encode()
+    else:
+        content = taggram_png(summarise(tagged))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content)
+    except OSError as error:
+        raise AutotagError(f"the taggram {path} cannot be written: {error.strerror}") from error
+
+
+def check_suffix(path: Path) -> str:
+    """Return the suffix in small letters.
+
+    Raises:
+        BadInputError: it is none of those that can be drawn.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise BadInputError(f"a taggram's name ends with {', '.join(SUFFIXES)}, got {path}")
+    return suffix
+
+
+def summarise(tagged: TaggedFile) -> Taggram:
+    """Choose and order the tags, and put windows into at most 600 columns."""
+    rows = tagged.window_probabilities
+    order = choose_tags(tagged)
+    group = math.ceil(len(rows) / MOST_COLUMNS)
+    firsts = np.arange(0, len(rows), group)
+    sums = np.add.reduceat(rows[:, order].astype(np.float64), firsts, axis=0)
+    counts = np.diff([*firsts, len(rows)])
+    cells = (sums / counts[:, None]).T.astype(np.float32)
+    return Taggram(
+        title=shorten(printable(tagged.path.name), 90),
+        subtitle=_subtitle(tagged, group),
+        seconds=tagged.seconds,
+        edges=column_edges(tagged.starts, tagged.seconds)[[*firsts, len(rows)]],
+        tags=tuple(tagged.tags[i] for i in order),
+        cells=cells,
+        mean=tagged.probabilities[order],
+        above=tagged.above[order],
+        top=max(0.1, math.ceil(round(float(cells.max()) * 10, 6)) / 10),
+    )
+
+
+def choose_tags(tagged: TaggedFile) -> npt.NDArray[np.intp]:
+    """Indices of the tags to be shown, intp [at most 12], the highest mean first."""
+    by_mean = np.argsort(-tagged.probabilities, kind="stable")
+    others = by_mean[TAGS_BY_MEAN:]
+    peaks = others[np.argsort(-tagged.window_probabilities.max(axis=0)[others], kind="stable")]
+    chosen = [*by_mean[:TAGS_BY_MEAN], *peaks[: MOST_TAGS - TAGS_BY_MEAN]]
+    return by_mean[np.isin(by_mean, chosen)]
+
+
+def column_edges(starts: npt.NDArray[np.float64], seconds: float) -> npt.NDArray[np.float64]:
+    """Where windows meet on the time axis: half way between the middles of two that follow each other.
+
+    Args:
+        starts: float64 [windows], seconds.
+        seconds: length of the file.
+
+    Returns:
+        float64 [windows + 1], from 0 to ``seconds``, ascending.
+    """
+    middles = starts + CLIP_SECONDS / 2
+    return np.concatenate([[0.0], (middles[1:] + middles[:-1]) / 2, [seconds]])
+
+
+def clock(seconds: float, hours: bool) -> str:
+    """Seconds as ``m:ss``, or as ``h:mm:ss`` where the axis has hours."""
+    minutes, rest = divmod(math.floor(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def time_ticks(seconds: float) -> list[float]:
+    """At most nine round times from 0 on, in seconds, none of them so near the end that its label would stick out."""
+    step = next((step for step in TICK_STEPS if seconds / step < MOST_TICKS), 86400 * math.ceil(seconds / 86400 / 8))
+    return [float(second) for second in np.arange(0, seconds + 1e-9, step)]
+
+
+def shorten(text: str, most: int) -> str:
+    """At most so many characters, the middle left out of what is longer."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]}…{text[len(text) - (most - most // 2 - 1) :]}"
+
+
+def _subtitle(tagged: TaggedFile, group: int) -> str:
+    windows = "1 window" if tagged.windows == 1 else f"{tagged.windows:,} windows"
+    text = f"{clock(tagged.seconds, tagged.seconds >= 3600)}, {windows} of {CLIP_SECONDS} s"
+    if tagged.windows > 1 and (hop := tagged.starts[1] - tagged.starts[0]) < CLIP_SECONDS and tagged.windows > 2:
+        text += f" every {hop:.4g} s"
+    return text + (f", a column is the mean of {group}" if group > 1 else "")
+
+
+def taggram_json(tagged: TaggedFile, model: str) -> str:
+    """The taggram as JSON text, all tags and windows; see the module's own words for the keys."""
+    ends = np.minimum(tagged.starts + CLIP_SECONDS, tagged.seconds)
+    data = {
+        "format": "autotag taggram",
+        "version": 1,
+        "file": printable(tagged.path),
+        "model": model,
+        "seconds": round(tagged.seconds, 4),
+        "window_seconds": CLIP_SECONDS,
+        "tags": tagged.tags,
+        "thresholds": _rounded(tagged.thresholds),
+        "mean": _rounded(tagged.probabilities),
+        "windows": [
+            {"start": round(float(start), 4), "end": round(float(end), 4), "probabilities": _rounded(row)}
+            for start, end, row in zip(tagged.starts, ends, tagged.window_probabilities, strict=True)
+        ],
+    }
+    return json.dumps(data, ensure_ascii=False) + "\n"
+
+
+def _rounded(values: Probabilities) -> list[float]:
+    return [round(float(value), 5) for value in values]
+
+
+def taggram_png(taggram: Taggram) -> bytes:
+    """The taggram as a PNG picture, 1,650 pixels wide."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    rows = len(taggram.tags)
+    style = {"font.size": 11, "text.parse_math": False, "axes.titlelocation": "left"}
+    with mpl.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box stands for it
+        figure = Figure(figsize=(11, 1.7 + 0.34 * rows), layout="constrained")
+        axes = figure.add_subplot()
+        _draw_cells(axes, taggram)
+        axes.set_title(taggram.title, fontsize=13, fontweight="bold", pad=24)
+        axes.text(0, 1.02, taggram.subtitle, transform=axes.transAxes, color="#5c636b", va="bottom")
+        axes.text(1.008, 1.02, "mean", transform=axes.transAxes, color="#5c636b", va="bottom")
+        for row, (mean, above) in enumerate(zip(taggram.mean, taggram.above, strict=True)):
+            axes.text(
+                1.008, row + 0.5, f"{mean:.2f}", transform=axes.get_yaxis_transform(), va="center",
+                fontweight="bold" if above else "normal", color="#1c1e21" if above else "#5c636b",
+            )  # fmt: skip
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
+    return file.getvalue()
+
+
+def _draw_cells(axes: Any, taggram: Taggram) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    few = taggram.cells.shape[1] <= 60
+    mesh = axes.pcolormesh(
+        taggram.edges, np.arange(len(taggram.tags) + 1), taggram.cells, vmin=0, vmax=taggram.top,
+        cmap=LinearSegmentedColormap.from_list("taggram", COLOURS), rasterized=True, antialiased=False,
+    )  # fmt: skip
+    for row in range(1, len(taggram.tags)):
+        axes.axhline(row, color="white", linewidth=2)
+    if few:
+        for edge in taggram.edges[1:-1]:
+            axes.axvline(edge, color="white", linewidth=1)
+    axes.set_ylim(len(taggram.tags), 0)
+    axes.set_yticks(np.arange(len(taggram.tags)) + 0.5, [shorten(printable(tag), 28) for tag in taggram.tags])
+    axes.tick_params(axis="y", length=0)
+    ticks, hours = time_ticks(taggram.seconds), taggram.seconds >= 3600
+    axes.set_xlim(0, taggram.seconds)
+    axes.set_xticks(ticks, [clock(tick, hours) for tick in ticks])
+    axes.set_xlabel(f"time ({'hours:' if hours else ''}minutes:seconds)", color="#5c636b")
+    axes.annotate(
+        "bold: reaches its threshold", (1, 0), xycoords="axes fraction", xytext=(0, -38), textcoords="offset points",
+        ha="right", color="#5c636b", fontsize=9,
+    )  # fmt: skip
+    axes.spines[:].set_visible(False)
+    bar = axes.figure.colorbar(mesh, ax=axes, pad=0.07, aspect=14, shrink=0.9)
+    bar.set_label("probability of the tag", color="#5c636b")
+    bar.outline.set_visible(False)
+
+
+def taggram_html(taggram: Taggram, tagged: TaggedFile, model: str) -> str:
+    """The taggram as a page in one file: a picture, a table of all tags, and by script a read-out at the pointer."""
+    ticks, hours = time_ticks(taggram.seconds), taggram.seconds >= 3600
+    rows = "".join(_html_row(taggram, row) for row in range(len(taggram.tags)))
+    axis = "".join(
+        f'<span style="left:{100 * tick / taggram.seconds:.3f}%">{clock(tick, hours)}</span>' for tick in ticks
+    )
+    data = {
+        "edges": [round(float(edge), 2) for edge in taggram.edges],
+        "tags": taggram.tags,
+        "cells": [[round(float(cell), 3) for cell in row] for row in taggram.cells],
+        "hours": hours,
+    }
+    embedded = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
+    marks = "".join(f"<span>{taggram.top * part / 2:.2f}</span>" for part in range(3))
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<title>{html.escape(taggram.title)}: tags over time</title>
+<style>{PAGE_STYLE}</style>
+</head>
+<body>
+<h1>{html.escape(taggram.title)}</h1>
+<p class="note">{html.escape(taggram.subtitle)}</p>
+<figure aria-label="Tags over time; the table below has the figures">
+<div class="row head"><span></span><span></span><span class="mean">mean</span></div>
+{rows}<div class="row"><span></span><div class="axis">{axis}</div><span></span></div>
+<div class="row"><span></span>
+<p id="readout" aria-live="polite">time ({"hours:" if hours else ""}minutes:seconds)</p><span></span></div>
+</figure>
+<div class="scale"><span>probability of the tag</span>
+<div><div class="ramp"></div><div class="marks">{marks}</div></div></div>
+<h2>All tags</h2>
+<table><thead><tr><th>tag</th><th>mean</th><th>highest</th><th>at</th><th>threshold</th><th></th></tr></thead>
+<tbody>{_html_table(tagged, hours)}</tbody></table>
+<p class="note">Means in bold reach the tag’s threshold. Model: {html.escape(model)}</p>
+<script type="application/json" id="data">{embedded}</script>
+<script>{PAGE_SCRIPT}</script>
+</body>
+</html>
+"""
+
+
+def _html_row(taggram: Taggram, row: int) -> str:
+    tag = html.escape(printable(taggram.tags[row]))
+    strong = ' class="mean above"' if taggram.above[row] else ' class="mean"'
+    cells = []
+    for left, right, value in zip(taggram.edges[:-1], taggram.edges[1:], taggram.cells[row], strict=True):
+        width = right - left
+        cells.append(f'<rect x="{left:.6g}" width="{width:.6g}" height="1" fill="{colour(value / taggram.top)}"/>')
+    return (
+        f'<div class="row"><span class="tag" title="{tag}">{tag}</span>'
+        f'<svg viewBox="0 0 {taggram.seconds:.6g} 1" preserveAspectRatio="none" shape-rendering="crispEdges" '
+        f'data-row="{row}">{"".join(cells)}</svg><span{strong}>{taggram.mean[row]:.2f}</span></div>\n'
+    )
+
+
+def _html_table(tagged: TaggedFile, hours: bool) -> str:
+    lines = []
+    for i in np.argsort(-tagged.probabilities, kind="stable"):
+        best = int(np.argmax(tagged.window_probabilities[:, i]))
+        above = bool(tagged.above[i])
+        lines.append(
+            f"<tr{' class=above' if above else ''}><th>{html.escape(printable(tagged.tags[i]))}</th>"
+            f"<td>{tagged.probabilities[i]:.3f}</td><td>{tagged.window_probabilities[best, i]:.3f}</td>"
+            f"<td>{clock(float(tagged.starts[best]), hours)}</td><td>{tagged.thresholds[i]:.3f}</td>"
+            f"<td>{'above' if above else ''}</td></tr>"
+        )
+    return "\n".join(lines)
+
+
+def colour(share: float) -> str:
+    """``#rrggbb`` at 0 to 1 of the colour scale."""
+    points = np.array([[int(text[at : at + 2], 16) for at in (1, 3, 5)] for text in COLOURS])
+    place = min(max(float(share), 0.0), 1.0) * (len(points) - 1)
+    rgb = [round(float(np.interp(place, range(len(points)), points[:, part]))) for part in range(3)]
+    return "#" + "".join(f"{value:02x}" for value in rgb)
+
+
+PAGE_STYLE: Final = """
+:root { color-scheme: light dark; --page: #fff; --ink: #1c1e21; --muted: #5c636b; --line: #d9dcdf; }
+@media (prefers-color-scheme: dark) { :root { --page: #1a1c20; --ink: #e7e9eb; --muted: #a3abb3; --line: #3a3f45; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1.5rem 1.25rem 3rem; max-width: 75rem; background: var(--page); color: var(--ink);
+  font: 15px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+h1 { margin: 0; font-size: 1.4rem; overflow-wrap: anywhere; }
+h2 { margin: 2rem 0 .5rem; font-size: 1.1rem; }
+.note { margin: .25rem 0 0; color: var(--muted); overflow-wrap: anywhere; }
+figure { margin: 1rem 0 0; }
+.row { display: grid; grid-template-columns: minmax(5rem, 11rem) 1fr 3rem; gap: .6rem; align-items: center; }
+.tag { text-align: right; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+.row svg { display: block; width: 100%; height: 1.6rem; margin: 1px 0; }
+.row svg:hover { outline: 1px solid var(--ink); }
+.mean { color: var(--muted); font-variant-numeric: tabular-nums; }
+.mean.above, tr.above th, tr.above td { color: var(--ink); font-weight: 700; }
+.axis { position: relative; height: 1.5rem; margin-top: .2rem; color: var(--muted); font-size: .85rem;
+  font-variant-numeric: tabular-nums; }
+.axis span { position: absolute; padding-left: .25rem; border-left: 1px solid var(--muted); white-space: nowrap; }
+#readout { margin: .1rem 0 0; min-height: 1.5em; color: var(--muted); font-variant-numeric: tabular-nums; }
+.scale { display: flex; gap: .8rem; margin-top: .8rem; color: var(--muted); font-size: .85rem; }
+.ramp { width: 14rem; height: .8rem; margin-top: .25rem; background: linear-gradient(to right, COLOURS); }
+.marks { display: flex; justify-content: space-between; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .2rem 1.2rem .2rem 0; text-align: right; border-bottom: 1px solid var(--line); font-weight: 400; }
+thead th { color: var(--muted); font-size: .88rem; }
+th:first-child { text-align: left; overflow-wrap: anywhere; }
+@media (max-width: 40rem) {
+  .axis span:nth-child(even) { display: none; }
+  .row { grid-template-columns: 5.5rem 1fr 2.4rem; }
+}
+""".replace("COLOURS", ", ".join(COLOURS))
+
+PAGE_SCRIPT: Final = """
+"use strict";
+const data = JSON.parse(document.getElementById("data").textContent);
+const readout = document.getElementById("readout");
+const rest = readout.textContent;
+const clock = seconds => {
+  const s = Math.floor(seconds), two = n => String(n).padStart(2, "0");
+  const minutes = Math.floor(s / 60), rest = two(s % 60);
+  return data.hours ? `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${rest}` : `${minutes}:${rest}`;
+};
+for (const svg of document.querySelectorAll("svg[data-row]")) {
+  svg.addEventListener("pointermove", event => {
+    const box = svg.getBoundingClientRect();
+    const time = (event.clientX - box.left) / box.width * data.edges[data.edges.length - 1];
+    let column = 0;
+    while (column < data.edges.length - 2 && data.edges[column + 1] <= time) column++;
+    const row = Number(svg.dataset.row);
+    const span = `${clock(data.edges[column])}\\u2013${clock(data.edges[column + 1])}`;
+    readout.textContent = `${span}  ${data.tags[row]}: ${data.cells[row][column].toFixed(2)}`;
+  });
+  svg.addEventListener("pointerleave", () => { readout.textContent = rest; });
+}
+"""

@@ -1,0 +1,300 @@
+"""What each signature of the pushed SavedModel answers, called as the server calls it."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile as sf
+import tensorflow as tf
+from exported_model import TAGS, THRESHOLDS, Exported, export, pcm_bytes, stored_example, tone
+from hostile_requests import entry, example, part
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import prediction_log_pb2
+
+from preprocessing.audio import from_pcm, to_pcm
+from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
+from preprocessing.examples import encode_example, read_records
+from serving.graph.ensemble import CLIPS_AT_ONCE, Ensemble
+from serving.graph.warm_up import WARM_UP_NAME
+from serving.tagging.tagger import windows
+
+
+def ask(loaded: Any, signature: str, value: list[bytes], name: str = "") -> dict[str, Any]:
+    answer = loaded.signatures[signature](**{name or signature: tf.constant(value)})
+    return {key: tensor.numpy() for key, tensor in answer.items()}
+
+
+def riff(pcm: bytes, rate: int = SAMPLE_RATE, channels: int = 1, subtype: str = "PCM_16") -> bytes:
+    file = io.BytesIO()
+    samples = np.frombuffer(pcm, "<i2")
+    sf.write(file, np.repeat(samples[:, None], channels, axis=1), rate, format="WAV", subtype=subtype)
+    return file.getvalue()
+
+
+def by_windows(loaded: Any, pcm: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
+    clips = np.stack(windows(from_pcm(np.frombuffer(pcm, "<i2"))))
+    return loaded.signatures["waveform"](waveform=tf.constant(clips))["predictions"].numpy()
+
+
+def test_pcm_of_one_clip_is_answered_as_its_waveform(loaded: Any) -> None:
+    pcm = pcm_bytes(29.1)
+    answer = ask(loaded, "pcm", [pcm])
+    np.testing.assert_allclose(answer["predictions"], by_windows(loaded, pcm), atol=1e-5)
+    assert answer["windows"].tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [1, 2, CLIP_SAMPLES - 1, CLIP_SAMPLES + 7_999, CLIP_SAMPLES + 8_000, 2 * CLIP_SAMPLES, 3 * CLIP_SAMPLES + 7],
+)
+def test_pcm_of_any_length_is_answered_by_windows_and_their_mean(loaded: Any, samples: int) -> None:
+    pcm = pcm_bytes(samples / SAMPLE_RATE, 330)
+    expected = by_windows(loaded, pcm)
+    answer = ask(loaded, "pcm", [pcm])
+    assert answer["windows"].tolist() == [len(expected)]
+    np.testing.assert_allclose(answer["window_predictions"][0], expected, atol=1e-5)
+    np.testing.assert_allclose(answer["predictions"][0], expected.mean(axis=0), atol=1e-5)
+
+
+def test_clips_of_different_lengths_in_one_request_keep_apart(loaded: Any) -> None:
+    clips = [pcm_bytes(1, 200), pcm_bytes(70, 300), pcm_bytes(29.1, 500), pcm_bytes(200, 700)]
+    together = ask(loaded, "pcm", clips)
+    assert together["windows"].tolist() == [1, 3, 1, 7]
+    assert together["window_predictions"].shape == (4, 7, len(TAGS))
+    for row, clip in enumerate(clips):
+        alone = ask(loaded, "pcm", [clip])
+        count = int(alone["windows"][0])
+        np.testing.assert_allclose(together["predictions"][row], alone["predictions"][0], atol=1e-5)
+        np.testing.assert_allclose(
+            together["window_predictions"][row, :count], alone["window_predictions"][0], atol=1e-5
+        )
+        assert not together["window_predictions"][row, count:].any()
+
+
+def test_more_windows_than_are_computed_at_once(loaded: Any) -> None:
+    pcm = pcm_bytes((2 * CLIPS_AT_ONCE + 3) * CLIP_SAMPLES / SAMPLE_RATE, 250)
+    expected = by_windows(loaded, pcm)
+    assert len(expected) == 2 * CLIPS_AT_ONCE + 3
+    np.testing.assert_allclose(ask(loaded, "pcm", [pcm])["window_predictions"][0], expected, atol=1e-5)
+
+
+def test_a_batch_of_waveforms_larger_than_one_part(loaded: Any) -> None:
+    clips = np.stack([tone(29.1, 200 + 50 * number) for number in range(CLIPS_AT_ONCE + 1)])
+    together = loaded.signatures["waveform"](waveform=tf.constant(clips))["predictions"].numpy()
+    alone = [
+        loaded.signatures["waveform"](waveform=tf.constant(clip[None]))["predictions"].numpy()[0] for clip in clips
+    ]
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_wav_is_answered_as_its_samples(loaded: Any, channels: int) -> None:
+    pcm = pcm_bytes(31)
+    answer, expected = ask(loaded, "wav", [riff(pcm, channels=channels)]), ask(loaded, "pcm", [pcm])
+    assert set(answer) == set(expected)
+    np.testing.assert_allclose(answer["window_predictions"], expected["window_predictions"], atol=1e-5)
+
+
+def test_stereo_wav_is_averaged_and_rounded_as_preprocessing_does(loaded: Any, tmp_path: Path) -> None:
+    left, right = tone(5, 300), tone(5, 700)
+    stereo = io.BytesIO()
+    sf.write(stereo, np.stack([left, right], axis=1), SAMPLE_RATE, format="WAV", subtype="PCM_16")
+    decoded = sf.read(io.BytesIO(stereo.getvalue()), dtype="float32")[0].mean(axis=1)
+    expected = ask(loaded, "pcm", [to_pcm(decoded).tobytes()])
+    np.testing.assert_allclose(
+        ask(loaded, "wav", [stereo.getvalue()])["predictions"], expected["predictions"], atol=1e-6
+    )
+
+
+def test_thresholds_and_no_tag_go_with_every_answer(loaded: Any, clips: Any) -> None:
+    answer = loaded.signatures["waveform"](waveform=tf.constant(clips))
+    predictions = answer["predictions"].numpy()
+    np.testing.assert_allclose(answer["thresholds"].numpy(), np.tile(np.float32(THRESHOLDS), (2, 1)))
+    np.testing.assert_array_equal(answer["above_threshold"].numpy(), predictions >= np.float32(THRESHOLDS))
+    np.testing.assert_array_equal(answer["no_tag"].numpy(), ~(predictions >= np.float32(THRESHOLDS)).any(axis=1))
+
+
+def test_a_clip_in_which_nothing_reaches_its_threshold_says_so(tmp_path: Path, exported: Exported, loaded: Any) -> None:
+    from exported_model import DATA, SCORES
+
+    from serving.graph.export import export_ensemble
+
+    ensemble = Ensemble.restore(exported.path)
+    export_ensemble(tmp_path / "m", ensemble, TAGS, [1.0] * len(TAGS), DATA, SCORES)
+    answer = ask(tf.saved_model.load(str(tmp_path / "m")), "pcm", [pcm_bytes(5)])
+    assert answer["no_tag"].tolist() == [True]
+    assert not answer["above_threshold"].any()
+    np.testing.assert_allclose(answer["predictions"], ask(loaded, "pcm", [pcm_bytes(5)])["predictions"], atol=1e-6)
+
+
+def test_classify_gives_every_tag_with_its_score_and_carries_the_method_of_the_classify_api(
+    loaded: Any, exported: Exported, clips: Any
+) -> None:
+    examples = [stored_example(clip) for clip in clips]
+    answer = ask(loaded, "classify", examples, "inputs")
+    expected = ask(loaded, "serving_default", examples, "examples")
+    np.testing.assert_array_equal(answer["classes"], expected["tags"])
+    np.testing.assert_array_equal(answer["scores"], expected["predictions"])
+    saved = saved_model_pb2.SavedModel.FromString((exported.path / "saved_model.pb").read_bytes())
+    methods = {name: signature.method_name for name, signature in saved.meta_graphs[0].signature_def.items()}
+    assert methods.pop("classify") == "tensorflow/serving/classify"
+    assert set(methods.values()) - {""} == {"tensorflow/serving/predict"}
+
+
+def test_last_layer_on_the_embedding_gives_the_predictions(loaded: Any, exported: Exported) -> None:
+    answer = ask(loaded, "embedding", [pcm_bytes(29.1), pcm_bytes(20, 800)], "pcm")
+    assert answer["embedding"].shape == (2, 512)
+    kernel, bias = exported.combiner.layers[-1].get_weights()
+    expected = ask(loaded, "pcm", [pcm_bytes(29.1), pcm_bytes(20, 800)])["predictions"]
+    np.testing.assert_allclose(1 / (1 + np.exp(-(answer["embedding"] @ kernel + bias))), expected, atol=1e-5)
+    again = ask(loaded, "embedding", [pcm_bytes(29.1), pcm_bytes(20, 800)], "pcm")
+    np.testing.assert_array_equal(answer["embedding"], again["embedding"])
+
+
+def test_embedding_of_a_long_clip_is_the_mean_over_its_windows(loaded: Any) -> None:
+    first, second = pcm_bytes(29.1, 300), pcm_bytes(29.1, 600)
+    answer = ask(loaded, "embedding", [first, second, first + second], "pcm")
+    assert answer["windows"].tolist() == [1, 1, 2]
+    np.testing.assert_allclose(answer["embedding"][2], answer["embedding"][:2].mean(axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "width"), [("mel_1d", 384), ("mel_2d", 512), ("waveform_1d", 1024)])
+def test_a_branch_alone_has_an_embedding_too(tmp_path: Path, name: str, width: int) -> None:
+    from exported_model import DATA, NORMALISATION, SCORES
+
+    from models.branches import BRANCHES
+    from serving.graph.export import export_ensemble
+
+    branch = BRANCHES[name].build(len(TAGS))
+    ensemble = Ensemble.build({name: branch}, None, {name: BRANCHES[name].input}, NORMALISATION)
+    export_ensemble(tmp_path / "m", ensemble, TAGS, THRESHOLDS, DATA, SCORES)
+    answer = ask(tf.saved_model.load(str(tmp_path / "m")), "embedding", [pcm_bytes(40), pcm_bytes(1)], "pcm")
+    assert answer["embedding"].shape == (2, width)
+    assert np.abs(answer["embedding"][0] - answer["embedding"][1]).max() > 1e-4
+
+
+def test_networks_restored_from_a_pushed_version_give_the_same_answers(
+    loaded: Any, exported: Exported, clips: Any
+) -> None:
+    restored = Ensemble.restore(exported.path)
+    expected = loaded.signatures["waveform"](waveform=tf.constant(clips))["predictions"].numpy()
+    np.testing.assert_allclose(restored.from_waveform(tf.constant(clips)).numpy(), expected, atol=1e-6)
+
+
+def test_every_warm_up_request_is_one_that_the_model_answers(loaded: Any, exported: Exported) -> None:
+    asked = []
+    with open(exported.path / WARM_UP_NAME, "rb") as file:
+        for record in read_records(file):
+            log = prediction_log_pb2.PredictionLog.FromString(record)
+            if log.WhichOneof("log_type") == "classify_log":
+                request = log.classify_log.request
+                examples = [example.SerializeToString() for example in request.input.example_list.examples]
+                inputs = {"inputs": tf.constant(examples)}
+            else:
+                request = log.predict_log.request
+                inputs = {name: tf.constant(tf.make_ndarray(tensor)) for name, tensor in request.inputs.items()}
+            asked.append(request.model_spec.signature_name)
+            answer = loaded.signatures[request.model_spec.signature_name](**inputs)
+            assert all(np.isfinite(value).all() for value in answer.values() if value.dtype == tf.float32)
+    assert set(asked) == set(loaded.signatures) - {"labels"}
+    assert len(asked) == len(set(asked))
+
+
+def wrong_pcm() -> dict[str, tuple[Any, str]]:
+    return {
+        "rank 0": (b"1234", "expected a list of little-endian int16 samples"),
+        "rank 2": ([[b"1234"]], "expected a list of little-endian int16 samples"),
+        "no clips": (np.zeros(0, "S1"), "expected at least one clip"),
+        "empty": ([b""], r"at least one sample.*got \[0\] bytes"),
+        "odd": ([b"12", b"123"], r"two bytes a sample.*got \[3\] bytes"),
+        "many": ([b"12"] * 129, "at most 128 clips in one request, got 129"),
+        "more than an hour": ([bytes(2 * 3600 * SAMPLE_RATE + 2)], "at most an hour .57600000 samples., got 57600001"),
+    }
+
+
+@pytest.mark.parametrize("signature", ["pcm", "embedding"])
+@pytest.mark.parametrize("case", list(wrong_pcm()))
+def test_wrong_pcm_is_refused_with_words_that_help(loaded: Any, signature: str, case: str) -> None:
+    value, words = wrong_pcm()[case]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"pcm: .*{words}"):
+        ask(loaded, signature, value, "pcm")
+
+
+def wrong_wav() -> dict[str, tuple[Any, str]]:
+    pcm = pcm_bytes(1)
+    good = riff(pcm)
+    huge = good[:40] + struct.pack("<I", 0xFFFFFFF0) + good[44:]
+    return {
+        "rank 0": (good, "wav: expected a list of RIFF files"),
+        "44.1 kHz": (
+            [riff(pcm, 44_100)],
+            "wav: expected a sample rate of 16000 Hz, got 44100; resample the file first",
+        ),
+        "one of two": ([good, riff(pcm, 8_000)], "wav: expected a sample rate of 16000 Hz, got 8000"),
+        "float": ([riff(pcm, subtype="FLOAT")], r"format 1 .PCM. and 16 bits a sample, got \[\[3 32\]\]"),
+        "24 bits": ([good, riff(pcm, subtype="PCM_24")], r"got \[\[1 24\]\].* plain 16-bit PCM"),
+        "rate beyond 2^31": ([good[:24] + struct.pack("<I", 2**31 + SAMPLE_RATE) + good[28:]], "WAV|wav"),
+        "no audio": ([riff(b"")], "wav: expected at least one sample"),
+        "empty": ([b""], "wav: expected RIFF files of type WAVE, got 1 of another kind"),
+        "not RIFF": ([good, b"ID3\x04" + bytes(200)], "wav: expected RIFF files of type WAVE, got 1 of another kind"),
+        "RIFF of another type": ([good[:8] + b"AVI " + good[12:]], "wav: expected RIFF files of type WAVE"),
+        "header alone": ([good[:40]], "WAV|wav"),
+        "claims 4 GB": ([huge], "WAV|wav"),
+        "many": ([good] * 129, "wav: expected at most 128 clips"),
+    }
+
+
+@pytest.mark.parametrize("case", list(wrong_wav()))
+def test_wrong_wav_is_refused(loaded: Any, case: str) -> None:
+    value, words = wrong_wav()[case]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=words):
+        ask(loaded, "wav", value)
+
+
+def wrong_tags() -> dict[str, tuple[list[bytes], str]]:
+    few = encode_example({"tags": [b"piano"]})
+    return {
+        "too many": ([few, encode_example({"tags": [b""] * 1025})], "feature tags: expected at most 1024 tags"),
+        "floats": (
+            [few, encode_example({"tags": 1.0})],
+            "feature tags: expected a list of bytes, got another type in 1",
+        ),
+        "garbage": ([few, b"piano"], "expected serialised tf.Examples, got 1 that are cut or something else"),
+        "a tag of 2 GB": ([example(entry(b"tags", part(1, part(1, b"a", 2**31))))], "lengths inside that do not fit"),
+    }
+
+
+@pytest.mark.parametrize("case", list(wrong_tags()))
+def test_labels_refuses_wrong_tags(loaded: Any, case: str) -> None:
+    examples, words = wrong_tags()[case]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=words):
+        ask(loaded, "labels", examples, "examples")
+
+
+def test_labels_of_a_large_batch_with_as_many_tags_as_are_allowed(loaded: Any) -> None:
+    examples = [encode_example({"tags": [b"x"] * 1023 + [b"piano"]})] + [encode_example({"tags": [b"drums"]})] * 99
+    labels = ask(loaded, "labels", examples, "examples")["labels"]
+    assert labels[0].tolist() == [0, 0, 1, 0, 0, 0]
+    assert (labels[1:] == [0, 0, 0, 1, 0, 0]).all()
+
+
+def test_values_that_cannot_be_used_are_counted_over_all_parts_of_a_batch(loaded: Any) -> None:
+    clips = np.zeros((CLIPS_AT_ONCE + 2, CLIP_SAMPLES), np.float32)
+    clips[0, 0], clips[-1, -1], clips[-1, 0] = np.nan, np.inf, 7
+    with pytest.raises(tf.errors.InvalidArgumentError, match="got 2 NaN or infinite"):
+        loaded.signatures["waveform"](waveform=tf.constant(clips))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="got one of size 7"):
+        loaded.signatures["waveform"](waveform=tf.constant(np.nan_to_num(clips, nan=0, posinf=0)))
+
+
+def test_mel_branches_alone_answer_all_signatures(tmp_path: Path) -> None:
+    exported = export(tmp_path / "m", ("mel_1d", "mel_2d"))
+    loaded = tf.saved_model.load(str(exported.path))
+    answer = ask(loaded, "wav", [riff(pcm_bytes(3))])
+    assert answer["predictions"].shape == (1, len(TAGS))
+    assert ask(loaded, "embedding", [pcm_bytes(3)], "pcm")["embedding"].shape == (1, 512)
