@@ -1,0 +1,190 @@
+"""Every network by name: what it hears, what builds it, and what is published of it. Imports no Keras.
+
+A network is one file in ``models/`` and one entry here; configuration, training, export, reports, benchmarks and tests
+read the entry and keep no list of their own.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from models.front_ends.settings import STORED_LOG_MEL, FrontEnd
+from preprocessing.clip_format import PAPER_CLIP, ClipFormat
+from preprocessing.errors import BadInputError
+from preprocessing.windows import WindowRule
+
+if TYPE_CHECKING:
+    import keras
+
+
+class BuildNetwork(Protocol):
+    """Makes an untrained network: (batch, *input shape) -> logits (batch, n_outputs) float32.
+
+    The layer whose bias is added last is called ``logits``; what follows it has no weights.
+    """
+
+    def __call__(self, n_outputs: int = 50, *, dtype: str | None = None, seed: int = 0) -> keras.Model:
+        """Build with a Keras dtype policy and a seed for the initial weights."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A figure that somebody published. Figures of different ``split`` never stand in one column.
+
+    Attributes:
+        data: set that it was trained and measured on: "MTAT", "MSD", "Jamendo top 50".
+        split: which clips: "clean" (4,332 test clips), "folder" (5,329), "paper" (shuffled 13:1:2) ...
+        roc_auc: macro mean over tags, 0 to 1; None where it was not given.
+        pr_auc: likewise, average precision.
+        source: where it stands.
+    """
+
+    data: str
+    split: str
+    roc_auc: float | None
+    pr_auc: float | None
+    source: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network.
+
+    Attributes:
+        name: by which configurations and models refer to it.
+        title: for people.
+        source: paper, table, public code.
+        builder: ``module:function``, a BuildNetwork; imported when it is first built.
+        parameters: weights at ``outputs`` outputs, batch norm's averages included.
+        window_samples: that it hears at once, at ``sample_rate``.
+        sample_rate: Hz; data of another rate is resampled in the graph.
+        front_end: from waveform to its input; None where it reads the waveform.
+        outputs: at which ``parameters`` was counted.
+        published_parameters: as its source states or its published weights count; None where nothing is known.
+        published: figures.
+        normalised: its input is shifted and scaled by mean and deviation of the training split.
+        score_windows: the windows of a clip over which its answers are averaged, unless a configuration says other.
+        arguments: further keyword arguments of the builder, where several networks share a file.
+        notes: what its source leaves open and what was chosen.
+    """
+
+    name: str
+    title: str
+    source: str
+    builder: str
+    parameters: int
+    window_samples: int = PAPER_CLIP.samples
+    sample_rate: int = PAPER_CLIP.sample_rate
+    front_end: FrontEnd | None = None
+    outputs: int = 50
+    published_parameters: int | None = None
+    published: tuple[Published, ...] = ()
+    normalised: bool = False
+    score_windows: WindowRule = WindowRule()  # noqa: RUF009 frozen
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    notes: str = ""
+
+    def build(self, n_outputs: int | None = None, *, dtype: str | None = None, seed: int = 0) -> keras.Model:
+        """Build it untrained: see BuildNetwork."""
+        module, _, function = self.builder.partition(":")
+        build: BuildNetwork = functools.partial(getattr(importlib.import_module(module), function), **self.arguments)
+        return build(n_outputs or self.outputs, dtype=dtype, seed=seed)
+
+    @property
+    def module(self) -> str:
+        """Dotted name of its file."""
+        return self.builder.partition(":")[0]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of what it reads of one window, without the batch."""
+        return (self.window_samples,) if self.front_end is None else self.front_end.shape(self.window_samples)
+
+    @property
+    def window_seconds(self) -> float:
+        """Length of what it hears at once."""
+        return self.window_samples / self.sample_rate
+
+    @property
+    def reads_stored_log_mel(self) -> bool:
+        """Whether the log-mel in a clip's example is its training input."""
+        return self.front_end is not None and self.front_end.fingerprint == STORED_LOG_MEL.fingerprint
+
+    def window_in(self, clip: ClipFormat) -> int:
+        """Samples of a clip, at the clip's rate, that make one window.
+
+        Raises:
+            BadInputError: the clip is shorter than the window.
+        """
+        samples = -(-self.window_samples * clip.sample_rate // self.sample_rate)
+        if samples > clip.samples:
+            raise BadInputError(
+                f"{self.name} hears {self.window_seconds:.2f} s at once, and the data's clips have {clip.seconds:.2f} s"
+            )
+        return samples
+
+
+NETWORKS: Final[dict[str, Network]] = {}
+"""By name, in the order in which they are listed."""
+
+
+def register(network: Network) -> Network:
+    """Make a network known under its name; one of that name that was there is replaced."""
+    NETWORKS[network.name] = network
+    return network
+
+
+def find_network(name: str) -> Network:
+    """Return a network.
+
+    Raises:
+        BadInputError: none has that name.
+    """
+    if name not in NETWORKS:
+        raise BadInputError(f"no network is called {name!r}; there are {', '.join(NETWORKS)}")
+    return NETWORKS[name]
+
+
+_BENGANI = "Bengani, Vadivel and Jothi (2019), Efficient Music Auto-Tagging with Convolutional Neural Networks"
+
+
+def _bengani(roc_auc: float) -> tuple[Published, ...]:
+    return (Published("MTAT", "paper", roc_auc, None, f"{_BENGANI}, Table 5"),)
+
+
+for _network in (
+    Network(
+        name="mel_1d",
+        title="Model 1: 1D convolutions on log-mel",
+        source=_BENGANI,
+        builder="models.mel_1d:build_mel_1d",
+        parameters=2_153_138,
+        front_end=STORED_LOG_MEL,
+        published=_bengani(0.857),
+        normalised=True,
+    ),
+    Network(
+        name="mel_2d",
+        title="Model 2: 2D convolutions on log-mel",
+        source=_BENGANI,
+        builder="models.mel_2d:build_mel_2d",
+        parameters=2_124_466,
+        front_end=STORED_LOG_MEL,
+        published=_bengani(0.891),
+        normalised=True,
+    ),
+    Network(
+        name="waveform_1d",
+        title="Model 3: 1D convolutions on the waveform",
+        source=_BENGANI,
+        builder="models.waveform_1d:build_waveform_1d",
+        parameters=783_794,
+        published=_bengani(0.783),
+        normalised=True,
+    ),
+):
+    register(_network)
