@@ -57,8 +57,20 @@ class FrontEnd(abc.ABC):
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits, the same for the same computation."""
-        text = json.dumps(self.to_json(), sort_keys=True)
+        text = json.dumps(self.significant(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @abc.abstractmethod
+    def check_samples(self, samples: int) -> None:
+        """Check that it can be computed of so many samples.
+
+        Raises:
+            ValueError: it cannot.
+        """
+
+    def significant(self) -> dict[str, Any]:
+        """Return the settings with defaults spelt out and those left out that change nothing: the fingerprint's."""
+        return self.to_json()
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON has them, for a model's card and a layer's configuration."""
@@ -66,8 +78,8 @@ class FrontEnd(abc.ABC):
 
 
 @dataclass(frozen=True)
-class Stft(FrontEnd):
-    """Short-time Fourier transform with a periodic Hann window: [n_fft // 2 + 1, frames].
+class Spectrogram(FrontEnd):
+    """What front ends of a short-time Fourier transform with a periodic Hann window have.
 
     Attributes:
         n_fft: samples in a frame.
@@ -76,7 +88,6 @@ class Stft(FrontEnd):
         scale: see Scale.
         floor: least power that a decibel is taken of.
         top_db: nothing lies more than this below the window's loudest value; None for no such limit.
-        bands: of the lowest frequencies alone; None for all.
     """
 
     n_fft: int = 512
@@ -85,20 +96,45 @@ class Stft(FrontEnd):
     scale: Scale = "power"
     floor: float = 1e-10
     top_db: float | None = None
-    bands: int | None = None
 
     def frames(self, samples: int) -> int:
         """Number of frames of so many samples."""
-        inside = samples - self.n_fft if self.pad == "none" else samples
-        return 1 + inside // self.hop_length
+        margin = 0 if self.pad == "none" else self.n_fft // 2
+        return 1 + (samples + 2 * margin - self.n_fft) // self.hop_length
+
+    def check_samples(self, samples: int) -> None:
+        """See FrontEnd."""
+        least = {"none": self.n_fft, "reflect": self.n_fft // 2 + 1, "constant": 1}[self.pad]
+        if samples < least:
+            raise ValueError(f"{self.kind} with frames of {self.n_fft} samples needs {least} samples, not {samples}")
+
+    def significant(self) -> dict[str, Any]:
+        """See FrontEnd."""
+        values = super().significant()
+        return values if self.scale == "db" else {**values, "floor": None, "top_db": None}
+
+
+@dataclass(frozen=True)
+class Stft(Spectrogram):
+    """Short-time Fourier transform: [n_fft // 2 + 1, frames].
+
+    Attributes:
+        bands: of the lowest frequencies alone; None for all.
+    """
+
+    bands: int | None = None
 
     def shape(self, samples: int) -> tuple[int, ...]:
         """(frequencies, frames)."""
         return self.bands or 1 + self.n_fft // 2, self.frames(samples)
 
+    def significant(self) -> dict[str, Any]:
+        """See FrontEnd."""
+        return {**super().significant(), "bands": self.bands or 1 + self.n_fft // 2}
+
 
 @dataclass(frozen=True)
-class LogMel(Stft):
+class LogMel(Spectrogram):
     """Mel spectrogram of the power spectrum, on a logarithmic scale: [n_mels, frames].
 
     Attributes:
@@ -121,6 +157,16 @@ class LogMel(Stft):
     def shape(self, samples: int) -> tuple[int, ...]:
         """(mel bands, frames)."""
         return self.n_mels, self.frames(samples)
+
+    @property
+    def highest(self) -> float:
+        """Hz, upper edge of the last band."""
+        return self.sample_rate / 2 if self.fmax is None else self.fmax
+
+    def significant(self) -> dict[str, Any]:
+        """See FrontEnd."""
+        values = {**super().significant(), "fmin": float(self.fmin), "fmax": float(self.highest)}
+        return {**values, "exponent": float(self.exponent)}
 
 
 @dataclass(frozen=True)
@@ -157,6 +203,15 @@ class Stack(FrontEnd):
     def shape(self, samples: int) -> tuple[int, ...]:
         """(front ends, bands, frames)."""
         return len(self.parts), *self.parts[0].shape(samples)
+
+    def check_samples(self, samples: int) -> None:
+        """See FrontEnd."""
+        for part in self.parts:
+            part.check_samples(samples)
+
+    def significant(self) -> dict[str, Any]:
+        """See FrontEnd."""
+        return {"kind": self.kind, "parts": [part.significant() for part in self.parts]}
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON has them."""
