@@ -195,8 +195,8 @@ _MUSICNN_LOG_MEL = LogMel(
 )
 _MUSICNN_HEARS = 512 + 186 * 256
 _MUSICNN_WINDOWS = WindowRule(hop=187 * 256, lead=256)
-"""The package's patches of 187 frames, none of them overlapping, of a spectrogram whose first frame has the song's first
-sample in its middle."""
+"""The package's patches of 187 frames that do not overlap. Their spectrogram's first frame has the song's first sample
+in its middle."""
 
 
 def _musicnn_package(data: str, split: str, roc_auc: float, pr_auc: float) -> Published:

@@ -23,8 +23,8 @@ NETWORK_OF: Final[Mapping[str, str]] = {
     "MSD_musicnn": "musicnn",
     "MSD_vgg": "vgg_msd",
 }
-"""Name in models.registry of the network that each checkpoint was trained with. The two of ``vgg`` have weights of equal
-shapes and other pools, so each would load into the other's network and answer wrongly."""
+"""Name in models.registry of the network that each checkpoint was trained with. The two of ``vgg`` have weights of
+equal shapes and other pools, so each would load into the other's network and answer wrongly."""
 
 _MUSICNN: Final[Mapping[str, str]] = {
     "batch_normalization": "input_batch_norm",

@@ -22,8 +22,8 @@ from serving.pretrained.tf1_checkpoint import checkpoints_in, read_checkpoint
 CLIP = Path(__file__).parents[4] / "shared" / "mtat" / "audio" / "joram-moments_of_clarity-08-solipsism-59-88.mp3"
 
 MTT = (
-    "guitar classical slow techno strings drums electronic rock fast piano ambient beat violin vocal synth female indian "
-    "opera male singing vocals no_vocals harpsichord loud quiet flute woman male_vocal no_vocal pop"
+    "guitar classical slow techno strings drums electronic rock fast piano ambient beat violin vocal synth female "
+    "indian opera male singing vocals no_vocals harpsichord loud quiet flute woman male_vocal no_vocal pop"
 ).split()
 MSD = (
     "rock pop alternative indie electronic female_vocalists dance 00s alternative_rock jazz beautiful metal chillout "
