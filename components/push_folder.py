@@ -6,6 +6,8 @@ import json
 import os
 from typing import Any
 
+from preprocessing.digits import is_number
+
 PUSH_RECORD = "push.json"
 """In each pushed version: ``model``, its address; ``model_id``, in ML Metadata; ``test_set``, its clips and tags."""
 TEST_SET = "test_set"
@@ -16,7 +18,7 @@ PUSHING = ".push-"
 def versions(base: str) -> list[str]:
     """Names of the versions in a push folder, the oldest first; [] where there is no such folder."""
     try:
-        return sorted((name for name in os.listdir(base) if name.isdigit()), key=int)
+        return sorted((name for name in os.listdir(base) if is_number(name)), key=int)
     except FileNotFoundError:
         return []
 

@@ -23,6 +23,7 @@ from typing import IO, Final
 import httpx
 from rich.filesize import decimal
 
+from preprocessing.digits import is_number
 from preprocessing.errors import AutotagError
 from preprocessing.locks import hold
 
@@ -248,7 +249,7 @@ def _check_answer(response: httpx.Response, remote: RemoteFile, part: Path) -> N
         raise _TryAgainError("the server refused to go on from here; starting over")
     if status in _PASSING_STATUS:
         asked = response.headers.get("Retry-After", "")
-        raise _TryAgainError(f"the server answered {status}", float(asked) if asked.isdigit() else 0.0)
+        raise _TryAgainError(f"the server answered {status}", float(asked) if is_number(asked) else 0.0)
     where = f"{remote.url}: the server answered"
     if status not in (200, 206):
         raise _moved(remote, response)

@@ -17,6 +17,8 @@ from typing import Any, Final
 
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
 
+from preprocessing.digits import is_number
+
 _Field = descriptor_pb2.FieldDescriptorProto
 _SCALARS: Final = {
     name: getattr(_Field, f"TYPE_{name.upper()}")
@@ -106,7 +108,7 @@ class _Parser:
 
     def number(self) -> int:
         token = self.next()
-        if not token.isdecimal():
+        if not is_number(token):
             raise ValueError(f"{self.name}: expected a number, found {token!r}")
         return int(token)
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from preprocessing import whole_files
+from preprocessing.digits import is_number
 from preprocessing.errors import BadInputError
 from preprocessing.whole_files import TEMPORARY_MARK, temporary_name
 
@@ -323,7 +324,7 @@ def sweep_dead(folder: str) -> None:
     for name in list_files(folder):
         _, _, writer = name.partition(TEMPORARY_MARK)
         pid = writer.removeprefix(f"{host}-").partition("-")[0]
-        if writer.startswith(f"{host}-") and pid.isdigit() and not _alive(int(pid)):
+        if writer.startswith(f"{host}-") and is_number(pid) and not _alive(int(pid)):
             delete([join(folder, name)])
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from preprocessing import constants
+from preprocessing.digits import is_number
 from preprocessing.errors import BadInputError
 
 MODEL_INFO_NAME: Final = "model.json"
@@ -196,7 +197,7 @@ def find_model(directory: Path) -> Path:
         raise BadInputError(
             f"no model at {directory}: no such folder. Train and push one with `autotag run`, or give --model"
         )
-    versions = [path for path in directory.iterdir() if path.name.isdecimal() and (path / SAVED_MODEL_NAME).is_file()]
+    versions = [path for path in directory.iterdir() if is_number(path.name) and (path / SAVED_MODEL_NAME).is_file()]
     if not versions:
         raise BadInputError(
             f"no model at {directory}: neither {SAVED_MODEL_NAME} nor a numbered version with one in it. "

@@ -28,6 +28,7 @@ from typing import Any
 import grpc
 from google.protobuf import text_format
 
+from preprocessing.digits import is_number
 from serving.client import messages
 
 START, LOADING, AVAILABLE, END = 10, 20, 30, 50
@@ -70,7 +71,7 @@ class VersionManager:
     def aspired(self) -> set[int]:
         if self._config is None:
             return set()
-        there = sorted(int(path.name) for path in Path(self._config.base_path).iterdir() if path.name.isdecimal())
+        there = sorted(int(path.name) for path in Path(self._config.base_path).iterdir() if is_number(path.name))
         policy = self._config.model_version_policy
         kind = policy.WhichOneof("policy_choice")
         if kind == "specific":

@@ -51,6 +51,7 @@ from tensorflow_serving.apis import (
 )
 
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
+from preprocessing.digits import is_number
 
 EMPTY_FIELDS_TOO = next(
     name
@@ -242,6 +243,7 @@ class ServingDouble:
     most_at_once: int = 0
     _faults: deque[Fault] = field(default_factory=deque)
     _at_once: int = 0
+    _changes: list[tuple[int, Callable[[], Any]]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -258,6 +260,10 @@ class ServingDouble:
     def fail_next(self, fault: Fault, times: int = 1) -> None:
         """Let the next predict requests fail; after all faults told, requests are answered again."""
         self._faults.extend([fault] * times)
+
+    def after_requests(self, count: int, change: Callable[[], Any]) -> None:
+        """Change something once so many more predict requests have been answered, as a rollout does."""
+        self._changes.append((len(self.requests) + count, change))
 
     def find(self, name: str, version: int | None, label: str | None) -> int:
         """The version asked for; raise ServerError."""
@@ -286,6 +292,10 @@ class ServingDouble:
         finally:
             with self._lock:
                 self._at_once -= 1
+                due = [one for one in self._changes if one[0] <= len(self.requests)]
+                for one in due:
+                    self._changes.remove(one)
+                    one[1]()
         return _spoil(outputs, fault)
 
     def input_name(self, version: int, signature: str) -> str:
@@ -751,7 +761,7 @@ def main() -> None:
     parser.add_argument("--grpc-port", type=int, default=8500)
     parser.add_argument("--rest-port", type=int, default=8501)
     options = parser.parse_args()
-    found = {int(path.name): path for path in options.model_dir.iterdir() if path.name.isdecimal()}
+    found = {int(path.name): path for path in options.model_dir.iterdir() if is_number(path.name)}
     found = found or {1: options.model_dir}
     versions: dict[int, Model] = {version: SavedModel(path) for version, path in found.items()}
     with serving_double(

@@ -11,6 +11,7 @@ from typing import Final
 import click
 
 from pipeline.server_options import encryption_options
+from preprocessing.digits import is_number
 from preprocessing.errors import AutotagError, BadInputError
 from serving.server.versions import (
     FOLLOWED_VERSIONS,
@@ -127,7 +128,7 @@ def choose_version(wanted: str, present: Collection[int], model_dir: Path) -> in
         return None
     if wanted == "newest" and present:
         return max(present)
-    if wanted.isdecimal() and int(wanted) in present:
+    if is_number(wanted) and int(wanted) in present:
         return int(wanted)
     there = f"there are {', '.join(map(str, sorted(present)))}" if present else "there is none: see `autotag runs`"
     raise BadInputError(f"no version {wanted} in {model_dir}; {there}")

@@ -19,6 +19,7 @@ from pipeline.kubeflow.entrypoint import EVALUATION, GATE_REASONS
 from pipeline.kubeflow.server import ENDED, FAILED, FoundRun, FoundStep, Server
 from pipeline.metrics import CACHE_UNKNOWN, Metric, attempt_metrics
 from pipeline.runs import NodeRun, Run
+from preprocessing.digits import is_number
 from preprocessing.errors import AutotagError, BadInputError
 
 TIMEOUT_SECONDS: Final = 20
@@ -110,7 +111,7 @@ def read_executions(address: str, run_id: str) -> dict[str, Execution]:
     from ml_metadata.proto import metadata_store_pb2
 
     host, _, port = address.rpartition(":")
-    if not host or "/" in host or not port.isdigit():
+    if not host or "/" in host or not is_number(port):
         raise BadInputError(
             f"ML Metadata {address!r}: expected HOST:PORT, such as localhost:8080 after "
             "`kubectl -n kubeflow port-forward svc/metadata-grpc-service 8080`"

@@ -42,7 +42,7 @@ class ClipTags:
         windows: how many windows of 29.1 s the clip has; one at least.
         window_probabilities: float32 [windows, T].
         seconds: the clip's length.
-        version: of the model that answered (of the last piece of a song); None over REST, which does not tell.
+        version: of the model that answered, one for all of a song.
     """
 
     tags: tuple[str, ...]
@@ -53,7 +53,7 @@ class ClipTags:
     windows: int
     window_probabilities: Floats
     seconds: float
-    version: int | None
+    version: int
 
     def top(self, count: int) -> list[tuple[str, float]]:
         """The ``count`` most probable tags, the most probable first."""
@@ -69,21 +69,21 @@ class ClipEmbedding:
         vector: float32 [E], the mean over the windows.
         windows: how many windows of 29.1 s the clip has.
         seconds: the clip's length.
-        version: of the model that answered: vectors of two versions cannot be compared. None over REST.
+        version: of the model that answered: vectors of two versions cannot be compared.
     """
 
     vector: Floats
     windows: int
     seconds: float
-    version: int | None
+    version: int
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A server's answer to one request: outputs by name, as arrays, and the version of the model where it is told."""
+    """A server's answer to one request: outputs by name, as arrays, and the version of the model that gave them."""
 
     outputs: Mapping[str, npt.NDArray[Any]]
-    version: int | None
+    version: int
 
 
 def cut(blocks: Iterable[bytes], most_windows: int) -> Iterator[bytes]:
@@ -200,7 +200,7 @@ def _whole_tags(parts: Sequence[ClipTags]) -> ClipTags:
     if len(parts) == 1:
         return parts[0]
     last = parts[-1]
-    if {part.tags for part in parts} != {last.tags}:
+    if len({(part.version, part.tags) for part in parts}) > 1:
         raise BadAnswerError("the model changed its tags in the middle of a song: ask again, or choose a version")
     by_window = np.concatenate([part.window_probabilities for part in parts])
     probabilities: Floats = by_window.mean(axis=0, dtype=np.float64).astype(np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from preprocessing.errors import AutotagError
 from serving.client.answers import (
     EMBEDDING_SIGNATURE,
     PCM_SIGNATURE,
+    Answer,
     Clip,
     ClipEmbedding,
     ClipTags,
@@ -24,6 +25,7 @@ from serving.client.calls import (
     DEFAULT_JOBS,
     DEFAULT_TIMEOUT,
     LOOK_AHEAD,
+    MOST_BEGINNINGS,
     MOST_WINDOWS,
     CallSettings,
     FileResult,
@@ -33,7 +35,7 @@ from serving.client.calls import (
     given_blocks,
     pcm_blocks,
 )
-from serving.client.errors import TagServerError
+from serving.client.errors import ModelNotFoundError, TagServerError
 from serving.client.retries import Attempts, Deadline, RetryPolicy
 from serving.client.target import DEFAULT_MODEL, ModelMetadata, Target, Transport, VersionStatus
 
@@ -76,11 +78,11 @@ class AsyncTagClient:
 
     async def tag_pcm(self, clips: Sequence[bytes]) -> list[ClipTags]:
         """Tag clips of any length: int16 little-endian mono at 16 kHz each; errors as in TagClient.tag_pcm."""
-        return await self._exchange(PCM_SIGNATURE, tagging(given_blocks(clips), self._settings.most_windows))
+        return await self._exchange(PCM_SIGNATURE, lambda: tagging(given_blocks(clips), self._settings.most_windows))
 
     async def tag_file(self, path: Path | str) -> ClipTags:
         """Tag an audio file of any format and length; errors as in TagClient.tag_file."""
-        (clip,) = await self._exchange(PCM_SIGNATURE, tagging([pcm_blocks(path)], self._settings.most_windows))
+        (clip,) = await self._exchange(PCM_SIGNATURE, lambda: tagging([pcm_blocks(path)], self._settings.most_windows))
         return clip
 
     def tag_files(self, paths: Iterable[Path | str], jobs: int = DEFAULT_JOBS) -> AsyncIterator[FileResult]:
@@ -96,12 +98,15 @@ class AsyncTagClient:
 
     async def embed_pcm(self, clips: Sequence[bytes]) -> list[ClipEmbedding]:
         """Embed clips; arguments and errors as in tag_pcm."""
-        return await self._exchange(EMBEDDING_SIGNATURE, embedding(given_blocks(clips), self._settings.most_windows))
+        return await self._exchange(
+            EMBEDDING_SIGNATURE, lambda: embedding(given_blocks(clips), self._settings.most_windows)
+        )
 
     async def embed_file(self, path: Path | str) -> ClipEmbedding:
         """Embed an audio file; errors as in tag_file."""
-        exchange = embedding([pcm_blocks(path)], self._settings.most_windows)
-        (clip,) = await self._exchange(EMBEDDING_SIGNATURE, exchange)
+        (clip,) = await self._exchange(
+            EMBEDDING_SIGNATURE, lambda: embedding([pcm_blocks(path)], self._settings.most_windows)
+        )
         return clip
 
     async def status(self) -> list[VersionStatus]:
@@ -114,11 +119,27 @@ class AsyncTagClient:
         metadata: ModelMetadata = await self._send(MetadataAsk(), Deadline(self._settings.deadline))
         return metadata
 
-    async def _exchange(self, signature: str, exchange: Exchange[Clip]) -> list[Clip]:
+    async def _exchange(self, signature: str, begin: Callable[[], Exchange[Clip]]) -> list[Clip]:
+        """Hold an exchange with one version; from its beginning with another, where that one goes away meanwhile."""
         deadline = Deadline(self._settings.deadline)
+        for beginning in range(1, MOST_BEGINNINGS + 1):
+            version = self._settings.target.version
+            if version is None and self._settings.names_versions:
+                version = (await self._send(MetadataAsk(), deadline)).version
+            try:
+                return await self._exchange_with(version, signature, begin(), deadline)
+            except ModelNotFoundError:
+                if self._settings.target.version is not None or beginning == MOST_BEGINNINGS:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _exchange_with(
+        self, version: int | None, signature: str, exchange: Exchange[Clip], deadline: Deadline
+    ) -> list[Clip]:
         clips, learnt = await asyncio.to_thread(advance, exchange)
         while clips:
-            answer = await self._send(PredictAsk(signature, clips), deadline)
+            answer: Answer = await self._send(PredictAsk(signature, clips, version), deadline)
+            version = answer.version
             clips, learnt = await asyncio.to_thread(advance, exchange, answer)
         return learnt
 

@@ -20,6 +20,9 @@ DEFAULT_JOBS: Final = 4
 MOST_WINDOWS: Final = 8
 """Windows in one request: 3.9 minutes, 7.5 MB over gRPC and 10 MB over REST. (A song's last has up to one more.)"""
 
+MOST_BEGINNINGS: Final = 2
+"""How often a call is begun: once more where the server lets the version go that gave the first answers."""
+
 LOOK_AHEAD: Final = 2
 """Files begun or done for each job, while an earlier one is waited for."""
 
@@ -56,6 +59,11 @@ class CallSettings:
     timeout: float
     deadline: float | None
     most_windows: int
+
+    @property
+    def names_versions(self) -> bool:
+        """Whether a version has to be asked by its number: an answer over REST does not say which one gave it."""
+        return self.target.transport == "rest"
 
     def __post_init__(self) -> None:
         for name, seconds in (("timeout", self.timeout), ("deadline", self.deadline)):

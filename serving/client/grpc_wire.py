@@ -102,6 +102,8 @@ def open_channel(kind: Any, target: Target) -> Any:
 
 def encode(ask: Ask, target: Target) -> tuple[str, bytes]:
     """Return the method's path and the serialised request."""
+    if isinstance(ask, PredictAsk) and ask.version is not None:
+        target = target.of_version(ask.version)
     spec = messages.ModelSpec(name=target.model)
     if target.version is not None:
         spec.version.value = target.version
@@ -136,7 +138,9 @@ def decode(ask: Ask, data: bytes) -> Any:
 
 def _decode_predict(response: Any) -> Answer:
     outputs = {name: messages.from_tensor(tensor) for name, tensor in response.outputs.items()}
-    return Answer(outputs, response.model_spec.version.value if response.model_spec.HasField("version") else None)
+    if not response.model_spec.HasField("version"):
+        raise ValueError("it does not say which version of the model gave it")
+    return Answer(outputs, response.model_spec.version.value)
 
 
 def _decode_status(response: Any) -> list[VersionStatus]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import httpx
 import numpy as np
 
+from preprocessing.digits import is_number
 from serving.client.answers import Answer
 from serving.client.asks import Ask, MetadataAsk, PredictAsk
 from serving.client.errors import (
@@ -115,11 +116,17 @@ def _verification(target: Target) -> ssl.SSLContext | bool:
 
 
 def encode(ask: Ask, target: Target) -> dict[str, Any]:
-    """Return the request as httpx's arguments."""
+    """Return the request as httpx's arguments.
+
+    Raises:
+        ValueError: clips for no version: the answer would not say which one gave it.
+    """
     if isinstance(ask, PredictAsk):
+        if ask.version is None:
+            raise ValueError("over REST a version has to be asked by its number")
         return {
             "method": "POST",
-            "url": f"{target.versioned_url}:predict",
+            "url": f"{target.of_version(ask.version).versioned_url}:predict",
             "content": _predict_body(ask),
             "headers": {"content-type": "application/json"},
         }
@@ -145,7 +152,8 @@ def decode(ask: Ask, answer: HttpAnswer, target: Target) -> Any:
     try:
         data = json.loads(answer.body)
         if isinstance(ask, PredictAsk):
-            return Answer({name: np.asarray(value) for name, value in data["outputs"].items()}, None)
+            assert ask.version is not None
+            return Answer({name: np.asarray(value) for name, value in data["outputs"].items()}, ask.version)
         return _decode_metadata(data) if isinstance(ask, MetadataAsk) else _decode_status(data)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadAnswerError(f"the server's answer is not TF Serving's: {error!r}") from error
@@ -220,4 +228,4 @@ def _words(answer: HttpAnswer) -> str:
 def _retry_after(answer: HttpAnswer) -> float:
     """Seconds of a Retry-After header; 0 where there is none or it is a date."""
     value = answer.headers.get("retry-after", "")
-    return float(value) if value.isascii() and value.isdecimal() else 0.0
+    return float(value) if is_number(value) else 0.0

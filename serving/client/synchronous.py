@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from preprocessing.errors import AutotagError
 from serving.client.answers import (
     EMBEDDING_SIGNATURE,
     PCM_SIGNATURE,
+    Answer,
     Clip,
     ClipEmbedding,
     ClipTags,
@@ -25,6 +26,7 @@ from serving.client.calls import (
     DEFAULT_JOBS,
     DEFAULT_TIMEOUT,
     LOOK_AHEAD,
+    MOST_BEGINNINGS,
     MOST_WINDOWS,
     CallSettings,
     FileResult,
@@ -34,7 +36,7 @@ from serving.client.calls import (
     given_blocks,
     pcm_blocks,
 )
-from serving.client.errors import TagServerError
+from serving.client.errors import ModelNotFoundError, TagServerError
 from serving.client.retries import Attempts, Deadline, RetryPolicy
 from serving.client.target import DEFAULT_MODEL, ModelMetadata, Target, Transport, VersionStatus
 
@@ -95,7 +97,7 @@ class TagClient:
             BadInputError: a clip is no such audio.
             TagServerError: see serving.client.errors.
         """
-        return self._exchange(PCM_SIGNATURE, tagging(given_blocks(clips), self._settings.most_windows))
+        return self._exchange(PCM_SIGNATURE, lambda: tagging(given_blocks(clips), self._settings.most_windows))
 
     def tag_file(self, path: Path | str) -> ClipTags:
         """Tag an audio file of any format and length.
@@ -104,7 +106,7 @@ class TagClient:
             ClipError: it cannot be read or decoded.
             TagServerError: see serving.client.errors.
         """
-        (clip,) = self._exchange(PCM_SIGNATURE, tagging([pcm_blocks(path)], self._settings.most_windows))
+        (clip,) = self._exchange(PCM_SIGNATURE, lambda: tagging([pcm_blocks(path)], self._settings.most_windows))
         return clip
 
     def tag_files(self, paths: Iterable[Path | str], jobs: int = DEFAULT_JOBS) -> Iterator[FileResult]:
@@ -121,11 +123,13 @@ class TagClient:
 
     def embed_pcm(self, clips: Sequence[bytes]) -> list[ClipEmbedding]:
         """Embed clips; arguments and errors as in tag_pcm."""
-        return self._exchange(EMBEDDING_SIGNATURE, embedding(given_blocks(clips), self._settings.most_windows))
+        return self._exchange(EMBEDDING_SIGNATURE, lambda: embedding(given_blocks(clips), self._settings.most_windows))
 
     def embed_file(self, path: Path | str) -> ClipEmbedding:
         """Embed an audio file; errors as in tag_file."""
-        (clip,) = self._exchange(EMBEDDING_SIGNATURE, embedding([pcm_blocks(path)], self._settings.most_windows))
+        (clip,) = self._exchange(
+            EMBEDDING_SIGNATURE, lambda: embedding([pcm_blocks(path)], self._settings.most_windows)
+        )
         return clip
 
     def status(self) -> list[VersionStatus]:
@@ -146,11 +150,28 @@ class TagClient:
         metadata: ModelMetadata = self._send(MetadataAsk(), Deadline(self._settings.deadline))
         return metadata
 
-    def _exchange(self, signature: str, exchange: Exchange[Clip]) -> list[Clip]:
+    def _exchange(self, signature: str, begin: Callable[[], Exchange[Clip]]) -> list[Clip]:
+        """Hold an exchange with one version; from its beginning with another, where that one goes away meanwhile."""
         deadline = Deadline(self._settings.deadline)
+        for beginning in range(1, MOST_BEGINNINGS + 1):
+            version = self._settings.target.version
+            if version is None and self._settings.names_versions:
+                version = self._send(MetadataAsk(), deadline).version
+            try:
+                return self._exchange_with(version, signature, begin(), deadline)
+            except ModelNotFoundError:
+                if self._settings.target.version is not None or beginning == MOST_BEGINNINGS:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _exchange_with(
+        self, version: int | None, signature: str, exchange: Exchange[Clip], deadline: Deadline
+    ) -> list[Clip]:
         clips, learnt = advance(exchange)
         while clips:
-            clips, learnt = advance(exchange, self._send(PredictAsk(signature, clips), deadline))
+            answer: Answer = self._send(PredictAsk(signature, clips, version), deadline)
+            version = answer.version
+            clips, learnt = advance(exchange, answer)
         return learnt
 
     def _send(self, ask: Ask, deadline: Deadline) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,10 @@ class Target:
         if self.version is not None:
             return f"{self.url}/versions/{self.version}"
         return self.url if self.label is None else f"{self.url}/labels/{self.label}"
+
+    def of_version(self, version: int) -> Target:
+        """The same model, this version of it."""
+        return dataclasses.replace(self, version=version, label=None)
 
     def root_certificate_bytes(self) -> bytes | None:
         """The authorities to trust; None for the system's.

@@ -53,6 +53,8 @@ class Engine(Protocol):
     """
 
     name: str
+    precision: str
+    """What the networks' weights are multiplied in: ``float32``, ``bfloat16``, ``int8``."""
 
     def predict(self, waveforms: Samples) -> Probabilities:
         """Float32 [n, 465600] in [-1, 1] -> probabilities float32 [n, n_tags].
@@ -133,12 +135,16 @@ class _ClipByClip:
 
     Args:
         name: of the engine.
+        precision: see Engine.
         make_runners: (how many, threads of each) -> runners.
         threads: that may be used.
     """
 
-    def __init__(self, name: str, make_runners: Callable[[int, int], Sequence[Runner]], threads: int) -> None:
+    def __init__(
+        self, name: str, precision: str, make_runners: Callable[[int, int], Sequence[Runner]], threads: int
+    ) -> None:
         self.name = name
+        self.precision = precision
         self._make_runners = make_runners
         self._at_once = min(threads, MOST_AT_ONCE)
         self._threads = threads
@@ -172,7 +178,7 @@ def _load_litert(model_dir: Path, threads: int) -> Engine:
     def make_runners(count: int, threads: int) -> list[Runner]:
         return [_litert_runner(Interpreter, litert_file(model_dir)) for _ in range(count)]
 
-    return _ClipByClip("litert", make_runners, threads)
+    return _ClipByClip("litert", "int8", make_runners, threads)
 
 
 def _litert_runner(interpreter_class: Any, file: Path) -> Runner:
@@ -207,7 +213,7 @@ def _load_onnxruntime(model_dir: Path, threads: int) -> Engine:
 
         return [run] * count  # a session may be run by several threads
 
-    return _ClipByClip("onnxruntime", make_runners, threads)
+    return _ClipByClip("onnxruntime", "float32", make_runners, threads)
 
 
 def _load_openvino(model_dir: Path, threads: int) -> Engine:
@@ -227,7 +233,9 @@ def _load_openvino(model_dir: Path, threads: int) -> Engine:
         net = compiled(network, fast)
         return [_openvino_runner(mel, net) for _ in range(count)]
 
-    return _ClipByClip("openvino", make_runners, threads)
+    precision = {"bf16": "bfloat16", "f32": "float32"}[fast]
+
+    return _ClipByClip("openvino", precision, make_runners, threads)
 
 
 def _openvino_runner(front_end: Any | None, network: Any) -> Runner:
@@ -282,6 +290,7 @@ class _TensorFlow:
     """The SavedModel itself, in float32."""
 
     name = "tensorflow"
+    precision = "float32"
 
     def __init__(self, model_dir: Path, threads: int) -> None:
         import tensorflow as tf

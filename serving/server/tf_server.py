@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
+from preprocessing.digits import is_number
 from preprocessing.errors import AutotagError, BadInputError
 from serving.model_info import SAVED_MODEL_NAME
 from serving.server.versions import (
@@ -86,7 +87,7 @@ def choose_model(model_dir: Path) -> Model:
     """
     folder = model_dir.absolute()
     if (folder / SAVED_MODEL_NAME).is_file():
-        if not folder.name.isdecimal():
+        if not is_number(folder.name):
             raise BadInputError(
                 f"{model_dir} is one version of a model, and TensorFlow Serving wants its folder's name to be a "
                 "number: copy it to a folder named 1, or give the folder of versions"

@@ -28,6 +28,7 @@ import grpc
 from google.protobuf import text_format
 
 from preprocessing import whole_files
+from preprocessing.digits import is_number
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.locks import hold
 from serving.client import messages
@@ -157,7 +158,7 @@ def versions_in(model_dir: Path) -> list[int]:
     if not model_dir.is_dir():
         raise BadInputError(f"no model at {model_dir}: no such folder. Train and push one with `autotag run`")
     return sorted(
-        int(path.name) for path in model_dir.iterdir() if path.name.isdecimal() and (path / SAVED_MODEL_NAME).is_file()
+        int(path.name) for path in model_dir.iterdir() if is_number(path.name) and (path / SAVED_MODEL_NAME).is_file()
     )
 
 

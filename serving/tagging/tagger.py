@@ -8,12 +8,13 @@ at a time, and their windows go to the model in common batches, so that short fi
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,9 @@ WINDOWS_AHEAD: Final = 2 * WINDOWS_AT_ONCE
 
 SHORTEST_HOP_SECONDS: Final = 0.1
 
+MOST_TIMES: Final = 2
+"""How often a song is tagged where a server changes its version in between: the second time, one is there alone."""
+
 Probabilities = npt.NDArray[np.float32]
 
 
@@ -52,21 +56,32 @@ class Answers:
         tags: their names, in the order of the probabilities.
         thresholds: float32 [n_tags], from which probability on a tag counts as heard.
         probabilities: float32 [n, n_tags].
+        model: identity of what gave them, as TagSource has it.
     """
 
     tags: tuple[str, ...]
     thresholds: Probabilities
     probabilities: Probabilities
+    model: str
 
 
 class TagSource(Protocol):
     """Whoever turns windows into probabilities."""
 
+    name: str
+    """What people call it."""
+
     calls_at_once: int
     """How many threads may call ``answer`` at a time."""
 
+    tags: tuple[str, ...] | None
+    """Those of its answers; None where only an answer tells."""
+
     def identity(self) -> str:
-        """Return what tells this model from others, one line: the same for as long as the answers stay the same."""
+        """Return what tells this model from others, one line: the same for as long as the answers stay the same.
+
+        It is the identity of what would answer now; each answer says which one gave it.
+        """
         ...
 
     def answer(self, windows: Pcm) -> Answers:
@@ -81,6 +96,7 @@ class LocalModel:
         model_dir: a SavedModel of serving.graph.export, or a folder of numbered versions (the highest is taken).
         engine: what computes, a name that serving.engines.runtimes knows; "auto" is the fastest one for this model.
         threads: of the engine; None leaves it to the engine.
+        name: what people call the model; else the folder as it was given.
 
     Raises:
         BadInputError: there is no such model, or it cannot be loaded.
@@ -88,22 +104,31 @@ class LocalModel:
 
     calls_at_once = 1  # an engine uses all cores by itself
 
-    def __init__(self, model_dir: Path | str, engine: str = AUTO, threads: int | None = None) -> None:
+    def __init__(
+        self, model_dir: Path | str, engine: str = AUTO, threads: int | None = None, name: str | None = None
+    ) -> None:
+        self.name = name or str(model_dir)
         self.model_dir = find_model(Path(model_dir))
         self.info = read_model_info(self.model_dir)
+        self.tags: tuple[str, ...] | None = self.info.tags
         self._thresholds = np.asarray(self.info.thresholds, dtype=np.float32)
         self._engine = load_engine(self.model_dir, engine, threads)
+        self._identity = f"autotag {self._digest()} {self._engine.name}-{self._engine.precision}"
 
     def identity(self) -> str:
-        """Digest of the model card and of the checkpoint's index, which holds a checksum of each weight."""
+        """Digest of the model card and of its weights, and what computes: the engine and its arithmetic."""
+        return self._identity
+
+    def _digest(self) -> str:
+        """Of the card and of the checkpoint's index, which holds a checksum of each weight."""
         digest = hashlib.sha256()
         for name in (MODEL_INFO_NAME, "variables/variables.index"):
             digest.update((self.model_dir / name).read_bytes())
-        return f"autotag {digest.hexdigest()[:16]}"
+        return digest.hexdigest()[:16]
 
     def answer(self, windows: Pcm) -> Answers:
         """Int16 [n, 465600] at 16 kHz -> answers of n rows."""
-        return Answers(self.info.tags, self._thresholds, self._engine.predict(from_pcm(windows)))
+        return Answers(self.info.tags, self._thresholds, self._engine.predict(from_pcm(windows)), self._identity)
 
 
 class ServedModel:
@@ -115,8 +140,10 @@ class ServedModel:
         calls_at_once: requests under way at a time.
     """
 
+    tags: tuple[str, ...] | None = None
+
     def __init__(self, client: TagClient, address: str, calls_at_once: int) -> None:
-        self.address = address
+        self.name = address
         self.calls_at_once = calls_at_once
         self._client = client
 
@@ -126,16 +153,21 @@ class ServedModel:
         Raises:
             TagServerError: the server does not say.
         """
-        return f"{self.address} version {self._client.metadata().version}"
+        return self._of_version(self._client.metadata().version)
 
     def answer(self, windows: Pcm) -> Answers:
-        """Int16 [n, 465600] at 16 kHz -> answers of n rows.
+        """Int16 [n, 465600] at 16 kHz -> answers of n rows, all of one version.
 
         Raises:
             TagServerError: see serving.client.errors.
         """
         clips = self._client.tag_pcm([window.tobytes() for window in windows])
-        return Answers(clips[0].tags, clips[0].thresholds, np.stack([clip.probabilities for clip in clips]))
+        first = clips[0]
+        rows = np.stack([clip.probabilities for clip in clips])
+        return Answers(first.tags, first.thresholds, rows, self._of_version(first.version))
+
+    def _of_version(self, version: int) -> str:
+        return f"{self.name} version {version}"
 
 
 @dataclass(frozen=True)
@@ -163,6 +195,8 @@ class TaggedFile:
         probabilities: float32 [n_tags], mean over the windows.
         starts: float64 [windows], seconds from the beginning at which each window of 29.1 s starts.
         window_probabilities: float32 [windows, n_tags].
+        model: identity of the model that heard them, one for all windows.
+        source: what people call that model.
     """
 
     path: Path
@@ -172,6 +206,8 @@ class TaggedFile:
     probabilities: Probabilities
     starts: npt.NDArray[np.float64]
     window_probabilities: Probabilities
+    model: str
+    source: str
 
     @property
     def windows(self) -> int:
@@ -280,19 +316,30 @@ class Tagger:
         """
         cut = [to_pcm(window.samples) for window in stream_windows([samples], self.hop_samples)]
         batches = [cut[first : first + WINDOWS_AT_ONCE] for first in range(0, len(cut), WINDOWS_AT_ONCE)]
-        return _mean(np.concatenate([self.source.answer(np.stack(batch)).probabilities for batch in batches]))
+        for _ in range(MOST_TIMES):
+            answers = [self.source.answer(np.stack(batch)) for batch in batches]
+            with contextlib.suppress(_ModelChangedError):
+                _one_model(answers)
+                return _mean(np.concatenate([answer.probabilities for answer in answers]))
+        raise AutotagError("the model changes from one window to the next: choose one of its versions")
 
     def _tag_or_fail(
         self, path: Path, window_queue: _WindowQueue, stopped: threading.Event, on_progress: Progress | None
     ) -> TaggedFile | FailedFile:
-        waiting: deque[Future[Answers]] = deque()
-        try:
-            return self._tag(path, window_queue, waiting, stopped, on_progress)
-        except ClipError as error:
-            return FailedFile(path, error)
-        finally:
-            for answer in waiting:
-                answer.cancel()
+        for _ in range(MOST_TIMES):
+            waiting: deque[Future[Answers]] = deque()
+            try:
+                return self._tag(path, window_queue, waiting, stopped, on_progress)
+            except ClipError as error:
+                return FailedFile(path, error)
+            except _ModelChangedError as error:
+                changed = error
+            finally:
+                for answer in waiting:
+                    answer.cancel()
+        raise AutotagError(
+            f"{path}: {changed}, {MOST_TIMES} times over. Choose one version on the server by its label (--label)"
+        )
 
     def _tag(
         self,
@@ -316,11 +363,23 @@ class Tagger:
                     on_progress(path, end, stream.seconds)
         while waiting:
             answers.append(waiting.popleft().result())
-        first = answers[0]
-        if any(answer.tags != first.tags for answer in answers):
-            raise AutotagError(f"the model's tags changed while {path} was being tagged: start again")
+        first = _one_model(answers)
         rows = np.concatenate([answer.probabilities for answer in answers])
-        return TaggedFile(path, end, first.tags, first.thresholds, _mean(rows), np.array(starts) / SAMPLE_RATE, rows)
+        seconds = np.array(starts) / SAMPLE_RATE
+        tags, thresholds = first.tags, first.thresholds
+        return TaggedFile(path, end, tags, thresholds, _mean(rows), seconds, rows, first.model, self.source.name)
+
+
+class _ModelChangedError(Exception):
+    """A song's windows were answered by more than one model."""
+
+
+def _one_model(answers: Sequence[Answers]) -> Answers:
+    """Return the first answer, where all are of one model; else their mean would be of none."""
+    models = list(dict.fromkeys(answer.model for answer in answers))
+    if len(models) > 1:
+        raise _ModelChangedError(f"its windows were answered by {' and '.join(models)}")
+    return answers[0]
 
 
 @dataclass(frozen=True)
@@ -413,7 +472,7 @@ class _WindowQueue:
                     answer.set_exception(error)
             else:
                 for (_, answer), row in zip(batch, answers.probabilities, strict=True):
-                    answer.set_result(Answers(answers.tags, answers.thresholds, row[None]))
+                    answer.set_result(dataclasses.replace(answers, probabilities=row[None]))
 
     def _next_batch(self) -> list[tuple[Pcm, Future[Answers]]]:
         """Wait for a window and take those that are there besides; none at the end."""

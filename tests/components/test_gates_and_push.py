@@ -10,6 +10,8 @@ from tfx.types import standard_artifacts
 from components.baseline import NONE, BaselineDriver, BaselineExecutor, choose_baseline
 from components.pusher import PUSH_RECORD, newest_version, push_whole, pushed_model
 from components.source_hash import source_hash
+from serving.model_info import find_model
+from serving.server.versions import versions_in
 
 TRACK, FOLDER = "track 13:1:2", "folder"
 
@@ -25,6 +27,17 @@ def push(base: Path, version: int, model: str, test_set: str = TRACK) -> Path:
 def test_first_model_has_no_baseline(tmp_path: Path) -> None:
     assert choose_baseline(str(tmp_path / "nowhere"), TRACK, "/models/1") == NONE
     assert choose_baseline(str(tmp_path), TRACK, "/models/1") == NONE
+
+
+def test_folder_whose_name_is_a_digit_of_another_kind_is_no_version(tmp_path: Path) -> None:
+    newest = push(tmp_path, 9, "/models/1")
+    for name in ("²", "٣", "10 ", "x"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "saved_model.pb").write_text("")
+    assert newest_version(str(tmp_path)) == "9"
+    assert find_model(tmp_path) == newest
+    assert versions_in(tmp_path) == [9]
+    assert choose_baseline(str(tmp_path), TRACK, "/models/4") == str(newest)
 
 
 def test_baseline_is_the_newest_pushed_model(tmp_path: Path) -> None:

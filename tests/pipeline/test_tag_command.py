@@ -25,9 +25,9 @@ from command_runner import invoke
 from exported_model import TAGS, THRESHOLDS, Exported, write_audio
 from serving_double import MadeUpModel, ServingDouble, serving_double
 
-from pipeline.audio_files import find_audio, plan_taggrams
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.errors import AutotagError, BadInputError
+from serving.tagging.audio_files import find_audio, plan_taggrams
 from serving.tagging.file_tags import NO_TAGS, read_file_tags
 from serving.tagging.tagger import LocalModel
 

@@ -164,9 +164,53 @@ def test_answer_cut_from_a_larger_batch_of_the_servers_is_read(
     assert_same(answer, clip)
 
 
-def test_version_that_answered_is_told_over_grpc_alone(client: Callable[..., Any]) -> None:
-    (answer,) = client().tag_pcm([pcm_bytes(1)])
-    assert answer.version == (2 if client.transport == "grpc" else None)  # type: ignore[attr-defined]
+def test_version_that_answered_is_told(client: Callable[..., Any]) -> None:
+    assert client().tag_pcm([pcm_bytes(1)])[0].version == 2
+    assert client(label="stable").tag_pcm([pcm_bytes(1)])[0].version == 1
+    assert client().embed_pcm([pcm_bytes(1)])[0].version == 2
+
+
+def test_song_is_one_versions_where_a_new_one_comes_between_two_of_its_requests(
+    client: Callable[..., Any], double: ServingDouble
+) -> None:
+    song = pcm_bytes(90)
+    double.after_requests(1, lambda: double.versions.update({3: MadeUpModel(salt=3)}))
+    try:
+        (answer,) = client(most_windows=1).tag_pcm([song])
+        assert (answer.version, [seen.version for seen in double.requests]) == (2, [2, 2, 2])
+        assert_same(answer, song, 2)
+        assert client().tag_pcm([song])[0].version == 3
+    finally:
+        del double.versions[3]
+
+
+def test_song_is_begun_again_where_its_version_goes_away_between_two_of_its_requests(
+    client: Callable[..., Any], double: ServingDouble
+) -> None:
+    song = pcm_bytes(90)
+    old = double.versions[2]
+
+    def roll_out() -> None:
+        del double.versions[2]
+        double.versions[3] = MadeUpModel(salt=3)
+
+    double.after_requests(1, roll_out)
+    try:
+        (answer,) = client(most_windows=1).tag_pcm([song])
+        assert (answer.version, [seen.version for seen in double.requests]) == (3, [2, 3, 3, 3])
+        assert_same(answer, song, 3)
+    finally:
+        double.versions[2] = old
+        del double.versions[3]
+
+
+def test_version_that_was_chosen_and_goes_away_is_not_replaced_by_another(
+    client: Callable[..., Any], double: ServingDouble
+) -> None:
+    double.versions[3] = MadeUpModel(salt=3)
+    double.after_requests(1, lambda: double.versions.pop(3))
+    with pytest.raises(ModelNotFoundError, match="3"):
+        client(version=3, most_windows=1).tag_pcm([pcm_bytes(29.1 * 3)])
 
 
 @pytest.mark.parametrize(
@@ -466,7 +510,7 @@ def test_any_json_in_an_answer_is_read_or_is_a_bad_answer(data: Any, name: str) 
     good = MadeUpModel()("pcm", np.array([b"\0\0"], object))
     outputs: dict[str, Any] = {key: value.tolist() for key, value in good.items()}
     outputs["tags"] = [list(TAGS)]
-    for ask in (PredictAsk("pcm", (b"\0\0",)), StatusAsk(), MetadataAsk()):
+    for ask in (PredictAsk("pcm", (b"\0\0",), 1), StatusAsk(), MetadataAsk()):
         for body in (data, {"outputs": {**outputs, name: data}}, {"metadata": data, "model_version_status": data}):
             with contextlib.suppress(BadAnswerError):
                 answer = decode(ask, HttpAnswer(200, {}, json.dumps(body).encode()), Target("a:1", "rest"))

@@ -155,7 +155,7 @@ class FakeRunners:
 )
 def test_clips_share_the_threads_and_keep_their_order(threads: int, made: list[tuple[int, int]], most: int) -> None:
     runners = FakeRunners()
-    engine = runtimes._ClipByClip("fake", runners, threads)
+    engine = runtimes._ClipByClip("fake", "float32", runners, threads)
     clips = np.zeros((12, CLIP_SAMPLES), np.float32)
     clips[:, 0] = np.arange(12)
     np.testing.assert_array_equal(engine.predict(clips)[:, 0], np.arange(12))
@@ -166,6 +166,6 @@ def test_clips_share_the_threads_and_keep_their_order(threads: int, made: list[t
 
 @pytest.mark.parametrize("shape", [(CLIP_SAMPLES,), (1, CLIP_SAMPLES - 1), (1, 1, CLIP_SAMPLES)])
 def test_waveforms_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
-    engine = runtimes._ClipByClip("fake", FakeRunners(), 1)
+    engine = runtimes._ClipByClip("fake", "float32", FakeRunners(), 1)
     with pytest.raises(ValueError, match="expected waveforms of shape"):
         engine.predict(np.zeros(shape, np.float32))

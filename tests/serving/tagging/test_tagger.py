@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile as sf
+from engine_model import EngineModel
 from exported_model import TAGS, THRESHOLDS, Exported, tone, write_audio
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -45,7 +46,9 @@ def silence(path: Path, clips: int) -> Path:
 class Loudness:
     """Answers with a window's loudness, its peak and 0.5, and keeps what it was asked."""
 
+    name = "loudness"
     calls_at_once = 1
+    tags = ("loud", "peak", "half")
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -57,7 +60,8 @@ class Loudness:
         self.batches.append(len(windows))
         samples = from_pcm(windows)
         columns = [np.sqrt((samples**2).mean(axis=1)), np.abs(samples).max(axis=1), np.full(len(samples), 0.5)]
-        return Answers(("loud", "peak", "half"), np.float32([0.1, 0.9, 0.5]), np.stack(columns, 1).astype(np.float32))
+        rows = np.stack(columns, 1).astype(np.float32)
+        return Answers(self.tags, np.float32([0.1, 0.9, 0.5]), rows, self.identity())
 
 
 def test_short_file_is_one_window_padded_with_silence() -> None:
@@ -230,7 +234,7 @@ def test_selection_is_by_threshold_and_number(selection: Selection, chosen: list
     probabilities = np.float32([0.5, 0.9, 0.1, 0.25])
     thresholds = np.float32([0.5, 0.91, 0.2, 0.2])
     tagged = TaggedFile(
-        Path("a"), 1.0, ("a", "b", "c", "d"), thresholds, probabilities, np.zeros(1), probabilities[None]
+        Path("a"), 1.0, ("a", "b", "c", "d"), thresholds, probabilities, np.zeros(1), probabilities[None], "m 1", "m"
     )
     assert [tag for tag, _ in tagged.select(selection)] == chosen
     assert tagged.above.tolist() == [True, False, False, True]
@@ -243,6 +247,50 @@ def test_identity_tells_models_apart_and_stays(exported: Exported, tmp_path: Pat
     text = (copied / "model.json").read_text("utf-8")
     (copied / "model.json").write_text(text.replace("0.125", "0.375"), "utf-8")
     assert LocalModel(copied).identity() != identity
+
+
+def test_identity_tells_what_computes(model: EngineModel) -> None:
+    """Int8 weights give other tags than float32."""
+    identities = {name: LocalModel(model.path, name).identity() for name in ("litert", "onnxruntime", "tensorflow")}
+    assert len(set(identities.values())) == 3
+    assert identities["litert"].endswith(" litert-int8")
+    assert identities["onnxruntime"].endswith(" onnxruntime-float32")
+    assert LocalModel(model.path, "litert").answer(np.zeros((1, CLIP_SAMPLES), np.int16)).model == identities["litert"]
+
+
+class RollingOut(Loudness):
+    """A server whose version changes after so many calls, each time; every version says another number."""
+
+    def __init__(self, *changes: int) -> None:
+        super().__init__()
+        self._changes = changes
+
+    def answer(self, windows: Any) -> Answers:
+        version = sum(len(self.batches) >= change for change in self._changes)
+        rows = np.full((len(windows), 3), version, np.float32)
+        self.batches.append(len(windows))
+        return Answers(self.tags, np.float32([0.1, 0.9, 0.5]), rows, f"version {version}")
+
+
+def test_song_is_tagged_again_where_a_new_version_comes_between_two_of_its_windows(tmp_path: Path) -> None:
+    source = RollingOut(1)
+    tagged = Tagger(source, jobs=1).tag_file(silence(tmp_path / "a.wav", 3 * WINDOWS_AT_ONCE))
+    assert tagged.model == "version 1"
+    assert tagged.window_probabilities.tolist() == [[1, 1, 1]] * 3 * WINDOWS_AT_ONCE
+    assert sum(source.batches) > 3 * WINDOWS_AT_ONCE
+
+
+def test_song_whose_versions_never_stay_is_an_error(tmp_path: Path) -> None:
+    source = RollingOut(*range(1, 1000))
+    with pytest.raises(AutotagError, match=r"a\.wav: its windows were answered by version \d+ and .*--label"):
+        Tagger(source, jobs=1).tag_file(silence(tmp_path / "a.wav", 3 * WINDOWS_AT_ONCE))
+    with pytest.raises(AutotagError, match="choose one of its versions"):
+        Tagger(RollingOut(*range(1, 1000))).tag_samples(np.zeros(3 * WINDOWS_AT_ONCE * CLIP_SAMPLES, np.float32))
+
+
+def test_samples_are_tagged_again_where_a_new_version_comes_between() -> None:
+    probabilities = Tagger(RollingOut(1)).tag_samples(np.zeros(2 * WINDOWS_AT_ONCE * CLIP_SAMPLES, np.float32))
+    assert probabilities.tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("suffix", ["mp3", "wav", "flac", "ogg"])

@@ -48,7 +48,7 @@ def song(seconds: float = 600.0, hop: float = CLIP_SECONDS, name: str = "song.mp
     rows[-1, 0] = 0.95
     mean = rows.mean(axis=0)
     thresholds = np.full(len(tags), 0.5, np.float32)
-    return TaggedFile(Path(name), seconds, tags, thresholds, mean, starts, rows)
+    return TaggedFile(Path(name), seconds, tags, thresholds, mean, starts, rows, "model 1", "model")
 
 
 def test_the_highest_means_and_then_the_highest_peaks_are_shown_ordered_by_mean():

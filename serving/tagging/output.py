@@ -87,7 +87,8 @@ class TableOutput:
             self._print_changes(name, writing)
             return
         chosen = file.select(self._selection)
-        self._console.print(f"[bold]{name}[/bold]  [dim]{file.seconds:.1f} s[/dim]", soft_wrap=True)
+        heard_by = escape(printable(file.source))
+        self._console.print(f"[bold]{name}[/bold]  [dim]{file.seconds:.1f} s  {heard_by}[/dim]", soft_wrap=True)
         if chosen:
             self._console.print(self._table(file, chosen))
         else:
@@ -146,11 +147,13 @@ class JsonOutput:
         self._stream, self._selection = stream, selection
 
     def tagged(self, file: TaggedFile, writing: Writing | None) -> None:
-        """Write file, seconds, windows, no_tag and tags with probability and threshold, the most probable first."""
+        """Write file, model, seconds, windows, no_tag and tags with probability and threshold, most probable first."""
         thresholds = dict(zip(file.tags, file.thresholds, strict=True))
         above = dict(zip(file.tags, file.above, strict=True))
         line: dict[str, Any] = {
             "file": printable(file.path),
+            "model": printable(file.source),
+            "identity": file.model,
             "seconds": round(file.seconds, 3),
             "windows": file.windows,
             "no_tag": not file.above.any(),
@@ -191,30 +194,41 @@ class CsvOutput:
 
     The columns of the tags hold all probabilities, whatever is chosen, so that a program sees the same columns always.
     Files that fail before the first answer (which tells the tags) are held back until then.
+
+    Args:
+        stream: takes the text.
+        selection: which tags stand in the column ``tags``.
+        several: where several models answer, the tags of all of them: each file then has a row of each model, which is
+            named in a column after the file's, and the columns of tags that a model does not have are empty.
     """
 
-    def __init__(self, stream: IO[str], selection: Selection) -> None:
+    def __init__(self, stream: IO[str], selection: Selection, several: Sequence[str] | None = None) -> None:
         self._stream, self._selection = stream, selection
         self._writer = csv.writer(stream, lineterminator="\n")
         self._tags: tuple[str, ...] | None = None
         self._held_back: list[list[str]] = []
+        self._names_model = several is not None
+        if several is not None:
+            self._begin(tuple(several))
 
     def tagged(self, file: TaggedFile, writing: Writing | None) -> None:
         """Write a row."""
         if self._tags is None:
             self._begin(file.tags)
+        assert self._tags is not None
         error = writing.error if writing is not None else ""
         chosen = "; ".join(tag for tag, _ in file.select(self._selection))
-        row = [printable(file.path), f"{file.seconds:.3f}", str(file.windows), chosen, error]
-        self._row(row + [f"{probability:.{DECIMALS}f}" for probability in file.probabilities])
+        row = [*self._named(file.path, file.source), f"{file.seconds:.3f}", str(file.windows), chosen, error]
+        heard = dict(zip(file.tags, file.probabilities, strict=True))
+        self._row(row + [f"{heard[tag]:.{DECIMALS}f}" if tag in heard else "" for tag in self._tags])
 
     def failed(self, file: FailedFile) -> None:
         """Write a row without figures."""
-        self._row([printable(file.path), "", "", "", f"{file.error.kind}: {file.reason}"])
+        self._row([*self._named(file.path, ""), "", "", "", f"{file.error.kind}: {file.reason}"])
 
     def skipped(self, file: SkippedFile) -> None:
         """Write a row with the tags that the file holds."""
-        self._row([printable(file.path), "", "", "; ".join(file.held.tags), ""])
+        self._row([*self._named(file.path, ""), "", "", "; ".join(file.held.tags), ""])
 
     def end(self) -> None:
         """Write the rows of a list where nothing could be tagged."""
@@ -223,7 +237,9 @@ class CsvOutput:
 
     def _begin(self, tags: tuple[str, ...]) -> None:
         self._tags = tags
-        self._writer.writerow(["file", "seconds", "windows", "tags", "error", *tags])
+        model = ["model"] if self._names_model else []
+        self._columns = ["file", *model, "seconds", "windows", "tags", "error", *tags]
+        self._writer.writerow(self._columns)
         for row in self._held_back:
             self._row(row)
 
@@ -231,8 +247,11 @@ class CsvOutput:
         if self._tags is None:
             self._held_back.append(row)
             return
-        self._writer.writerow(row + [""] * (5 + len(self._tags) - len(row)))
+        self._writer.writerow(row + [""] * (len(self._columns) - len(row)))
         self._stream.flush()
+
+    def _named(self, path: Path, model: str) -> list[str]:
+        return [printable(path), *([printable(model)] if self._names_model else [])]
 
 
 def _reaches(selection: Selection) -> str:

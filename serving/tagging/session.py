@@ -1,0 +1,316 @@
+"""One call of ``autotag tag``: files are found, tagged by one model or several, shown, drawn and written into.
+
+``plan`` says what is to be done before any model is loaded, so that what cannot be is said at once; ``run`` does it.
+What a person is told on the way goes through ``say``, one line a call, so that this needs no terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Final, Literal, Protocol
+
+from preprocessing.constants import CLIP_SECONDS
+from preprocessing.errors import BadInputError, ClipError
+from serving.tagging.audio_files import find_audio, plan_taggrams
+from serving.tagging.file_tags import (
+    DEFAULT_FIELD,
+    NO_TAGS,
+    FileTags,
+    check_field,
+    check_writable,
+    read_file_tags,
+    write_file_tags,
+)
+from serving.tagging.output import CsvOutput, JsonOutput, Output, SkippedFile, TableOutput, Writing
+from serving.tagging.tagger import FailedFile, Progress, Selection, TaggedFile, Tagger, TagSource, printable
+
+DEFAULT_TOP: Final = 10
+
+Form = Literal["table", "json", "csv"]
+Say = Callable[[str], None]
+Result = TaggedFile | FailedFile | SkippedFile
+
+
+@dataclass(frozen=True)
+class WriteChoices:
+    """How tags are written into files.
+
+    Attributes:
+        field: the tags' field.
+        dry_run: show alone.
+        force: write into files that are done, too.
+    """
+
+    field: str = DEFAULT_FIELD
+    dry_run: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What is wanted of the files.
+
+    Attributes:
+        selection: which tags are shown and written.
+        hop_seconds: from one window's start to the next one's.
+        jobs: files decoded at a time; None for as many as there are cores.
+        form: of the output.
+        taggram: where taggrams go, a pattern of serving.tagging.audio_files.plan_taggrams; with several models it has
+            ``{model}`` in it. None for none.
+        write: how tags are written into the files; None for not at all.
+    """
+
+    selection: Selection = Selection(most=DEFAULT_TOP)  # noqa: RUF009 frozen
+    hop_seconds: float = CLIP_SECONDS
+    jobs: int | None = None
+    form: Form = "table"
+    taggram: str | None = None
+    write: WriteChoices | None = None
+
+
+def choose_tags(threshold: float | Literal["model"] | None, most: int | None, write: bool) -> Selection:
+    """Return which tags are meant: without a choice those above their threshold where files are written, else ten."""
+    if threshold is None and most is None:
+        return Selection("model") if write else Selection(most=DEFAULT_TOP)
+    return Selection(threshold, most)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done.
+
+    Attributes:
+        files: to be tagged, in this order.
+        missing: what was named and is not there.
+        pictures: model's name -> file -> where its taggram goes.
+    """
+
+    files: list[Path]
+    missing: list[FailedFile]
+    pictures: Mapping[str, Mapping[Path, Path]] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """Files that were named, there or not."""
+        return len(self.files) + len(self.missing)
+
+
+def plan(paths: Sequence[str], choices: Choices, models: Sequence[str]) -> Plan:
+    """Find the files and the taggrams' places.
+
+    Args:
+        paths: files, folders and patterns.
+        choices: what is wanted.
+        models: their names.
+
+    Raises:
+        BadInputError: there is no file, two taggrams would have one place, tags of several models would go into one
+            field, a model is named twice, or the field is a player's own.
+    """
+    if len(set(models)) < len(models):
+        raise BadInputError(f"--model names one model twice: {', '.join(models)}")
+    if choices.write is not None:
+        check_field(choices.write.field)
+        if len(models) > 1:
+            raise BadInputError("--write takes one --model: tags of several would be mixed up in one field")
+    files, missing = find_audio(paths)
+    pictures: dict[str, Mapping[Path, Path]] = {}
+    if choices.taggram is not None:
+        if len(models) > 1 and "{model}" not in choices.taggram:
+            raise BadInputError("with several --model put {model} into --taggram, as in 'taggrams/{model}/{name}.png'")
+        for model in models:
+            pattern = choices.taggram.replace("{model}", re.sub(r"[^\w.-]+", "-", model).strip("-"))
+            pictures[model] = plan_taggrams(pattern, files)
+    return Plan(files, missing, pictures)
+
+
+class Bar(Protocol):
+    """Shows how far the files are."""
+
+    def advance(self, path: Path, seconds: float, claimed: float | None) -> None:
+        """Say how many seconds of a file are done, of how many that its header claims; from any thread."""
+        ...
+
+    def finish(self, path: Path) -> None:
+        """Say that nothing more is to be done with a file."""
+        ...
+
+
+@dataclass
+class Tally:
+    """How many files came to what."""
+
+    failed: int = 0
+    written: int = 0
+    skipped: int = 0
+
+
+def run(
+    work: Plan, choices: Choices, sources: Sequence[TagSource], stream: IO[str], say: Say, bar: Bar | None = None
+) -> Tally:
+    """Tag the files with each model, in order, and say on the stream what was heard.
+
+    Args:
+        work: from ``plan``.
+        choices: what is wanted.
+        sources: the models, one at least.
+        stream: takes the output.
+        say: takes what a person is to know besides, such as which file was left out and why.
+        bar: takes the progress.
+
+    Raises:
+        AutotagError: a model or server does not answer.
+    """
+    outcomes = _Outcomes(work, choices, make_output(choices, sources, stream), say)
+    for missing in work.missing:
+        outcomes.add([missing])
+    with contextlib.ExitStack() as stack:
+        streams = [
+            stack.enter_context(contextlib.closing(_results(source, work, choices, _progress(bar, source, sources))))
+            for source in sources
+        ]
+        for results in zip(*streams, strict=True):
+            outcomes.add(results)
+            if bar is not None:
+                bar.finish(results[0].path)
+    outcomes.output.end()
+    return outcomes.tally
+
+
+def make_output(choices: Choices, sources: Sequence[TagSource], stream: IO[str]) -> Output:
+    """Return the output of the form that was chosen."""
+    if choices.form == "json":
+        return JsonOutput(stream, choices.selection)
+    if choices.form == "table":
+        return TableOutput(stream, choices.selection)
+    several = list(dict.fromkeys(tag for source in sources for tag in source.tags or ())) if len(sources) > 1 else None
+    return CsvOutput(stream, choices.selection, several)
+
+
+def describe(identity: str, choices: Choices) -> str:
+    """Return what the model's field in a file says: another text means that the tags may be others."""
+    selection, chosen = choices.selection, []
+    if selection.threshold is not None:
+        chosen.append(f"threshold={'auto' if selection.threshold == 'model' else selection.threshold}")
+    if selection.most is not None:
+        chosen.append(f"top={selection.most}")
+    return " ".join([identity, f"hop={choices.hop_seconds:g}", *chosen])
+
+
+def summarise(work: Plan, choices: Choices, tally: Tally) -> Iterator[str]:
+    """Yield the lines that are said at the end: what was written and what failed."""
+    if choices.write is not None:
+        verb = "would be written" if choices.write.dry_run else "written"
+        yield f"{tally.written} of {work.total} files {verb}, {tally.skipped} were already done"
+    if tally.failed:
+        yield f"{tally.failed} of {work.total} files failed"
+
+
+def taggram_folders(work: Plan) -> list[str]:
+    """Folders in which taggrams are."""
+    return sorted({printable(place.parent) for places in work.pictures.values() for place in places.values()})
+
+
+def _progress(bar: Bar | None, source: TagSource, sources: Sequence[TagSource]) -> Progress | None:
+    """The last model's decoding is the one that is shown: it is done when the others are, or nearly."""
+    return bar.advance if bar is not None and source is sources[-1] else None
+
+
+def _results(
+    source: TagSource, work: Plan, choices: Choices, progress: Progress | None
+) -> Generator[Result, None, None]:
+    """Yield what became of each file, in their order; files that are done are not tagged again."""
+    tagger = Tagger(source, hop_seconds=choices.hop_seconds, jobs=choices.jobs)
+    done: dict[Path, FileTags] = {}
+    rest = iter(work.files)
+    with contextlib.closing(tagger.tag_files(_to_do(source, work, choices, done), progress)) as answers:
+        for answer in answers:
+            for file in rest:
+                if file == answer.path:
+                    break
+                yield SkippedFile(file, done[file])
+            yield answer
+    for file in rest:
+        yield SkippedFile(file, done[file])
+
+
+def _to_do(source: TagSource, work: Plan, choices: Choices, done: dict[Path, FileTags]) -> Iterator[Path]:
+    """Yield the files that are to be tagged; the others and what they hold go into ``done``."""
+    write = choices.write
+    if write is None or write.force:
+        yield from work.files
+        return
+    model = describe(source.identity(), choices)
+    drawn = work.pictures.get(source.name, {})
+    for file in work.files:
+        held = _held_tags(file, write.field)
+        if held.model == model and file not in drawn:
+            done[file] = held
+        else:
+            yield file
+
+
+def _held_tags(file: Path, tag_field: str) -> FileTags:
+    """What a file holds already; nothing where that cannot be read, which is said when it is to be written."""
+    try:
+        return read_file_tags(file, tag_field)
+    except ClipError:
+        return NO_TAGS
+
+
+class _Outcomes:
+    """Takes what became of the files: says it, draws, writes into the files, and counts."""
+
+    def __init__(self, work: Plan, choices: Choices, output: Output, say: Say) -> None:
+        self.tally = Tally()
+        self.output = output
+        self._work, self._choices, self._say = work, choices, say
+
+    def add(self, results: Sequence[Result]) -> None:
+        """Take one file's results, one of each model; a file that nobody could decode is said once."""
+        failed = [result for result in results if isinstance(result, FailedFile)]
+        if failed:
+            self._report(failed[0], "was left out")
+            self.output.failed(failed[0])
+        for result in results:
+            if isinstance(result, SkippedFile):
+                self.tally.skipped += 1
+                self.output.skipped(result)
+            elif isinstance(result, TaggedFile):
+                self._draw(result)
+                self.output.tagged(result, self._write(result))
+
+    def _draw(self, file: TaggedFile) -> None:
+        place = self._work.pictures.get(file.source, {}).get(file.path)
+        if place is not None:
+            from serving.tagging.taggram import write_taggram
+
+            write_taggram(place, file, file.model)
+
+    def _write(self, file: TaggedFile) -> Writing | None:
+        write = self._choices.write
+        if write is None:
+            return None
+        chosen = tuple(tag for tag, _ in file.select(self._choices.selection))
+        new = FileTags(chosen, describe(file.model, self._choices))
+        old = NO_TAGS
+        try:
+            old = read_file_tags(file.path, write.field)
+            if write.dry_run:
+                check_writable(file.path)
+            else:
+                write_file_tags(file.path, new, write.field)
+        except ClipError as error:
+            failed = FailedFile(file.path, error)
+            self._report(failed, "would not be written" if write.dry_run else "was not written")
+            return Writing(old, new, done=False, error=failed.reason)
+        self.tally.written += 1
+        return Writing(old, new, done=not write.dry_run)
+
+    def _report(self, file: FailedFile, what: str) -> None:
+        self.tally.failed += 1
+        self._say(f"{printable(file.path)} {what}: {file.error.kind}: {file.reason}")
