@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from models.front_ends.settings import STORED_LOG_MEL, FrontEnd, LogMel
+from models.front_ends.settings import STORED_LOG_MEL, FrontEnd, LogMel, Mfcc, Stack, Stft
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.errors import BadInputError
-from preprocessing.windows import WindowRule
+from preprocessing.windows import NEARLY_ALL, WindowRule
 
 if TYPE_CHECKING:
     import keras
@@ -117,11 +117,13 @@ class Network:
     def window_in(self, clip: ClipFormat) -> int:
         """Samples of a clip, at the clip's rate, that make one window.
 
+        A window may be longer than the clip by as little as WindowRule takes for nothing; zeros follow the clip then.
+
         Raises:
-            BadInputError: the clip is shorter than the window.
+            BadInputError: the clip is shorter than the window by more.
         """
         samples = -(-self.window_samples * clip.sample_rate // self.sample_rate)
-        if samples > clip.samples:
+        if clip.samples < NEARLY_ALL * samples:
             raise BadInputError(
                 f"{self.name} hears {self.window_seconds:.2f} s at once, and the data's clips have {clip.seconds:.2f} s"
             )
@@ -248,6 +250,158 @@ for _network in (
         score_windows=_MUSICNN_WINDOWS,
         arguments={"pools": "msd", "name": "vgg_msd"},
         notes="The package's own code builds MTT_vgg's pools for these weights and is then up to 0.26 off.",
+    ),
+):
+    register(_network)
+
+_CHOI_2016 = "Choi, Fazekas and Sandler (2016), Automatic tagging using deep convolutional neural networks"
+_CHOI_HEARS = 349_440
+"""Samples at 12 kHz: 29.12 s, which give 1,366 frames. A clip of 29.1 s is followed by 20 ms of zeros."""
+
+
+def _choi_log_mel(exponent: float = 1.0) -> LogMel:
+    return LogMel(
+        sample_rate=12_000, n_fft=512, hop_length=256, n_mels=96, fmax=6_000.0, top_db=80.0, exponent=exponent
+    )
+
+
+def _fcn_2016(
+    name: str,
+    title: str,
+    parameters: int,
+    *published: Published,
+    published_parameters: int | None = None,
+    front_end: FrontEnd | None = None,
+    notes: str = "",
+) -> Network:
+    return Network(
+        name=name,
+        title=title,
+        source=f"{_CHOI_2016}, arXiv 1606.00298",
+        builder="models.fcn_2016:build_fcn_2016",
+        parameters=parameters,
+        window_samples=_CHOI_HEARS,
+        sample_rate=12_000,
+        front_end=front_end or _choi_log_mel(),
+        published_parameters=published_parameters,
+        published=published,
+        normalised=True,
+        arguments={"name": name},
+        notes=notes or "Input standardised, dropout 0.5 after each pool: the sources do not say.",
+    )
+
+
+def _choi_mtat(roc_auc: float) -> Published:
+    return Published("MTAT", "not stated", roc_auc, None, "slides of the talk at ISMIR 2016, p. 9")
+
+
+def _choi_msd(roc_auc: float) -> Published:
+    return Published(
+        "MSD", "not stated", roc_auc, None, "slides of the talk at ISMIR 2016, p. 14: re-run, the paper's is withdrawn"
+    )
+
+
+for _network in (
+    _fcn_2016(
+        "fcn_3",
+        "FCN-3 on 29 s of log-mel",
+        10_144_050,
+        _choi_mtat(0.852),
+        _choi_msd(0.839),
+        notes="Widths and pools are not published: 128, 512, 2,048; (3, 5), (4, 16), (8, 17).",
+    ),
+    _fcn_2016(
+        "fcn_4",
+        "FCN-4 on 29 s of log-mel",
+        17_372_594,
+        _choi_mtat(0.894),
+        _choi_msd(0.852),
+        published_parameters=17_365_938,
+    ),
+    _fcn_2016("fcn_5", "FCN-5 on 29 s of log-mel", 25_190_962, _choi_mtat(0.890), _choi_msd(0.855)),
+    _fcn_2016(
+        "fcn_6",
+        "FCN-6 on 29 s of log-mel",
+        27_242_034,
+        notes="The sixth layer is 1 x 1, 1,024. The paper's figure is withdrawn by its author.",
+    ),
+    _fcn_2016(
+        "fcn_7",
+        "FCN-7 on 29 s of log-mel",
+        28_295_730,
+        notes="The last two layers are 1 x 1, 1,024. The paper's figure is withdrawn by its author.",
+    ),
+    _fcn_2016(
+        "fcn_5_narrow",
+        "FCN-5 of 32 to 256 channels on 29 s of log-mel",
+        864_690,
+        published_parameters=863_218,
+        notes="Widths of the public narrow network (850,368 before the output), with the slides' ReLU.",
+    ),
+    _fcn_2016(
+        "fcn_4_stft",
+        "FCN-4 on 29 s of STFT, 128 bins",
+        17_372_594,
+        _choi_mtat(0.846),
+        front_end=Stft(sample_rate=12_000, n_fft=256, hop_length=256, scale="db", top_db=80.0, bands=128),
+        notes="128 bins are published: frames of 256 samples, the highest of their 129 bins left out.",
+    ),
+    _fcn_2016(
+        "fcn_4_mfcc",
+        "FCN-4 on 29 s of MFCC with differences",
+        17_372_594,
+        _choi_mtat(0.862),
+        front_end=Mfcc(
+            sample_rate=12_000, n_fft=512, hop_length=256, n_mels=96, fmax=6_000.0, top_db=80.0, n_mfcc=30, deltas=2
+        ),
+        notes="The last pool is 3 bands high instead of 4, as 90 bands leave no more.",
+    ),
+    Network(
+        name="crnn_2017",
+        title="CRNN: four convolutions and two GRUs on 29 s of log-mel",
+        source="Choi, Fazekas, Sandler and Cho (2017), Convolutional recurrent neural networks for music "
+        "classification, arXiv 1609.04243; MusicTaggerCRNN of music-auto_tagging-keras",
+        builder="models.crnn_2017:build_crnn_2017",
+        parameters=400_562,
+        window_samples=_CHOI_HEARS,
+        sample_rate=12_000,
+        front_end=_choi_log_mel(exponent=2.0),
+        published_parameters=396_786,
+        published=(Published("MSD", "Choi's, 28,540 test clips", 0.8662, None, "README of music-auto_tagging-keras"),),
+        notes="The GRU of Keras 1: gates clip(0.2 x + 0.5), reset before the recurrent product.",
+    ),
+    Network(
+        name="compact_cnn",
+        title="Compact CNN on 29 s of log-mel",
+        source="Choi (2017), compact_cnn of music-auto_tagging-keras",
+        builder="models.compact_cnn:build_compact_cnn",
+        parameters=39_602,
+        window_samples=29 * 12_000,
+        sample_rate=12_000,
+        front_end=_choi_log_mel(),
+        published_parameters=39_282,
+        published=(Published("MSD", "not stated", 0.849, None, "README of its folder"),),
+        notes="Ordinary batch norm; the source's takes each batch's own statistics, at inference too.",
+    ),
+    Network(
+        name="liu_yang",
+        title="Six window lengths of log-mel side by side, answers over time",
+        source="Liu and Yang (2016), Event localization in music auto-tagging; clip2frame",
+        builder="models.liu_yang:build_liu_yang",
+        parameters=705_596,
+        window_samples=465_600,
+        sample_rate=16_000,
+        front_end=Stack(
+            sample_rate=16_000,
+            parts=tuple(
+                LogMel(sample_rate=16_000, n_fft=n_fft, hop_length=512, n_mels=128, fmax=8_000.0, scale="ln_1p")
+                for n_fft in (512, 1024, 2048, 4096, 8192, 16384)
+            ),
+        ),
+        outputs=188,
+        published_parameters=704_060,
+        notes="Without the Gaussian that smooths a tag's answers over time. The paper's 0.896 is for an unknown set of "
+        "tags.",
     ),
 ):
     register(_network)

@@ -11,7 +11,7 @@ import keras
 
 from models.registry import Network
 from preprocessing.errors import BadInputError
-from serving.pretrained import musicnn_wheel, tf1_checkpoint
+from serving.pretrained import choi_hdf5, liu_yang_npz, musicnn_wheel, tf1_checkpoint
 from serving.pretrained.layer_weights import Array
 
 Assign = Callable[[keras.Model, Mapping[str, Array]], None]
@@ -37,6 +37,18 @@ class Format:
 
 
 FORMATS: Final[tuple[Format, ...]] = (
+    Format(
+        "HDF5 file of Keras 1",
+        choi_hdf5.is_keras_1_file,
+        lambda path, variant: choi_hdf5.read_keras_1(path),
+        {"crnn_2017": choi_hdf5.assign},
+    ),
+    Format(
+        "npz file of clip2frame",
+        liu_yang_npz.is_liu_yang,
+        lambda path, variant: liu_yang_npz.read_liu_yang(path),
+        {"liu_yang": liu_yang_npz.assign},
+    ),
     Format(
         "checkpoint of TensorFlow 1",
         lambda path: bool(tf1_checkpoint.checkpoints_in(path)),
