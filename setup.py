@@ -65,6 +65,7 @@ EXTRAS = {
     "engines": ENGINES,
     "export": [*TENSORFLOW, *CONVERSION, *ENGINES],
     "tfx": [*TFX, *CONVERSION],
+    "pretrained": [*ANSWERS, *LITERT, *TENSORFLOW, *CONVERSION, "httpx>=0.27,<1"],  # trained models of others
     "gpu": [f"tensorflow[and-cuda]>=2.16.2,<2.17{OLD}", f"tensorflow[and-cuda]>=2.21,<2.22{NEW}"],
     "aws": ["s3fs>=2024.12,<2027"],
     "gcp": ["apache-beam[gcp]>=2.61,<3", "gcsfs>=2024.12,<2027"],
@@ -112,7 +113,13 @@ setup(
         "components": ["*.pbtxt", "py.typed"],
         "pipeline": ["configs/*.yaml", "templates/*", "py.typed"],
         "models": ["py.typed"],
-        "serving": ["py.typed", "client/protos/*.proto", "server/tfserving/*", "server/tfserving/*/*"],
+        "serving": [
+            "py.typed",
+            "pretrained/tags/*.txt",
+            "client/protos/*.proto",
+            "server/tfserving/*",
+            "server/tfserving/*/*",
+        ],
     },
     install_requires=BASE,
     extras_require=EXTRAS,

@@ -31,6 +31,7 @@ OnBytes = Callable[[int, "int | None"], None]
 """Called with the bytes that are there and the bytes of the whole file (None: the server does not say)."""
 
 PART: Final = ".part"
+GIT: Final = "git"
 LOCK_NAME: Final = ".download.lock"
 _PASSING_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+)")
@@ -45,7 +46,7 @@ class RemoteFile:
         name: its name in the folder.
         url: where it is published.
         size: bytes, where its publisher states them; another length is then an error.
-        digest: ``md5:HEX`` or ``sha256:HEX``, where its publisher states it.
+        digest: ``md5:HEX``, ``sha256:HEX`` or ``git:HEX``, where its publisher states it.
     """
 
     name: str
@@ -330,8 +331,13 @@ def _check(remote: RemoteFile, part: Path) -> None:
 
 
 def file_digest(path: Path, algorithm: str) -> str:
-    """Return a file's checksum in hexadecimal, by an algorithm that hashlib knows."""
-    digest = hashlib.new(algorithm)
+    """Return a file's checksum in hexadecimal, by an algorithm that hashlib knows, or as Git names a file's content.
+
+    Git's blob id is the SHA-1 of ``blob SIZE``, a zero byte and the content (Pro Git, 10.2 Git Objects).
+    """
+    digest = hashlib.new("sha1" if algorithm == GIT else algorithm)
+    if algorithm == GIT:
+        digest.update(b"blob %d\0" % path.stat().st_size)
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)

@@ -1,0 +1,38 @@
+"""Where fetched weights and the models made of them lie: the user's cache (XDG Base Directory Specification).
+
+``weights/`` has files as they were published, ``models/NAME/`` numbered versions, whole or not there. AUTOTAG_CACHE
+names another folder.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from serving.pretrained.catalogue import GitFile, PackageFile, Remote
+
+VARIABLE: Final = "AUTOTAG_CACHE"
+
+
+def cache_folder() -> Path:
+    """The user's folder for what can be fetched again."""
+    given = os.environ.get(VARIABLE)
+    if given:
+        return Path(given).absolute()
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "autotag"
+
+
+def weights_file(remote: Remote) -> Path:
+    """Where a file lies when it is fetched; the person may put it there instead."""
+    folder = cache_folder() / "weights"
+    if isinstance(remote, PackageFile):
+        return folder / f"{remote.package}-{remote.version}" / remote.name
+    assert isinstance(remote, GitFile)
+    return folder.joinpath(*remote.repository.split("/"), *remote.path.split("/"))
+
+
+def versions_folder(name: str) -> Path:
+    """Where the versions of a trained model lie."""
+    return cache_folder() / "models" / name
