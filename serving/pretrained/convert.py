@@ -1,8 +1,8 @@
-"""Trained weights of others, whatever their file, in a network of ours: a file's content says how it is read."""
+"""Trained weights, whatever their file, in a network of ours: a file's content says how it is read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,7 +11,7 @@ import keras
 
 from models.registry import Network
 from preprocessing.errors import BadInputError
-from serving.pretrained import choi_hdf5, liu_yang_npz, musicnn_wheel, tf1_checkpoint
+from serving.pretrained import choi_hdf5, keras_file, liu_yang_npz, musicnn_wheel, tf1_checkpoint
 from serving.pretrained.layer_weights import Array
 
 Assign = Callable[[keras.Model, Mapping[str, Array]], None]
@@ -24,36 +24,65 @@ class Format:
     Attributes:
         title: for people.
         recognises: whether a path is of this kind.
-        read: its arrays, by the names that they have there. The second argument is the variant, "" for the only one.
-        assign: puts them into the network of that name.
+        fill: puts the weights of a path into a built network. The third argument is the variant, "" for the only one.
+        networks: names of those whose weights come so; None for any.
         check: refuses a set of weights, by its name, for a network that it was not trained with.
     """
 
     title: str
     recognises: Callable[[Path], bool]
-    read: Callable[[Path, str], Mapping[str, Array]]
-    assign: Mapping[str, Assign]
+    fill: Callable[[keras.Model, Path, str], None]
+    networks: Collection[str] | None = None
     check: Callable[[str, str], None] = lambda variant, network: None
+
+
+def _fill_from_checkpoint(model: keras.Model, path: Path, variant: str) -> None:
+    musicnn_wheel.assign(model, tf1_checkpoint.read_checkpoint(path, variant))
+
+
+def _fill_from_keras_3(model: keras.Model, path: Path, variant: str) -> None:
+    _refuse_variant(path, variant)
+    keras_file.load_keras_3(model, path)
+
+
+def _fill_with(read: Callable[[Path], Mapping[str, Array]], assign: Assign) -> Callable[[keras.Model, Path, str], None]:
+    """Of a file that holds one set of weights."""
+
+    def fill(model: keras.Model, path: Path, variant: str) -> None:
+        _refuse_variant(path, variant)
+        assign(model, read(path))
+
+    return fill
+
+
+def _refuse_variant(path: Path, variant: str) -> None:
+    if variant:
+        raise BadInputError(f"{path}: holds one set of weights, none that is called {variant!r}")
 
 
 FORMATS: Final[tuple[Format, ...]] = (
     Format(
         "HDF5 file of Keras 1",
         choi_hdf5.is_keras_1_file,
-        lambda path, variant: choi_hdf5.read_keras_1(path),
-        {"crnn_2017": choi_hdf5.assign},
+        _fill_with(choi_hdf5.read_keras_1, choi_hdf5.assign),
+        ("crnn_2017",),
     ),
     Format(
         "npz file of clip2frame",
         liu_yang_npz.is_liu_yang,
-        lambda path, variant: liu_yang_npz.read_liu_yang(path),
-        {"liu_yang": liu_yang_npz.assign},
+        _fill_with(liu_yang_npz.read_liu_yang, liu_yang_npz.assign),
+        ("liu_yang",),
+    ),
+    Format(
+        "file of Keras 3 (.keras or .weights.h5)",
+        keras_file.is_keras_3_file,
+        _fill_from_keras_3,
     ),
     Format(
         "checkpoint of TensorFlow 1",
         lambda path: bool(tf1_checkpoint.checkpoints_in(path)),
-        tf1_checkpoint.read_checkpoint,
-        dict.fromkeys(musicnn_wheel.NETWORK_OF.values(), musicnn_wheel.assign),
+        _fill_from_checkpoint,
+        tuple(dict.fromkeys(musicnn_wheel.NETWORK_OF.values())),
         musicnn_wheel.check_network,
     ),
 )
@@ -79,12 +108,11 @@ def load_weights(network: Network, path: Path, n_outputs: int, variant: str = ""
     found = next((known for known in FORMATS if known.recognises(path)), None)
     if found is None:
         raise BadInputError(f"{path}: holds no weights of a known kind: {', '.join(known.title for known in FORMATS)}")
-    if network.name not in found.assign:
+    if found.networks is not None and network.name not in found.networks:
         raise BadInputError(
-            f"{path}: a {found.title} holds weights of {', '.join(found.assign)}, not of {network.name}"
+            f"{path}: a {found.title} holds weights of {', '.join(found.networks)}, not of {network.name}"
         )
     found.check(variant or path.name, network.name)
-    arrays = found.read(path, variant)
     model = network.build(n_outputs, dtype="float32")
-    found.assign[network.name](model, arrays)
+    found.fill(model, path, variant)
     return model

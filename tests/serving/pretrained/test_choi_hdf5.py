@@ -70,9 +70,3 @@ def test_file_made_with_theano_is_refused(tmp_path: Path) -> None:
         file.create_group("conv1")["conv1_W"] = np.zeros((64, 1, 3, 3), np.float32)
     with pytest.raises(BadInputError, match="conv1_W is not TensorFlow's: take the file made with it"):
         read_keras_1(tmp_path / "theano.h5")
-
-
-def test_file_without_weights_is_refused_with_the_kinds_that_are_known(tmp_path: Path) -> None:
-    (tmp_path / "cut.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(90))
-    with pytest.raises(BadInputError, match=r"holds no weights of a known kind: HDF5 file of Keras 1"):
-        load_weights(find_network("crnn_2017"), tmp_path / "cut.h5", 50)
