@@ -9,7 +9,9 @@ files of their own, one mean and one deviation a scale.
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -25,6 +27,20 @@ ARRAYS: Final = 31
 LARGEST: Final = 1 << 30
 """Bytes that one array may have when unpacked."""
 
+_UNREADABLE: Final = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    EOFError,
+    KeyError,
+    SyntaxError,
+    MemoryError,
+    tokenize.TokenError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
+"""What zipfile and NumPy raise on damaged files."""
+
 _CONVOLUTIONS: Final = tuple(f"scale_{n_fft}_{number}_conv" for n_fft in N_FFTS for number in (1, 2))
 _POINTWISE: Final = ("dense_1", "dense_2", "logits")
 _SMOOTHING: Final = f"arr_{ARRAYS - 1}"
@@ -35,7 +51,7 @@ def is_liu_yang(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return set(archive.namelist()) == {f"arr_{number}.npy" for number in range(ARRAYS)}
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, RuntimeError, zipfile.BadZipFile):
         return False
 
 
@@ -58,7 +74,7 @@ def read_liu_yang(path: Path) -> dict[str, Array]:
         for n_fft in N_FFTS:
             for what in ("mean", "std"):
                 arrays[f"{what}_{n_fft}"] = np.load(_standardiser(path, what, n_fft), allow_pickle=False)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise BadInputError(f"{path}: cannot be read: {error}") from error
     return arrays
 

@@ -11,6 +11,7 @@ import re
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ def checkpoints_in(path: Path) -> list[str]:
     """
     try:
         return sorted(_named(_files(path)))
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, RuntimeError, zipfile.BadZipFile):
         return []
 
 
@@ -74,7 +75,7 @@ def read_checkpoint(path: Path, name: str = "") -> dict[str, Array]:
     """
     try:
         files = _files(path)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, RuntimeError, zipfile.BadZipFile) as error:
         raise BadInputError(f"{path}: cannot be read: {error}") from error
     named = _named(files)
     if not named:
@@ -87,7 +88,7 @@ def read_checkpoint(path: Path, name: str = "") -> dict[str, Array]:
             for suffix, member in files.of(prefix).items():
                 with files.open(member) as source, (Path(folder) / f"weights{suffix}").open("wb") as target:
                     shutil.copyfileobj(source, target)
-        except (OSError, zipfile.BadZipFile, RuntimeError, ValueError, EOFError) as error:
+        except (OSError, zipfile.BadZipFile, RuntimeError, ValueError, EOFError, zlib.error) as error:
             raise BadInputError(f"{path}: {prefix}: cannot be read: {error}") from error
         return _arrays(Path(folder) / "weights", f"{path}: {prefix}")
 

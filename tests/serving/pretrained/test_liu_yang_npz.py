@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import random
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +91,22 @@ def test_array_that_is_left_over_is_named(trained: keras.Model) -> None:
     arrays = read_liu_yang(FILE)
     with pytest.raises(BadInputError, match="the weights are not those of liu_yang: arr_31 is left over$"):
         assign(trained, {**arrays, "arr_31": np.zeros(3)})
+
+
+def test_damaged_file_is_read_or_refused_and_nothing_else(trained: keras.Model, tmp_path: Path) -> None:
+    """Places near the end are the zip's directory, whose versions and flags zipfile has errors of its own for."""
+    path, whole, chance = tmp_path / "model.npz", FILE.read_bytes(), random.Random(0)
+    for n_fft in N_FFTS:
+        for what in ("mean", "std"):
+            (tmp_path / f"{what}_{n_fft}.npy").symlink_to(WEIGHTS / f"{what}_{n_fft}.npy")
+    refused = 0
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for _ in range(16):
+            damaged[chance.choice((chance.randrange(4096), -1 - chance.randrange(4096)))] ^= 1 << chance.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            read_liu_yang(path)
+        except BadInputError:
+            refused += 1
+    assert refused > 30
