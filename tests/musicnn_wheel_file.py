@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from serving.pretrained.cache import weights_file
+from serving.pretrained.catalogue import find_trained
 from serving.pretrained.musicnn_wheel import WHEEL
 
 VARIABLE = "AUTOTAG_MUSICNN_WHEEL"
 PLACES = (
     Path(__file__).parents[2] / "shared" / "weights" / WHEEL,
-    Path.home() / ".cache" / "autotag" / "downloads" / WHEEL,
+    weights_file(find_trained("musicnn-mtt").files[0]),
 )
 
 
