@@ -12,7 +12,10 @@ from typing import Any, Final
 
 import keras
 import numpy as np
+import numpy.typing as npt
+import scipy.fft
 from keras import layers, ops
+from scipy.signal import savgol_filter
 
 from models.front_ends import settings as front_ends
 from models.front_ends import spectrum
@@ -88,6 +91,29 @@ class LogMel(FrontEndLayer):
         return ops.transpose(_log_mel(waveform, self.settings), (0, 2, 1))
 
 
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class Mfcc(FrontEndLayer):
+    """[batch, samples] -> [batch, coefficients and differences, frames]: models.front_ends.settings.Mfcc."""
+
+    def call(self, waveform: Any) -> Any:
+        """See the class."""
+        settings = self.settings
+        cosines = scipy.fft.dct(np.eye(settings.n_mels), type=2, norm="ortho", axis=0)[: settings.n_mfcc]
+        coefficients = ops.matmul(_log_mel(waveform, settings), _constant(cosines.T))
+        orders = [_differences(coefficients, order, settings.delta_width) for order in range(1, settings.deltas + 1)]
+        return ops.transpose(ops.concatenate([coefficients, *orders], axis=2), (0, 2, 1))
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class Stack(FrontEndLayer):
+    """[batch, samples] -> [batch, front ends, bands, frames]: models.front_ends.settings.Stack."""
+
+    def call(self, waveform: Any) -> Any:
+        """See the class."""
+        parts = [_LAYERS[type(part)](part).call(waveform) for part in self.settings.parts]
+        return ops.stack(parts, axis=1)
+
+
 def layer_for(settings: front_ends.FrontEnd) -> FrontEndLayer:
     """Return the layer that computes a front end."""
     return _LAYERS[type(settings)](settings, name=settings.kind.lower())
@@ -96,6 +122,8 @@ def layer_for(settings: front_ends.FrontEnd) -> FrontEndLayer:
 _LAYERS: Final[dict[type[front_ends.FrontEnd], type[FrontEndLayer]]] = {
     front_ends.Stft: Stft,
     front_ends.LogMel: LogMel,
+    front_ends.Mfcc: Mfcc,
+    front_ends.Stack: Stack,
 }
 
 
@@ -118,13 +146,28 @@ def _log_mel(waveform: Any, settings: front_ends.LogMel) -> Any:
     )
     in_order = np.zeros((spectrum.size(settings.n_fft), settings.n_mels), np.float32)
     in_order[spectrum.places(settings.n_fft)] = filters
-    mel = ops.matmul(_power(waveform, settings), ops.convert_to_tensor(in_order))
+    mel = ops.matmul(_power(waveform, settings), _constant(in_order))
     mel = ops.reshape(mel, (-1, settings.frames(waveform.shape[1]), settings.n_mels))
     if settings.exponent == 2.0:
         mel = ops.square(mel)
     elif settings.exponent != 1.0:
         mel = ops.power(mel, settings.exponent)
     return _scaled(mel, settings)
+
+
+def _differences(values: Any, order: int, width: int) -> Any:
+    """[batch, frames, n] -> their ``order``-th derivative over time by a polynomial through ``width`` frames.
+
+    librosa.feature.delta: Savitzky and Golay's filter, the first and the last frames by the polynomial of those next
+    to them.
+    """
+    filters = savgol_filter(np.eye(width), width, polyorder=order, deriv=order, axis=0, mode="interp")
+    half = width // 2
+    inner = values.shape[1] - 2 * half
+    middle = sum(float(filters[half, place]) * values[:, place : place + inner] for place in range(width))
+    first = ops.matmul(_constant(filters[:half]), values[:, :width])
+    last = ops.matmul(_constant(filters[half + 1 :]), values[:, -width:])
+    return ops.concatenate([first, middle, last], axis=1)
 
 
 def _scaled(power: Any, settings: front_ends.Spectrogram) -> Any:
@@ -149,3 +192,7 @@ def decibels(power: Any, floor: float = 1e-10, top_db: float | None = None) -> A
         return values
     loudest = ops.max(values, axis=tuple(range(1, len(values.shape))), keepdims=True)
     return ops.maximum(values, loudest - top_db)
+
+
+def _constant(values: npt.NDArray[Any]) -> Any:
+    return ops.convert_to_tensor(values.astype(np.float32))

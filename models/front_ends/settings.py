@@ -189,6 +189,20 @@ class Mfcc(LogMel):
         """(coefficients and differences, frames)."""
         return self.n_mfcc * (1 + self.deltas), self.frames(samples)
 
+    def check_samples(self, samples: int) -> None:
+        """See FrontEnd."""
+        super().check_samples(samples)
+        if self.deltas and self.frames(samples) < self.delta_width:
+            raise ValueError(
+                f"differences over {self.delta_width} frames cannot be taken of the {self.frames(samples)} frames of "
+                f"{samples} samples"
+            )
+
+    def significant(self) -> dict[str, Any]:
+        """See FrontEnd."""
+        values = super().significant()
+        return values if self.deltas else {**values, "delta_width": None}
+
 
 @dataclass(frozen=True)
 class Stack(FrontEnd):

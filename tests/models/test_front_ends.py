@@ -11,10 +11,11 @@ import librosa
 import numpy as np
 import numpy.typing as npt
 import pytest
+from lowering import on_litert, on_onnx_runtime
 
 from models.front_ends import settings as front_ends
 from models.front_ends.mel import mel_filterbank
-from models.front_ends.settings import STORED_LOG_MEL, FrontEnd, LogMel, Spectrogram, Stft
+from models.front_ends.settings import STORED_LOG_MEL, FrontEnd, LogMel, Mfcc, Spectrogram, Stack, Stft
 from models.registry import NETWORKS
 
 Signal = npt.NDArray[np.float32]
@@ -27,13 +28,15 @@ EXTRA = (
     LogMel(n_fft=400, hop_length=500, n_mels=40, scale="power"),
     LogMel(n_fft=509, hop_length=160, n_mels=40, scale="magnitude", pad="constant"),
     Stft(n_fft=512, hop_length=256),
+    Mfcc(n_mels=96, n_mfcc=30, pad="constant", top_db=80.0),
+    Mfcc(sample_rate=22050, n_fft=1024, hop_length=512, n_mels=40, n_mfcc=13, deltas=1, delta_width=5, top_db=90.0),
     Stft(n_fft=513, hop_length=256, scale="db", bands=128, top_db=80.0),
 )
 
 
 def front_ends_of_the_registry() -> Iterator[FrontEnd]:
     for network in NETWORKS.values():
-        if isinstance(network.front_end, front_ends.Stack):
+        if isinstance(network.front_end, Stack):
             yield from network.front_end.parts
         elif network.front_end is not None:
             yield network.front_end
@@ -87,7 +90,16 @@ def librosa_power(signal: Signal, front_end: Spectrogram) -> Any:
 
 
 def librosa_values(signal: Signal, front_end: Spectrogram) -> Any:
-    power = librosa_power(signal, front_end)
+    if isinstance(front_end, Mfcc):
+        log_mel = librosa_scaled(librosa_power(signal, front_end), front_end)
+        values = librosa.feature.mfcc(S=log_mel, n_mfcc=front_end.n_mfcc)
+        orders = range(1, front_end.deltas + 1)
+        deltas = [librosa.feature.delta(values, order=order, width=front_end.delta_width) for order in orders]
+        return np.concatenate([values, *deltas])
+    return librosa_scaled(librosa_power(signal, front_end), front_end)
+
+
+def librosa_scaled(power: Any, front_end: Spectrogram) -> Any:
     if front_end.scale == "db":
         return librosa.power_to_db(power, ref=1.0, amin=front_end.floor, top_db=front_end.top_db)
     scales = {
@@ -105,7 +117,9 @@ def assert_equal(values: Any, expected: Any, front_end: Spectrogram) -> None:
     Decibels 120 dB below the loudest, where float32 ends; log(1 + 10,000 x) where x is small against 1 as well.
     """
     assert values.shape == expected.shape
-    if front_end.scale == "db":
+    if isinstance(front_end, Mfcc):
+        np.testing.assert_allclose(values, expected, atol=1e-2 if front_end.top_db else 0.5)
+    elif front_end.scale == "db":
         exponent = front_end.exponent if isinstance(front_end, LogMel) else 1.0
         power, expected_power = (10 ** (np.asarray(x, np.float64) / (10 * exponent)) for x in (values, expected))
         np.testing.assert_allclose(power, expected_power, rtol=2.3e-3, atol=1e-12 * expected_power.max())
@@ -129,8 +143,9 @@ def test_front_end_equals_librosa_on_every_signal(front_end: FrontEnd) -> None:
 
 
 @each_front_end
-def test_window_of_little_more_than_a_frame_equals_librosa(front_end: Spectrogram) -> None:
-    signal = signals(front_end.sample_rate)["noise"][: front_end.n_fft + 3]
+def test_window_of_hardly_more_than_the_least_equals_librosa(front_end: Spectrogram) -> None:
+    frames = front_end.delta_width if isinstance(front_end, Mfcc) else 1
+    signal = signals(front_end.sample_rate)["noise"][: front_end.n_fft + frames * front_end.hop_length]
     assert_equal(computed(front_end, signal[None])[0], librosa_values(signal, front_end), front_end)
 
 
@@ -176,6 +191,9 @@ def test_fingerprint_changes_with_every_setting(front_end: Spectrogram) -> None:
         "htk": not getattr(front_end, "htk", False),
         "area_norm": not getattr(front_end, "area_norm", False),
         "exponent": 1.5,
+        "n_mfcc": 7,
+        "delta_width": 3,
+        "deltas": 0,
     }
     if front_end.scale == "db":
         others |= {"floor": 1e-6, "top_db": 60.0}
@@ -188,6 +206,45 @@ def test_settings_that_change_nothing_leave_the_fingerprint_alone() -> None:
     assert LogMel(fmax=8000.0).fingerprint == LogMel(fmax=None).fingerprint == LogMel(fmin=0).fingerprint
     assert LogMel(scale="ln_1p", floor=1.0).fingerprint == LogMel(scale="ln_1p").fingerprint
     assert Stft(bands=257).fingerprint == Stft().fingerprint
+
+
+def test_differences_are_refused_where_there_are_fewer_frames_than_they_take() -> None:
+    with pytest.raises(ValueError, match="differences over 9 frames cannot be taken of the 8 frames"):
+        Mfcc().layer()(np.zeros((1, 2000), np.float32))
+
+
+def test_stack_gives_each_of_its_front_ends() -> None:
+    stack = Stack(parts=(LogMel(scale="ln_1p"), LogMel(n_fft=4096, scale="ln_1p"), LogMel(n_fft=1024, top_db=80.0)))
+    waveforms = np.stack([signals(16000, 1.0)[name] for name in ("noise", "chirp")])
+    values = computed(stack, waveforms)
+    assert values.shape == (2, *stack.shape(16000)) == (2, 3, 96, 63)
+    for place, part in enumerate(stack.parts):
+        np.testing.assert_allclose(values[:, place], computed(part, waveforms), atol=1e-5)
+    again = front_ends.front_end(json.loads(json.dumps(stack.to_json())))
+    assert again == stack
+    assert again.fingerprint == stack.fingerprint
+    assert Stack(parts=stack.parts[::-1]).fingerprint != stack.fingerprint
+    layer = stack.layer()
+    assert type(layer).from_config(layer.get_config()).settings == stack
+
+
+CONVERTED = {name: front_end for name, front_end in FRONT_ENDS.items()} | {
+    f"Stack-{front_end.fingerprint}": front_end
+    for front_end in (network.front_end for network in NETWORKS.values())
+    if isinstance(front_end, Stack)
+}
+
+
+@pytest.mark.parametrize("front_end", CONVERTED.values(), ids=CONVERTED)
+def test_front_end_converted_as_it_is_gives_the_same_in_litert_and_onnx(front_end: FrontEnd) -> None:
+    given = signals(front_end.sample_rate, 1.5)
+    waveforms = np.stack([given[name] for name in ("noise", "chirp", "clicks", "silence")])
+    layer = front_end.layer()
+    expected = keras.ops.convert_to_numpy(layer(waveforms))
+    atol = 1e-6 * np.abs(expected).max() if getattr(front_end, "scale", "db") in ("power", "magnitude") else 1e-2
+    for values in (on_litert(layer, waveforms), on_onnx_runtime(layer, waveforms)):
+        audible = expected > -70 if getattr(front_end, "scale", "") == "db" else np.full(expected.shape, True)
+        np.testing.assert_allclose(values[audible], expected[audible], atol=atol, rtol=1e-4)
 
 
 def test_top_db_is_counted_from_each_windows_own_maximum() -> None:
