@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from models.front_ends.settings import STORED_LOG_MEL, FrontEnd, LogMel, Stack, Stft
+from models.front_ends.settings import STORED_LOG_MEL, FrontEnd, LogMel, Mfcc, Stack, Stft
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.errors import BadInputError
 from preprocessing.windows import NEARLY_ALL, WindowRule
@@ -345,6 +345,16 @@ for _network in (
         _choi_mtat(0.846),
         front_end=Stft(sample_rate=12_000, n_fft=256, hop_length=256, scale="db", top_db=80.0, bands=128),
         notes="128 bins are published: frames of 256 samples, the highest of their 129 bins left out.",
+    ),
+    _fcn_2016(
+        "fcn_4_mfcc",
+        "FCN-4 on 29 s of MFCC with differences",
+        17_372_594,
+        _choi_mtat(0.862),
+        front_end=Mfcc(
+            sample_rate=12_000, n_fft=512, hop_length=256, n_mels=96, fmax=6_000.0, top_db=80.0, n_mfcc=30, deltas=2
+        ),
+        notes="The last pool is 3 bands high instead of 4, as 90 bands leave no more.",
     ),
     Network(
         name="crnn_2017",

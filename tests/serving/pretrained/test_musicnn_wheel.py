@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import librosa
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -14,6 +15,7 @@ from musicnn_wheel_file import find_wheel
 
 from models.registry import find_network
 from preprocessing.audio import load_audio
+from preprocessing.clip_format import PAPER_CLIP
 from preprocessing.errors import BadInputError
 from serving.pretrained.convert import load_weights
 from serving.pretrained.musicnn_wheel import NETWORK_OF, assign
@@ -74,6 +76,22 @@ def windows_of_the_clip() -> Array:
     windows = np.stack([samples[lead + start :][: network.window_samples] for start in starts])
     log_mel: Array = keras.ops.convert_to_numpy(network.front_end.layer()(windows))
     return log_mel
+
+
+def test_windows_are_the_patches_that_the_package_cuts_from_a_song_s_spectrogram() -> None:
+    network, clip = find_network("musicnn"), PAPER_CLIP.samples
+    lead = network.score_windows.lead
+    starts = network.score_windows.starts(clip, network.window_samples)
+    samples = 0.1 * np.random.default_rng(0).standard_normal(clip).astype(np.float32)
+    padded = np.pad(samples, lead)
+    windows = np.stack([padded[lead + start :][: network.window_samples] for start in starts])
+    mel = librosa.feature.melspectrogram(
+        y=samples, sr=16_000, n_fft=512, hop_length=256, n_mels=96, pad_mode="constant"
+    )
+    patches = [mel[:, first : first + 187] for first in range(0, mel.shape[1] - 186, 187)]
+    assert len(starts) == len(patches) == 9
+    log_mel = keras.ops.convert_to_numpy(network.front_end.layer()(windows))
+    np.testing.assert_allclose(log_mel, np.log10(1 + 10_000 * np.stack(patches)), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", NETWORK_OF)
