@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final, Literal, Protocol
 
-from preprocessing.constants import CLIP_SECONDS
 from preprocessing.errors import BadInputError, ClipError
 from serving.tagging.audio_files import find_audio, plan_taggrams
 from serving.tagging.file_tags import (
@@ -56,7 +55,7 @@ class Choices:
 
     Attributes:
         selection: which tags are shown and written.
-        hop_seconds: from one window's start to the next one's.
+        hop_seconds: from one window's start to the next one's; None for the length of the model's window.
         jobs: files decoded at a time; None for as many as there are cores.
         form: of the output.
         taggram: where taggrams go, a pattern of serving.tagging.audio_files.plan_taggrams; with several models it has
@@ -65,7 +64,7 @@ class Choices:
     """
 
     selection: Selection = Selection(most=DEFAULT_TOP)  # noqa: RUF009 frozen
-    hop_seconds: float = CLIP_SECONDS
+    hop_seconds: float | None = None
     jobs: int | None = None
     form: Form = "table"
     taggram: str | None = None
@@ -191,14 +190,14 @@ def make_output(choices: Choices, sources: Sequence[TagSource], stream: IO[str])
     return CsvOutput(stream, choices.selection, several)
 
 
-def describe(identity: str, choices: Choices) -> str:
+def describe(identity: str, choices: Choices, window_seconds: float) -> str:
     """Return what the model's field in a file says: another text means that the tags may be others."""
     selection, chosen = choices.selection, []
     if selection.threshold is not None:
         chosen.append(f"threshold={'auto' if selection.threshold == 'model' else selection.threshold}")
     if selection.most is not None:
         chosen.append(f"top={selection.most}")
-    return " ".join([identity, f"hop={choices.hop_seconds:g}", *chosen])
+    return " ".join([identity, f"hop={choices.hop_seconds or window_seconds:g}", *chosen])
 
 
 def summarise(work: Plan, choices: Choices, tally: Tally) -> Iterator[str]:
@@ -244,7 +243,7 @@ def _to_do(source: TagSource, work: Plan, choices: Choices, done: dict[Path, Fil
     if write is None or write.force:
         yield from work.files
         return
-    model = describe(source.identity(), choices)
+    model = describe(source.identity(), choices, source.clip.seconds)
     drawn = work.pictures.get(source.name, {})
     for file in work.files:
         held = _held_tags(file, write.field)
@@ -296,7 +295,7 @@ class _Outcomes:
         if write is None:
             return None
         chosen = tuple(tag for tag, _ in file.select(self._choices.selection))
-        new = FileTags(chosen, describe(file.model, self._choices))
+        new = FileTags(chosen, describe(file.model, self._choices, file.window_seconds))
         old = NO_TAGS
         try:
             old = read_file_tags(file.path, write.field)

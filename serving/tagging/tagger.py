@@ -1,8 +1,9 @@
 """Name what is heard in audio files of any length, with a pushed model loaded here or with one that a server has.
 
-A file is decoded block by block and cut into windows of one clip's length (29.1 s) every ``hop``; a song's tags are the
-mean over its windows. Neither the decoded file nor its windows are ever in memory as a whole. Several files are decoded
-at a time, and their windows go to the model in common batches, so that short files keep the cores as busy as long ones.
+A file is decoded block by block and cut into windows of one clip's length (the model's, 29.1 s by custom) every
+``hop``; a song's tags are the mean over its windows. Neither the decoded file nor its windows are ever in memory as a
+whole. Several files are decoded at a time, and their windows go to the model in common batches, so that short files
+keep the cores as busy as long ones.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from preprocessing.audio import Pcm, Samples, fit_clip, from_pcm, open_audio, to_pcm
-from preprocessing.constants import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
+from preprocessing.audio import Pcm, Samples, from_pcm, open_audio, to_pcm
+from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.errors import AutotagError, BadInputError, ClipError
-from preprocessing.windows import LEAST_REST
+from preprocessing.windows import least_rest
 from serving.engines.runtimes import AUTO, load_engine, usable_cores
 from serving.model_info import MODEL_INFO_NAME, find_model, read_model_info
 
@@ -77,6 +78,9 @@ class TagSource(Protocol):
     tags: tuple[str, ...] | None
     """Those of its answers; None where only an answer tells."""
 
+    clip: ClipFormat
+    """What it takes as one window."""
+
     def identity(self) -> str:
         """Return what tells this model from others, one line: the same for as long as the answers stay the same.
 
@@ -85,7 +89,7 @@ class TagSource(Protocol):
         ...
 
     def answer(self, windows: Pcm) -> Answers:
-        """Int16 [n, 465600] at 16 kHz -> answers of n rows."""
+        """Int16 [n, clip samples] at the clip's rate -> answers of n rows."""
         ...
 
 
@@ -111,6 +115,7 @@ class LocalModel:
         self.model_dir = find_model(Path(model_dir))
         self.info = read_model_info(self.model_dir)
         self.tags: tuple[str, ...] | None = self.info.tags
+        self.clip = PAPER_CLIP
         self._thresholds = np.asarray(self.info.thresholds, dtype=np.float32)
         self._engine = load_engine(self.model_dir, engine, threads)
         self._identity = f"autotag {self._digest()} {self._engine.name}-{self._engine.precision}"
@@ -127,7 +132,7 @@ class LocalModel:
         return digest.hexdigest()[:16]
 
     def answer(self, windows: Pcm) -> Answers:
-        """Int16 [n, 465600] at 16 kHz -> answers of n rows."""
+        """Int16 [n, clip samples] at the clip's rate -> answers of n rows."""
         return Answers(self.info.tags, self._thresholds, self._engine.predict(from_pcm(windows)), self._identity)
 
 
@@ -141,6 +146,7 @@ class ServedModel:
     """
 
     tags: tuple[str, ...] | None = None
+    clip = PAPER_CLIP
 
     def __init__(self, client: TagClient, address: str, calls_at_once: int) -> None:
         self.name = address
@@ -156,7 +162,7 @@ class ServedModel:
         return self._of_version(self._client.metadata().version)
 
     def answer(self, windows: Pcm) -> Answers:
-        """Int16 [n, 465600] at 16 kHz -> answers of n rows, all of one version.
+        """Int16 [n, clip samples] at the clip's rate -> answers of n rows, all of one version.
 
         Raises:
             TagServerError: see serving.client.errors.
@@ -193,10 +199,11 @@ class TaggedFile:
         tags: the model's tags, in the order of its outputs.
         thresholds: float32 [n_tags], from which probability on a tag counts as heard.
         probabilities: float32 [n_tags], mean over the windows.
-        starts: float64 [windows], seconds from the beginning at which each window of 29.1 s starts.
+        starts: float64 [windows], seconds from the beginning at which each window starts.
         window_probabilities: float32 [windows, n_tags].
         model: identity of the model that heard them, one for all windows.
         source: what people call that model.
+        window_seconds: length of a window.
     """
 
     path: Path
@@ -208,6 +215,7 @@ class TaggedFile:
     window_probabilities: Probabilities
     model: str
     source: str
+    window_seconds: float = PAPER_CLIP.seconds
 
     @property
     def windows(self) -> int:
@@ -255,7 +263,7 @@ class Tagger:
 
     Args:
         source: who answers; a path is a model to be loaded.
-        hop_seconds: from one window's start to the next one's, from 0.1 to 29.1 s.
+        hop_seconds: from one window's start to the next one's, from 0.1 s to the window's length; None for the latter.
         jobs: files decoded at a time; None for as many as there are cores.
 
     Raises:
@@ -263,12 +271,13 @@ class Tagger:
     """
 
     def __init__(
-        self, source: TagSource | Path | str, *, hop_seconds: float = CLIP_SECONDS, jobs: int | None = None
+        self, source: TagSource | Path | str, *, hop_seconds: float | None = None, jobs: int | None = None
     ) -> None:
-        if not SHORTEST_HOP_SECONDS <= hop_seconds <= CLIP_SECONDS:
-            raise BadInputError(f"the hop must be from {SHORTEST_HOP_SECONDS} to {CLIP_SECONDS} s, got {hop_seconds}")
         self.source: TagSource = LocalModel(source) if isinstance(source, str | Path) else source
-        self.hop_samples = round(hop_seconds * SAMPLE_RATE)
+        clip = self.source.clip
+        if hop_seconds is not None and not SHORTEST_HOP_SECONDS <= hop_seconds <= clip.seconds:
+            raise BadInputError(f"the hop must be from {SHORTEST_HOP_SECONDS} to {clip.seconds} s, got {hop_seconds}")
+        self.hop_samples = clip.samples if hop_seconds is None else round(hop_seconds * clip.sample_rate)
         self.jobs = jobs or usable_cores()
 
     def tag_file(self, path: Path | str) -> TaggedFile:
@@ -309,12 +318,12 @@ class Tagger:
                     job.cancel()
 
     def tag_samples(self, samples: Samples) -> Probabilities:
-        """Float32 mono [n] at 16 kHz, nominally in [-1, 1] -> mean probabilities float32 [n_tags].
+        """Float32 mono [n] at the clip's rate, nominally in [-1, 1] -> mean probabilities float32 [n_tags].
 
         Raises:
             AutotagError: the model or server does not answer.
         """
-        cut = [to_pcm(window.samples) for window in stream_windows([samples], self.hop_samples)]
+        cut = [to_pcm(window.samples) for window in stream_windows([samples], self.hop_samples, self.source.clip)]
         batches = [cut[first : first + WINDOWS_AT_ONCE] for first in range(0, len(cut), WINDOWS_AT_ONCE)]
         for _ in range(MOST_TIMES):
             answers = [self.source.answer(np.stack(batch)) for batch in batches]
@@ -349,25 +358,34 @@ class Tagger:
         stopped: threading.Event,
         on_progress: Progress | None,
     ) -> TaggedFile:
-        starts, answers = [], []
+        starts, answers, clip = [], [], self.source.clip
         with open_audio(path) as stream:
-            for window in stream_windows(stream.blocks, self.hop_samples):
+            for window in stream_windows(stream.blocks, self.hop_samples, clip):
                 if stopped.is_set():
                     raise ClipError("stopped", f"{path} was being decoded when all was stopped")
                 if len(waiting) == WINDOWS_AHEAD:
                     answers.append(waiting.popleft().result())
                 waiting.append(window_queue.submit(to_pcm(window.samples)))
                 starts.append(window.start)
-                end = (window.start + window.length) / SAMPLE_RATE
+                end = (window.start + window.length) / clip.sample_rate
                 if on_progress is not None:
                     on_progress(path, end, stream.seconds)
         while waiting:
             answers.append(waiting.popleft().result())
         first = _one_model(answers)
         rows = np.concatenate([answer.probabilities for answer in answers])
-        seconds = np.array(starts) / SAMPLE_RATE
-        tags, thresholds = first.tags, first.thresholds
-        return TaggedFile(path, end, tags, thresholds, _mean(rows), seconds, rows, first.model, self.source.name)
+        return TaggedFile(
+            path=path,
+            seconds=end,
+            tags=first.tags,
+            thresholds=first.thresholds,
+            probabilities=_mean(rows),
+            starts=np.array(starts) / clip.sample_rate,
+            window_probabilities=rows,
+            model=first.model,
+            source=self.source.name,
+            window_seconds=clip.seconds,
+        )
 
 
 class _ModelChangedError(Exception):
@@ -388,8 +406,8 @@ class Window:
 
     Attributes:
         start: its first sample's place in the file.
-        length: samples of the file in it: 465,600, or all that a shorter file has.
-        samples: float32 [465600], zeros after ``length``.
+        length: samples of the file in it: the clip's, or all that a shorter file has.
+        samples: float32 [clip samples], zeros after ``length``.
     """
 
     start: int
@@ -397,35 +415,40 @@ class Window:
     samples: Samples
 
 
-def stream_windows(blocks: Iterable[Samples], hop: int = CLIP_SAMPLES) -> Iterator[Window]:
-    """Cut blocks of float32 [any length] into windows of 465,600 samples, one every ``hop`` samples.
+def stream_windows(
+    blocks: Iterable[Samples], hop: int | None = None, clip: ClipFormat = PAPER_CLIP
+) -> Iterator[Window]:
+    """Cut blocks of float32 [any length] into windows of a clip's length, one every ``hop`` samples.
 
     What is shorter than a clip is padded with zeros; of what is longer the last window ends where the file ends, or
-    less than LEAST_REST before (preprocessing.windows). Holds one window and one block.
+    less than half a second before (preprocessing.windows). Holds one window and one block.
 
     Args:
         blocks: what follows each other in the file.
-        hop: samples from one window's start to the next one's, from 1 to 465,600.
+        hop: samples from one window's start to the next one's, from 1 to the clip's; None for the latter.
+        clip: length and rate of a window.
 
     Raises:
         ValueError: the hop is out of range.
     """
-    if not 1 <= hop <= CLIP_SAMPLES:
-        raise ValueError(f"hop must be from 1 to {CLIP_SAMPLES} samples, got {hop}")
+    size = clip.samples
+    hop = size if hop is None else hop
+    if not 1 <= hop <= size:
+        raise ValueError(f"hop must be from 1 to {size} samples, got {hop}")
     held = np.zeros(0, dtype=np.float32)
     end = start = 0  # of the samples so far; of the next window
     for block in blocks:
         held = np.concatenate([held, block])
         end += len(block)
-        while start + CLIP_SAMPLES <= end:
+        while start + size <= end:
             first = start - (end - len(held))
-            yield Window(start, CLIP_SAMPLES, held[first : first + CLIP_SAMPLES])
+            yield Window(start, size, held[first : first + size])
             start += hop
-        held = held[-CLIP_SAMPLES:]
-    if end < CLIP_SAMPLES:
-        yield Window(0, end, fit_clip(held))
-    elif end - (start - hop + CLIP_SAMPLES) >= LEAST_REST:
-        yield Window(end - CLIP_SAMPLES, CLIP_SAMPLES, held)
+        held = held[-size:]
+    if end < size:
+        yield Window(0, end, np.pad(held, (0, size - end)))
+    elif end - (start - hop + size) >= least_rest(clip):
+        yield Window(end - size, size, held)
 
 
 def printable(name: Path | str) -> str:
@@ -434,9 +457,9 @@ def printable(name: Path | str) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
-def windows(samples: Samples, hop: int = CLIP_SAMPLES) -> list[Samples]:
-    """Cut float32 [n] into clips of float32 [465600], by the rule of stream_windows; errors as there."""
-    return [window.samples for window in stream_windows([samples], hop)]
+def windows(samples: Samples, hop: int | None = None, clip: ClipFormat = PAPER_CLIP) -> list[Samples]:
+    """Cut float32 [n] into clips of float32 [clip samples], by the rule of stream_windows; errors as there."""
+    return [window.samples for window in stream_windows([samples], hop, clip)]
 
 
 class _WindowQueue:
@@ -458,7 +481,7 @@ class _WindowQueue:
             thread.join()
 
     def submit(self, window: Pcm) -> Future[Answers]:
-        """Int16 [465600] -> the answer of one row to come."""
+        """Int16 [clip samples] -> the answer of one row to come."""
         answer: Future[Answers] = Future()
         self._queue.put((window, answer))
         return answer

@@ -24,7 +24,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from preprocessing.constants import CLIP_SECONDS
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.whole_files import write_whole
 from serving.tagging.tagger import Probabilities, TaggedFile, printable
@@ -119,7 +118,7 @@ def summarise(tagged: TaggedFile) -> Taggram:
         title=shorten(printable(tagged.path.name), 90),
         subtitle=_subtitle(tagged, group),
         seconds=tagged.seconds,
-        edges=column_edges(tagged.starts, tagged.seconds)[[*firsts, len(rows)]],
+        edges=column_edges(tagged.starts, tagged.seconds, tagged.window_seconds)[[*firsts, len(rows)]],
         tags=tuple(tagged.tags[i] for i in order),
         cells=cells,
         mean=tagged.probabilities[order],
@@ -137,17 +136,18 @@ def choose_tags(tagged: TaggedFile) -> npt.NDArray[np.intp]:
     return by_mean[np.isin(by_mean, chosen)]
 
 
-def column_edges(starts: npt.NDArray[np.float64], seconds: float) -> npt.NDArray[np.float64]:
+def column_edges(starts: npt.NDArray[np.float64], seconds: float, window_seconds: float) -> npt.NDArray[np.float64]:
     """Where windows meet on the time axis: half way between the middles of two that follow each other.
 
     Args:
         starts: float64 [windows], seconds.
         seconds: length of the file.
+        window_seconds: length of a window.
 
     Returns:
         float64 [windows + 1], from 0 to ``seconds``, ascending.
     """
-    middles = starts + CLIP_SECONDS / 2
+    middles = starts + window_seconds / 2
     return np.concatenate([[0.0], (middles[1:] + middles[:-1]) / 2, [seconds]])
 
 
@@ -172,22 +172,23 @@ def shorten(text: str, most: int) -> str:
 
 def _subtitle(tagged: TaggedFile, group: int) -> str:
     windows = "1 window" if tagged.windows == 1 else f"{tagged.windows:,} windows"
-    text = f"{clock(tagged.seconds, tagged.seconds >= 3600)}, {windows} of {CLIP_SECONDS} s"
-    if tagged.windows > 1 and (hop := tagged.starts[1] - tagged.starts[0]) < CLIP_SECONDS and tagged.windows > 2:
+    text = f"{clock(tagged.seconds, tagged.seconds >= 3600)}, {windows} of {tagged.window_seconds} s"
+    hop = tagged.starts[1] - tagged.starts[0] if tagged.windows > 2 else tagged.window_seconds
+    if hop < tagged.window_seconds:
         text += f" every {hop:.4g} s"
     return text + (f", a column is the mean of {group}" if group > 1 else "")
 
 
 def taggram_json(tagged: TaggedFile, model: str) -> str:
     """The taggram as JSON text, all tags and windows; see the module's own words for the keys."""
-    ends = np.minimum(tagged.starts + CLIP_SECONDS, tagged.seconds)
+    ends = np.minimum(tagged.starts + tagged.window_seconds, tagged.seconds)
     data = {
         "format": "autotag taggram",
         "version": 1,
         "file": printable(tagged.path),
         "model": model,
         "seconds": round(tagged.seconds, 4),
-        "window_seconds": CLIP_SECONDS,
+        "window_seconds": tagged.window_seconds,
         "tags": tagged.tags,
         "thresholds": _rounded(tagged.thresholds),
         "mean": _rounded(tagged.probabilities),

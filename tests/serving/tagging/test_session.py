@@ -13,6 +13,7 @@ import pytest
 from exported_model import write_audio
 
 from preprocessing.audio import from_pcm
+from preprocessing.clip_format import PAPER_CLIP
 from preprocessing.errors import BadInputError
 from serving.tagging import session
 from serving.tagging.file_tags import read_file_tags
@@ -24,6 +25,7 @@ class Constant:
     """Says the same of every window."""
 
     calls_at_once = 1
+    clip = PAPER_CLIP
 
     def __init__(self, name: str, **heard: float) -> None:
         self.name = name

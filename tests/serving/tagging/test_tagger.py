@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preprocessing.audio import fit_clip, from_pcm, load_audio, to_pcm
+from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.constants import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
 from preprocessing.errors import AutotagError, BadInputError, ClipError
 from preprocessing.windows import window_count
@@ -48,6 +49,7 @@ class Loudness:
 
     name = "loudness"
     calls_at_once = 1
+    clip = PAPER_CLIP
     tags = ("loud", "peak", "half")
 
     def __init__(self) -> None:
@@ -238,6 +240,22 @@ def test_selection_is_by_threshold_and_number(selection: Selection, chosen: list
     )
     assert [tag for tag, _ in tagged.select(selection)] == chosen
     assert tagged.above.tolist() == [True, False, False, True]
+
+
+class Brief(Loudness):
+    """A model of clips of 2 s."""
+
+    clip = ClipFormat(SAMPLE_RATE, 2 * SAMPLE_RATE)
+
+
+def test_windows_are_as_long_as_the_models_clip(tmp_path: Path) -> None:
+    source = Brief()
+    tagged = Tagger(source).tag_file(write_audio(tmp_path / "a.wav", 7))
+    assert tagged.starts.tolist() == [0, 2, 4, 5]
+    assert tagged.window_seconds == 2
+    assert Tagger(source, hop_seconds=1).tag_file(tmp_path / "a.wav").windows == 6
+    with pytest.raises(BadInputError, match=r"from 0\.1 to 2\.0 s, got 3"):
+        Tagger(source, hop_seconds=3)
 
 
 def test_identity_tells_models_apart_and_stays(exported: Exported, tmp_path: Path) -> None:
