@@ -56,13 +56,11 @@ def power_spectrum(frames: Any) -> Any:
     rows, columns = factors(n_fft)
     half = rows // 2 + 1
     windowed = frames * _constant(hann_window(n_fft))
-    if columns > 1:
-        windowed = ops.transpose(ops.reshape(windowed, (-1, rows, columns)), (0, 2, 1))
-    both = ops.matmul(ops.reshape(windowed, (-1, rows)), _constant(_first_transform(rows)))  # real c | imaginary c
     if columns == 1:
+        both = ops.matmul(windowed, _constant(_first_transform(rows).T))
         return ops.square(both[:, :half]) + ops.square(both[:, half:])
-    both = ops.transpose(ops.reshape(both, (-1, columns, 2 * half)), (0, 2, 1))  # [n, real c | imaginary c, b]
-    real, imaginary = both[:, :half], both[:, half:]
+    both = ops.matmul(_constant(_first_transform(rows)), ops.reshape(windowed, (-1, rows, columns)))
+    real, imaginary = both[:, :half], both[:, half:]  # [n, c, b] each
     cosine, sine = (_constant(part) for part in _rotation(rows, columns))
     turned = ops.concatenate([real * cosine + imaginary * sine, imaginary * cosine - real * sine], axis=2)
     spectrum = ops.matmul(ops.reshape(turned, (-1, 2 * columns)), _constant(_second_transform(columns)))
@@ -106,9 +104,9 @@ def hann_window(n_fft: int) -> Single:
 
 @functools.cache
 def _first_transform(rows: int) -> Single:
-    """[a, real c | imaginary c]."""
-    cosine, sine = _circle(np.outer(np.arange(rows), np.arange(rows // 2 + 1)), rows)
-    return _single(np.hstack([cosine, -sine]))
+    """[real c | imaginary c, a]."""
+    cosine, sine = _circle(np.outer(np.arange(rows // 2 + 1), np.arange(rows)), rows)
+    return _single(np.vstack([cosine, -sine]))
 
 
 @functools.cache
