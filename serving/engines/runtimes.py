@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,8 @@ from serving.engines.engine_files import litert_file, onnx_file
 from serving.model_info import SAVED_MODEL_NAME
 
 WAVEFORM: Final = "waveform"
-LOG_MEL: Final = "log_mel"
+FEATURE: Final = re.compile(r"feature_\d+")
+"""Names of the tensors between front ends and networks in an ONNX file."""
 
 AUTO: Final = "auto"
 AUTO_ORDER: Final = ("litert", "openvino", "onnxruntime", "tensorflow")
@@ -221,56 +223,48 @@ def _load_openvino(model_dir: Path, threads: int) -> Engine:
 
     core = openvino.Core()
     fast = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
-    front_end = _front_end(openvino, core.read_model(onnx_file(model_dir)))
-    network = _network(openvino, core.read_model(onnx_file(model_dir)))
+    front_ends = _front_ends(openvino, core.read_model(onnx_file(model_dir)))
+    networks = _networks(openvino, core.read_model(onnx_file(model_dir)))
 
     def make_runners(count: int, threads: int) -> list[Runner]:
         def compiled(model: Any, precision: str) -> Any:
             options = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": count}
             return core.compile_model(model, "CPU", {**options, "INFERENCE_NUM_THREADS": count * threads})
 
-        mel = compiled(front_end, "f32") if front_end is not None else None
-        net = compiled(network, fast)
-        return [_openvino_runner(mel, net) for _ in range(count)]
+        to_features, to_tags = compiled(front_ends, "f32"), compiled(networks, fast)
+        return [_openvino_runner(to_features, to_tags) for _ in range(count)]
 
     precision = {"bf16": "bfloat16", "f32": "float32"}[fast]
-
     return _ClipByClip("openvino", precision, make_runners, threads)
 
 
-def _openvino_runner(front_end: Any | None, network: Any) -> Runner:
-    to_mel = front_end.create_infer_request() if front_end is not None else None
-    to_tags = network.create_infer_request()
+def _openvino_runner(front_ends: Any, networks: Any) -> Runner:
+    to_features, to_tags = front_ends.create_infer_request(), networks.create_infer_request()
 
     def run(clip: Samples) -> Probabilities:
-        inputs = {WAVEFORM: clip}
-        if to_mel is not None:
-            inputs[LOG_MEL] = to_mel.infer({WAVEFORM: clip})[0]
-        probabilities: Probabilities = to_tags.infer(inputs)[0].copy()
+        features = list(to_features.infer({WAVEFORM: clip}).values())
+        probabilities: Probabilities = to_tags.infer(features)[0].copy()
         return probabilities
 
     return run
 
 
-def _front_end(openvino: Any, model: Any) -> Any | None:
-    """The part up to the log-mel spectrogram: bfloat16 does for the network, and not for a Fourier transform."""
-    mel = _log_mel_port(model)
-    if mel is None:
-        return None
-    return openvino.Model([_openvino_operators().result(mel)], [model.inputs[0].get_node()], "front_end")
+def _front_ends(openvino: Any, model: Any) -> Any:
+    """The part up to the features: bfloat16 does for a network, and not for a Fourier transform."""
+    results = [_openvino_operators().result(port) for port in _feature_ports(model)]
+    return openvino.Model(results, [model.inputs[0].get_node()], "front_ends")
 
 
-def _network(openvino: Any, model: Any) -> Any:
-    """What follows the log-mel spectrogram."""
-    mel = _log_mel_port(model)
-    if mel is None:
-        return model
-    spectrogram = _openvino_operators().parameter(mel.get_partial_shape(), np.float32, name=LOG_MEL)
-    for reader in mel.get_target_inputs():
-        reader.replace_source_output(spectrogram.output(0))
-    spectrogram.output(0).set_names({LOG_MEL})
-    results = [output.get_node() for output in model.outputs]
-    return openvino.Model(results, [spectrogram, model.inputs[0].get_node()], "network")
+def _networks(openvino: Any, model: Any) -> Any:
+    """What follows the features, which it takes in the order in which ``_front_ends`` gives them."""
+    parameters = []
+    for port in _feature_ports(model):
+        readers = port.get_target_inputs()
+        feature = _openvino_operators().parameter(port.get_partial_shape(), np.float32)
+        for reader in readers:
+            reader.replace_source_output(feature.output(0))
+        parameters.append(feature)
+    return openvino.Model([output.get_node() for output in model.outputs], parameters, "networks")
 
 
 def _openvino_operators() -> Any:
@@ -281,9 +275,22 @@ def _openvino_operators() -> Any:
         return importlib.import_module("openvino.runtime.opset13")
 
 
-def _log_mel_port(model: Any) -> Any | None:
-    ports = (port for node in model.get_ordered_ops() for port in node.outputs())
-    return next((port for port in ports if LOG_MEL in port.get_names()), None)
+def _feature_ports(model: Any) -> list[Any]:
+    """The tensors between front ends and networks, in the order of their names.
+
+    Raises:
+        BadInputError: the file names none.
+    """
+    ports = {
+        name: port
+        for node in model.get_ordered_ops()
+        for port in node.outputs()
+        for name in port.get_names()
+        if FEATURE.fullmatch(name)
+    }
+    if not ports:
+        raise BadInputError("its ONNX file does not name what lies between front ends and networks: push it again")
+    return [ports[name] for name in sorted(ports)]
 
 
 class _TensorFlow:

@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from models.branches import BRANCHES
 from models.combiner import build_combiner
-from models.log_mel import LogMel
+from models.front_ends.settings import STORED_LOG_MEL
 from models.precision import in_float32
+from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.constants import CLIP_SAMPLES
 from preprocessing.errors import BadInputError
 from serving.model_info import BranchInfo, InputKind, ModelInfo, Normalisation, read_model_info
@@ -29,7 +30,7 @@ class Ensemble:
     branches: tuple[tuple[str, InputKind, keras.Model], ...]
     combiner: keras.Model | None
     normalisation: Normalisation
-    log_mel: LogMel | None
+    log_mel: keras.layers.Layer | None
 
     @classmethod
     def build(
@@ -58,7 +59,7 @@ class Ensemble:
         parts = tuple((name, branch_inputs[name], in_float32(model)) for name, model in branches.items())
         log_mel = None
         if any(kind == "log_mel" for _, kind, _ in parts):
-            log_mel = LogMel()
+            log_mel = STORED_LOG_MEL.layer()
             log_mel.build((None, CLIP_SAMPLES))
         return cls(parts, None if combiner is None else in_float32(combiner), normalisation, log_mel)
 
@@ -88,6 +89,19 @@ class Ensemble:
     def kinds(self) -> set[InputKind]:
         """What the branches read."""
         return {kind for _, kind, _ in self.branches}
+
+    @property
+    def clip(self) -> ClipFormat:
+        """What the networks are given."""
+        return PAPER_CLIP
+
+    def features(self, waveform: Any) -> dict[str, Any]:
+        """Float32 [batch, 465600] in [-1, 1] -> what the branches read, before normalisation, by name."""
+        return {str(name): value for name, value in self.inputs(waveform).items()}
+
+    def from_features(self, features: Mapping[str, Any]) -> Any:
+        """What ``features`` gave -> probabilities float32 [batch, n_tags]."""
+        return self.from_inputs({kind: features[kind] for kind in sorted(self.kinds)})
 
     @property
     def n_tags(self) -> int:

@@ -1,64 +1,49 @@
-"""The networks of an ensemble as TensorFlow graphs without variables, checks and loops: what other engines convert.
+"""A model's features and networks as TensorFlow graphs without variables, checks and loops: what engines convert.
 
 The SavedModel's signatures check what a server was sent and work off large requests in parts; neither converts, and an
-engine in one's own process needs neither. So the graphs are traced from the networks themselves, in float32.
+engine in one's own process needs neither. So the graphs are traced from the layers and networks themselves, in float32:
+each feature (front end, resampling and windows) apart from the networks, because a feature must stay in float32 where
+an engine computes a network in less.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from models.log_mel import mel_filterbank
-from preprocessing.constants import CLIP_SAMPLES, HOP_LENGTH, N_FFT, N_FRAMES, N_MELS, POWER_FLOOR, TOP_DB
 from serving.graph.ensemble import Ensemble
-from serving.model_info import InputKind
 
-CLIP_SHAPES: Final[dict[InputKind, tuple[int, ...]]] = {"log_mel": (N_MELS, N_FRAMES), "waveform": (CLIP_SAMPLES,)}
-"""Shape of each input for one clip."""
+WAVEFORM = "waveform"
+
+
+def feature_shapes(ensemble: Ensemble, clips: int | None) -> dict[str, tuple[int | None, ...]]:
+    """Feature -> shape of what the networks read of so many clips, in the order in which they take them."""
+    features = tf.function(ensemble.features, autograph=False).get_concrete_function(_waveform(ensemble, clips))
+    return {name: tuple(tensor.shape) for name, tensor in features.structured_outputs.items()}
+
+
+def frozen_feature(ensemble: Ensemble, feature: str, clips: int | None) -> Any:
+    """Return the concrete function waveform float32 [clips, samples] -> one feature, float32, before normalisation."""
+    return _freeze(lambda waveform: ensemble.features(waveform)[feature], [_waveform(ensemble, clips)])
 
 
 def frozen_network(ensemble: Ensemble, clips: int | None) -> Any:
-    """Return the concrete function from what the branches read, before normalisation, to probabilities.
+    """Return the concrete function from all features, in their order, to probabilities float32 [clips, n_tags].
 
-    Inputs are ``log_mel`` float32 [clips, 128, 592] in dB and ``waveform`` float32 [clips, 465600] in [-1, 1], those of
-    them that a branch reads, in this order; the output is float32 [clips, n_tags]. ``clips`` None leaves it open.
+    ``clips`` None leaves it open.
     """
-    kinds = sorted(ensemble.kinds)
+    shapes = feature_shapes(ensemble, clips)
     return _freeze(
-        lambda *values: ensemble.from_inputs(dict(zip(kinds, values, strict=True))),
-        [tf.TensorSpec([clips, *CLIP_SHAPES[kind]], tf.float32, name=kind) for kind in kinds],
+        lambda *values: ensemble.from_features(dict(zip(shapes, values, strict=True))),
+        [tf.TensorSpec(shape, tf.float32, name=name) for name, shape in shapes.items()],
     )
 
 
-def frozen_front_end(clips: int | None) -> Any:
-    """Return the concrete function waveform float32 [clips, 465600] -> log-mel float32 [clips, 128, 592] in dB.
-
-    models.log_mel.LogMel's values. That one gathers its frames by an index of 5 MB, which a converter would store.
-    """
-    return _freeze(_log_mel, [tf.TensorSpec([clips, CLIP_SAMPLES], tf.float32, name="waveform")])
-
-
-def _log_mel(waveform: Any) -> Any:
-    margin = N_FFT // 2
-    spectrum = tf.signal.rfft(_frames(tf.pad(waveform, [[0, 0], [margin, margin]])) * tf.signal.hann_window(N_FFT))
-    power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
-    mel_power = tf.reshape(tf.matmul(tf.reshape(power, [-1, 1 + margin]), mel_filterbank()), [-1, N_FRAMES, N_MELS])
-    decibels = 10.0 / math.log(10.0) * tf.math.log(tf.maximum(mel_power, POWER_FLOOR))
-    loudest = tf.reduce_max(decibels, axis=[1, 2], keepdims=True)
-    return tf.transpose(tf.maximum(decibels, loudest - TOP_DB), [0, 2, 1])
-
-
-def _frames(padded: Any) -> Any:
-    """[clips, samples] -> [clips, 592, 2048], a frame every 787 samples: each is two hops and a piece of the third."""
-    whole, rest = divmod(N_FFT, HOP_LENGTH)
-    hops = tf.reshape(padded[:, : (N_FRAMES + whole) * HOP_LENGTH], [-1, N_FRAMES + whole, HOP_LENGTH])
-    pieces = [hops[:, first : first + N_FRAMES] for first in range(whole)]
-    return tf.concat([*pieces, hops[:, whole : whole + N_FRAMES, :rest]], axis=2)
+def _waveform(ensemble: Ensemble, clips: int | None) -> Any:
+    return tf.TensorSpec([clips, ensemble.clip.samples], tf.float32, name=WAVEFORM)
 
 
 def _freeze(function: Callable[..., Any], signature: list[Any]) -> Any:

@@ -1,8 +1,9 @@
 """The pushed model for a phone: one LiteRT (TensorFlow Lite) file, waveform in, probabilities out.
 
-The front end (log-mel) and the network are converted apart and joined: weights of the network become float16 or int8,
-while the front end stays in float32, because a mel filterbank in int8 is off by up to 10 dB. int8 is LiteRT's dynamic
-range quantisation: int8 weights with a scale for each channel, activations quantised as they come, so no calibration.
+Features (front ends, resampling, windows) and networks are converted apart and joined: weights of the networks become
+float16 or int8, while the features stay in float32, because a mel filterbank in int8 is off by up to 10 dB. int8 is
+LiteRT's dynamic range quantisation: int8 weights with a scale for each channel, activations quantised as they come, so
+no calibration.
 
 Each file says what it is in the two ways that LiteRT's tools read: TensorFlow Lite's model metadata (the buffer
 ``TFLITE_METADATA``) and the files ``labels.txt`` and ``autotag.json`` appended to it as a zip archive.
@@ -15,7 +16,8 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -23,10 +25,10 @@ import flatbuffers  # type: ignore[import-untyped]
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
-from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
+from preprocessing.clip_format import ClipFormat
 from serving.engines.on_device import CARD_NAME, LABELS_NAME
 from serving.graph.ensemble import Ensemble
-from serving.graph.frozen import frozen_front_end, frozen_network
+from serving.graph.frozen import WAVEFORM, feature_shapes, frozen_feature, frozen_network
 from serving.model_info import ModelInfo, clip_constants
 
 Weights = Literal["float32", "float16", "int8"]
@@ -35,33 +37,29 @@ WEIGHTS: Final[tuple[Weights, ...]] = ("float32", "float16", "int8")
 FILE_IDENTIFIER: Final = b"TFL3"
 METADATA_NAME: Final = "TFLITE_METADATA"
 METADATA_IDENTIFIER: Final = b"M001"
+PREDICTIONS: Final = "predictions"
 SIGNATURE: Final = "serving_default"
 ZIP_DATE: Final = (1980, 1, 1, 0, 0, 0)
 
 
 def convert_model(ensemble: Ensemble, info: ModelInfo, weights: Weights, version: str) -> bytes:
-    """Return the whole model as one file: ``waveform`` float32 [1, 465600] -> ``predictions`` float32 [1, n_tags].
+    """Return the whole model as one file: ``waveform`` float32 [1, samples] -> ``predictions`` float32 [1, n_tags].
 
     Args:
         ensemble: the networks.
         info: their description.
-        weights: type of the network's weights; the front end's stay float32.
+        weights: type of the networks' weights; the features' stay float32.
         version: of the pushed model, as it shall be named in the file.
     """
-    model = _read(convert_network(ensemble, weights))
-    if ensemble.log_mel is not None:
-        model = _join(_read(_convert(frozen_front_end(1), "float32", ["waveform"], "log_mel")), model)
+    features = list(feature_shapes(ensemble, 1))
+    parts = [_convert(frozen_feature(ensemble, name, 1), "float32", [WAVEFORM], name) for name in features]
+    parts.append(_convert(frozen_network(ensemble, 1), weights, features, PREDICTIONS))
+    model = _join(parts)
     model.description = f"autotag {version}, {weights}"
-    _set_metadata(model, _metadata(info, weights, version))
-    return _with_files(_write(model), {LABELS_NAME: _lines(info.tags), CARD_NAME: _card(info, weights, version)})
-
-
-def convert_network(ensemble: Ensemble, weights: Weights) -> bytes:
-    """Return the network alone: ``log_mel`` [1, 128, 592] in dB and ``waveform`` [1, 465600] -> ``predictions``.
-
-    Both inputs float32 and before normalisation; one that no branch reads is not there.
-    """
-    return _convert(frozen_network(ensemble, 1), weights, sorted(ensemble.kinds), "predictions")
+    _set_metadata(model, _metadata(info, weights, version, ensemble.clip))
+    return _with_files(
+        _write(model), {LABELS_NAME: _lines(info.tags), CARD_NAME: _card(info, weights, version, ensemble.clip)}
+    )
 
 
 def operators(content: bytes) -> list[str]:
@@ -71,7 +69,16 @@ def operators(content: bytes) -> list[str]:
     return sorted({names[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in codes})
 
 
-def _convert(function: Any, weights: Weights, inputs: list[str], output: str) -> bytes:
+@dataclass(frozen=True)
+class _Part:
+    """A converted graph: the names of what it takes, in the order of the graph's inputs, and of what it gives."""
+
+    model: Any
+    inputs: tuple[str, ...]
+    output: str
+
+
+def _convert(function: Any, weights: Weights, inputs: list[str], output: str) -> _Part:
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], function)
     if weights != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -81,15 +88,8 @@ def _convert(function: Any, weights: Weights, inputs: list[str], output: str) ->
         model = _read(converter.convert())
     graph = model.subgraphs[0]
     named = {function.inputs[place].op.name: name for place, name in enumerate(inputs)}
-    by_name = {}
-    for index in graph.inputs:
-        tensor = graph.tensors[index]
-        tensor.name = named[tensor.name.decode().split(":")[0]].encode()
-        by_name[tensor.name.decode()] = index
-    graph.inputs = [by_name[name] for name in inputs]
-    graph.tensors[graph.outputs[0]].name = output.encode()
-    model.signatureDefs = [_signature(graph)]
-    return _write(model)
+    taken = (graph.tensors[index].name.decode().split(":")[0] for index in graph.inputs)
+    return _Part(model, tuple(named[name] for name in taken), output)
 
 
 @contextlib.contextmanager
@@ -106,33 +106,45 @@ def _no_output() -> Iterator[None]:
         yield
 
 
-def _join(first: Any, second: Any) -> Any:
-    """One graph of two: what ``first`` gives and takes is what ``second`` takes under the same names."""
-    head, tail = first.subgraphs[0], second.subgraphs[0]
-    names = {head.tensors[index].name: index for index in [*head.inputs, *head.outputs]}
-    place: dict[int, int] = {-1: -1}  # of second's tensors in the joined graph; -1 stands for an input left out
-    tensors = list(head.tensors)
-    for index, tensor in enumerate(tail.tensors):
-        if index in tail.inputs and tensor.name in names:
-            place[index] = names[tensor.name]
+def _join(parts: Sequence[_Part]) -> Any:
+    """One graph of several, each of which takes what those before it took or gave under the same names."""
+    whole = parts[0].model
+    joined = whole.subgraphs[0]
+    places = dict(zip(parts[0].inputs, joined.inputs, strict=True)) | {parts[0].output: joined.outputs[0]}
+    for part in parts[1:]:
+        places[part.output] = _append(whole, part, places)
+    joined.outputs = [places[parts[-1].output]]
+    for name, index in places.items():
+        if index not in joined.inputs or name == WAVEFORM:
+            joined.tensors[index].name = name.encode()
+    whole.signatureDefs = [_signature(joined)]
+    whole.metadata = []  # the converter's own notes, for each part
+    return whole
+
+
+def _append(whole: Any, part: _Part, places: Mapping[str, int]) -> int:
+    """Put a part behind the rest and return the place of what it gives."""
+    joined, graph = whole.subgraphs[0], part.model.subgraphs[0]
+    place: dict[int, int] = {-1: -1}  # of the part's tensors in the joined graph; -1 stands for an input left out
+    place |= {index: places[name] for name, index in zip(part.inputs, graph.inputs, strict=True)}
+    tensors = list(joined.tensors)
+    for index, tensor in enumerate(graph.tensors):
+        if index in place:
             continue
-        tensor.buffer = tensor.buffer + len(first.buffers) - 1 if tensor.buffer else 0
+        tensor.buffer = tensor.buffer + len(whole.buffers) - 1 if tensor.buffer else 0
         place[index] = len(tensors)
         tensors.append(tensor)
-    for operator in tail.operators:
-        operator.opcodeIndex += len(first.operatorCodes)
+    for operator in graph.operators or []:
+        operator.opcodeIndex += len(whole.operatorCodes or [])
         for name in ("inputs", "outputs", "intermediates"):
             indices = getattr(operator, name)
             if indices is not None:
                 setattr(operator, name, [place[index] for index in indices])
-    head.tensors = tensors
-    head.operators = [*head.operators, *tail.operators]
-    head.outputs = [place[index] for index in tail.outputs]
-    first.operatorCodes = [*first.operatorCodes, *second.operatorCodes]
-    first.buffers = [*first.buffers, *second.buffers[1:]]
-    first.signatureDefs = [_signature(head)]
-    first.metadata = []  # the converter's own notes, for each half
-    return first
+    joined.tensors = tensors
+    joined.operators = [*(joined.operators or []), *(graph.operators or [])]
+    whole.operatorCodes = [*(whole.operatorCodes or []), *(part.model.operatorCodes or [])]
+    whole.buffers = [*whole.buffers, *part.model.buffers[1:]]
+    return place[graph.outputs[0]]
 
 
 def _signature(graph: Any) -> Any:
@@ -173,14 +185,14 @@ def _lines(tags: tuple[str, ...]) -> str:
     return "".join(f"{tag}\n" for tag in tags)
 
 
-def _card(info: ModelInfo, weights: Weights, version: str) -> str:
+def _card(info: ModelInfo, weights: Weights, version: str, clip: ClipFormat) -> str:
     card = {
         "version": version,
         "weights": weights,
         "code_version": info.code_version,
-        "sample_rate": SAMPLE_RATE,
-        "samples": CLIP_SAMPLES,
-        "input": "waveform float32 [1, 465600]: mono, in [-1, 1], a shorter clip followed by zeros",
+        "sample_rate": clip.sample_rate,
+        "samples": clip.samples,
+        "input": f"waveform float32 [1, {clip.samples}]: mono, in [-1, 1], a shorter clip followed by zeros",
         "output": "predictions float32 [1, tags]: probability of each tag, in the order of tags",
         "tags": list(info.tags),
         "thresholds": list(info.thresholds),
@@ -204,7 +216,7 @@ def _with_files(content: bytes, files: dict[str, str]) -> bytes:
 _ASSOCIATED_FILE_TENSOR_AXIS_LABELS: Final = 2
 
 
-def _metadata(info: ModelInfo, weights: Weights, version: str) -> bytes:
+def _metadata(info: ModelInfo, weights: Weights, version: str, clip: ClipFormat) -> bytes:
     builder = flatbuffers.Builder(1024)
 
     def table(fields: dict[int, Any]) -> int:
@@ -232,18 +244,18 @@ def _metadata(info: ModelInfo, weights: Weights, version: str) -> bytes:
         return int(builder.EndObject())
 
     card = table({0: CARD_NAME, 1: "sample rate, samples, tags and their thresholds as JSON"})
-    clip = table(
+    waveform = table(
         {
-            0: "waveform",
-            1: f"mono audio at {SAMPLE_RATE} Hz, {CLIP_SAMPLES} samples in [-1, 1], zeros after a short clip",
+            0: WAVEFORM,
+            1: f"mono audio at {clip.sample_rate} Hz, {clip.samples} samples in [-1, 1], zeros after a short clip",
         }
     )
-    predictions = table({0: "predictions", 1: "probability of each tag", 6: vector([labels_file()])})
-    graph = table({0: "autotag", 2: vector([clip]), 3: vector([predictions])})
+    predictions = table({0: PREDICTIONS, 1: "probability of each tag", 6: vector([labels_file()])})
+    graph = table({0: "autotag", 2: vector([waveform]), 3: vector([predictions])})
     model = table(
         {
             0: "autotag",
-            1: f"Names what is heard in a music clip of 29.1 s: {len(info.tags)} tags; {weights} weights",
+            1: f"Names what is heard in a music clip of {clip.seconds:g} s: {len(info.tags)} tags; {weights} weights",
             2: version,
             3: vector([graph]),
             5: f"data: {info.data.name}, {info.data.licence}",

@@ -17,7 +17,10 @@ from models.front_ends import settings as front_ends
 from models.front_ends.mel import mel_filterbank
 from models.front_ends.settings import STORED_LOG_MEL, FrontEnd, LogMel, Mfcc, Spectrogram, Stack, Stft
 from models.registry import NETWORKS
+from preprocessing.constants import CLIP_SECONDS, N_FRAMES, N_MELS, SAMPLE_RATE
+from preprocessing.features import log_mel
 
+REAL_CLIPS = Path(__file__).parents[3] / "shared" / "mtat" / "audio"
 Signal = npt.NDArray[np.float32]
 
 EXTRA = (
@@ -91,8 +94,8 @@ def librosa_power(signal: Signal, front_end: Spectrogram) -> Any:
 
 def librosa_values(signal: Signal, front_end: Spectrogram) -> Any:
     if isinstance(front_end, Mfcc):
-        log_mel = librosa_scaled(librosa_power(signal, front_end), front_end)
-        values = librosa.feature.mfcc(S=log_mel, n_mfcc=front_end.n_mfcc)
+        mel = librosa_scaled(librosa_power(signal, front_end), front_end)
+        values = librosa.feature.mfcc(S=mel, n_mfcc=front_end.n_mfcc)
         orders = range(1, front_end.deltas + 1)
         deltas = [librosa.feature.delta(values, order=order, width=front_end.delta_width) for order in orders]
         return np.concatenate([values, *deltas])
@@ -245,6 +248,22 @@ def test_front_end_converted_as_it_is_gives_the_same_in_litert_and_onnx(front_en
     for values in (on_litert(layer, waveforms), on_onnx_runtime(layer, waveforms)):
         audible = expected > -70 if getattr(front_end, "scale", "") == "db" else np.full(expected.shape, True)
         np.testing.assert_allclose(values[audible], expected[audible], atol=atol, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["noise", "chirp", "clicks", "quiet", "noise padded with silence"])
+def test_stored_log_mel_is_what_preprocessing_writes_into_examples(name: str) -> None:
+    signal = signals(SAMPLE_RATE, CLIP_SECONDS)[name]
+    assert STORED_LOG_MEL.shape(len(signal)) == (N_MELS, N_FRAMES)
+    np.testing.assert_allclose(computed(STORED_LOG_MEL, signal[None])[0], log_mel(signal), atol=2e-3)
+
+
+def test_front_ends_of_a_real_clip_equal_librosa() -> None:
+    clips = sorted(REAL_CLIPS.glob("*.mp3"))
+    if not clips:
+        pytest.skip(f"no real clip in {REAL_CLIPS} (the data's licence keeps it out of the repository)")
+    signal, _ = librosa.load(clips[0], sr=16000)
+    for front_end in (STORED_LOG_MEL, LogMel(htk=True, area_norm=False), Mfcc(top_db=80.0), Stft(scale="db")):
+        assert_equal(computed(front_end, signal[None])[0], librosa_values(signal, front_end), front_end)
 
 
 def test_top_db_is_counted_from_each_windows_own_maximum() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,11 @@ def test_same_model_gives_the_same_bytes(model: EngineModel) -> None:
     assert convert_model(model.ensemble, model.info, "20") == onnx_file(model.path).read_bytes()
 
 
-def test_fourier_transform_by_matrices_gives_preprocessings_log_mel(graph: Any, clips: Any) -> None:
+def test_front_end_gives_what_preprocessing_stores(graph: Any, clips: Any) -> None:
     from onnx.reference import ReferenceEvaluator
 
     extractor = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(graph))
-    front_end = extractor.extract_model(["waveform"], ["log_mel"])
+    front_end = extractor.extract_model(["waveform"], ["feature_0"])
     (mel,) = ReferenceEvaluator(front_end).run(None, {"waveform": clips})
     np.testing.assert_allclose(mel, [log_mel(clip) for clip in clips], atol=2e-3)
 
@@ -58,19 +59,30 @@ def test_file_answers_as_the_networks_do(model: EngineModel, tmp_path: Path) -> 
     np.testing.assert_allclose(np.load(out), model.probabilities, atol=1e-4)
 
 
-@pytest.mark.parametrize("branch", ["mel_1d", "waveform_1d"])
-def test_a_branch_alone_is_exported_with_the_input_that_it_reads(branch: str) -> None:
+@pytest.mark.parametrize(("branch", "read"), [("mel_1d", "log_mel"), ("waveform_1d", "waveform")])
+def test_a_branch_alone_is_exported_to_all_engines_with_what_it_reads(
+    branch: str, read: str, clips: Any, tmp_path: Path
+) -> None:
     from exported_model import DATA, NORMALISATION
 
     from models.branches import BRANCHES
+    from serving.engines.engine_files import engine_files
+    from serving.engines.runtimes import load_engine
     from serving.graph.ensemble import Ensemble
-    from serving.graph.onnx_export import convert_model
+    from serving.graph.frozen import feature_shapes
     from serving.model_info import ModelInfo
 
     networks = {branch: BRANCHES[branch].build(len(TAGS))}
     ensemble = Ensemble.build(networks, None, {branch: BRANCHES[branch].input}, NORMALISATION)
     info = ModelInfo(TAGS, THRESHOLDS, NORMALISATION, ensemble.infos(), 0, DATA, {})
-    model = onnx.load_from_string(convert_model(ensemble, info, "1"))
-    assert [value.name for value in model.graph.input] == ["waveform"]
-    has_front_end = any("log_mel" in node.output for node in model.graph.node)
-    assert has_front_end == (BRANCHES[branch].input == "log_mel")
+    assert list(feature_shapes(ensemble, 1)) == [read]
+    (tmp_path / "engines").mkdir()
+    for name, content in engine_files(ensemble, info).items():
+        (tmp_path / name).write_bytes(content)
+    graph = onnx.load(onnx_file(tmp_path)).graph
+    assert [value.name for value in graph.input] == ["waveform"]
+    assert sum("feature_0" in node.output for node in graph.node) == 1
+    expected = ensemble.from_waveform(clips).numpy()
+    for engine in ("onnxruntime", "litert", "openvino"):
+        if importlib.util.find_spec(engine.replace("litert", "ai_edge_litert")) is not None:
+            np.testing.assert_allclose(load_engine(tmp_path, engine).predict(clips), expected, atol=0.02)
