@@ -22,6 +22,7 @@ from models.front_ends import spectrum
 from models.front_ends.mel import mel_filterbank
 
 PACKAGE: Final = "autotag"
+RAISED: Final = 2.0**15
 COMPRESSION: Final = 10_000.0
 """Power is multiplied by it before log(1 + x)."""
 
@@ -186,8 +187,12 @@ def _scaled(power: Any, settings: front_ends.Spectrogram) -> Any:
 
 
 def decibels(power: Any, floor: float = 1e-10, top_db: float | None = None) -> Any:
-    """10 log10(max(power, floor)) of [batch, ...] float32, and nothing more than ``top_db`` below a row's maximum."""
-    values = 10.0 / math.log(10.0) * ops.log(ops.maximum(power, floor))
+    """10 log10(max(power, floor)) of [batch, ...] float32, and nothing more than ``top_db`` below a row's maximum.
+
+    Computed of 2^15 times the power: where a network's constants are stored as float16, 1e-10 would become 0.
+    """
+    raised = ops.log(ops.maximum(power * RAISED, floor * RAISED))
+    values = 10.0 / math.log(10.0) * raised - 10.0 * math.log10(RAISED)
     if top_db is None:
         return values
     loudest = ops.max(values, axis=tuple(range(1, len(values.shape))), keepdims=True)

@@ -48,4 +48,4 @@ def _waveform(ensemble: Ensemble, clips: int | None) -> Any:
 
 def _freeze(function: Callable[..., Any], signature: list[Any]) -> Any:
     concrete = tf.function(function, input_signature=signature, autograph=False).get_concrete_function()
-    return convert_variables_to_constants_v2(concrete)
+    return convert_variables_to_constants_v2(concrete, lower_control_flow=False, aggressive_inlining=True)

@@ -3,7 +3,8 @@
 Features (front ends, resampling, windows) and networks are converted apart and joined: weights of the networks become
 float16 or int8, while the features stay in float32, because a mel filterbank in int8 is off by up to 10 dB. int8 is
 LiteRT's dynamic range quantisation: int8 weights with a scale for each channel, activations quantised as they come, so
-no calibration.
+no calibration. Networks with a loop in them (recurrent ones) stay in float32 where float16 is asked for, because
+XNNPACK in ai-edge-litert 1.0.1 overwrites float16 constants that a loop reads.
 
 Each file says what it is in the two ways that LiteRT's tools read: TensorFlow Lite's model metadata (the buffer
 ``TFLITE_METADATA``) and the files ``labels.txt`` and ``autotag.json`` appended to it as a zip archive.
@@ -86,6 +87,8 @@ def _convert(function: Any, weights: Weights, inputs: list[str], output: str) ->
         converter.target_spec.supported_types = [tf.float16]
     with _no_output():
         model = _read(converter.convert())
+    if weights == "float16" and len(model.subgraphs) > 1:
+        return _convert(function, "float32", inputs, output)
     graph = model.subgraphs[0]
     named = {function.inputs[place].op.name: name for place, name in enumerate(inputs)}
     taken = (graph.tensors[index].name.decode().split(":")[0] for index in graph.inputs)
@@ -124,27 +127,39 @@ def _join(parts: Sequence[_Part]) -> Any:
 
 def _append(whole: Any, part: _Part, places: Mapping[str, int]) -> int:
     """Put a part behind the rest and return the place of what it gives."""
-    joined, graph = whole.subgraphs[0], part.model.subgraphs[0]
+    graph, *bodies = part.model.subgraphs
+    _shift(part.model, len(whole.buffers) - 1, len(whole.operatorCodes or []), len(whole.subgraphs) - 1)
+    joined = whole.subgraphs[0]
     place: dict[int, int] = {-1: -1}  # of the part's tensors in the joined graph; -1 stands for an input left out
     place |= {index: places[name] for name, index in zip(part.inputs, graph.inputs, strict=True)}
     tensors = list(joined.tensors)
     for index, tensor in enumerate(graph.tensors):
-        if index in place:
-            continue
-        tensor.buffer = tensor.buffer + len(whole.buffers) - 1 if tensor.buffer else 0
-        place[index] = len(tensors)
-        tensors.append(tensor)
+        if index not in place:
+            place[index] = len(tensors)
+            tensors.append(tensor)
     for operator in graph.operators or []:
-        operator.opcodeIndex += len(whole.operatorCodes or [])
         for name in ("inputs", "outputs", "intermediates"):
             indices = getattr(operator, name)
             if indices is not None:
                 setattr(operator, name, [place[index] for index in indices])
     joined.tensors = tensors
     joined.operators = [*(joined.operators or []), *(graph.operators or [])]
+    whole.subgraphs = [*whole.subgraphs, *bodies]
     whole.operatorCodes = [*(whole.operatorCodes or []), *(part.model.operatorCodes or [])]
     whole.buffers = [*whole.buffers, *part.model.buffers[1:]]
     return place[graph.outputs[0]]
+
+
+def _shift(model: Any, buffers: int, operators: int, subgraphs: int) -> None:
+    """Number a model's buffers, operator codes and the graphs of its loops anew, so many higher."""
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            tensor.buffer = tensor.buffer + buffers if tensor.buffer else 0
+        for operator in graph.operators or []:
+            operator.opcodeIndex += operators
+            for name in ("condSubgraphIndex", "bodySubgraphIndex", "thenSubgraphIndex", "elseSubgraphIndex"):
+                if hasattr(operator.builtinOptions, name):
+                    setattr(operator.builtinOptions, name, getattr(operator.builtinOptions, name) + subgraphs)
 
 
 def _signature(graph: Any) -> Any:

@@ -97,19 +97,21 @@ def _errors_alone(logger_name: str) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _renamed(graph: Any, names: Mapping[str, str], prefix: str) -> Any:
-    """The graph with the ends named as given, all else numbered and in an order that follows from the graph alone.
+def _renamed(graph: Any, outer: Mapping[str, str], prefix: str) -> Any:
+    """The graph with the names of ``outer`` as given there, all else numbered, in an order that follows from the graph.
 
-    tf2onnx's own names and the order of its nodes differ from call to call.
+    tf2onnx's own names and the order of its nodes differ from call to call. Bodies of loops are graphs of their own,
+    which read the tensors of the graph that they lie in.
     """
     nodes = _ordered(graph)
-    new = {"": "", **names}
-    used = dict.fromkeys(name for node in nodes for name in node.input)
+    new = {"": "", **outer}
+    for number, value in enumerate(graph.input):
+        new.setdefault(value.name, f"{prefix}input_{number}")
+    used = dict.fromkeys([name for node in nodes for name in _reads(node)] + [value.name for value in graph.output])
     constants = {constant.name: constant for constant in graph.initializer}
     ordered = [constants[name] for name in used if name in constants]
     for number, constant in enumerate(ordered):
         new[constant.name] = f"{prefix}weights_{number}"
-        constant.name = new[constant.name]
     for number, node in enumerate(nodes):
         node.name = f"{prefix}node_{number}"
         for place, name in enumerate(node.output):
@@ -117,9 +119,19 @@ def _renamed(graph: Any, names: Mapping[str, str], prefix: str) -> Any:
     for node in nodes:
         node.input[:] = [new[name] for name in node.input]
         node.output[:] = [new[name] for name in node.output]
-    renamed = onnx.GraphProto(name=graph.name)
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                attribute.g.CopyFrom(_renamed(attribute.g, new, f"{node.name}_"))
+    renamed = onnx.GraphProto(name=f"{prefix}graph")
+    for value in (*ordered, *graph.input, *graph.output):
+        value.name = new[value.name]
+    for value in (*graph.input, *graph.output):
+        for dimension in value.type.tensor_type.shape.dim:
+            dimension.ClearField("dim_param")  # open lengths, which tf2onnx numbers through all its calls
     renamed.node.extend(nodes)
     renamed.initializer.extend(ordered)
+    renamed.input.extend(graph.input)
+    renamed.output.extend(graph.output)
     return renamed
 
 
@@ -127,12 +139,25 @@ def _ordered(graph: Any) -> list[Any]:
     """A graph's nodes, each behind those whose outputs it reads, first inputs first."""
     makers = {name: number for number, node in enumerate(graph.node) for name in node.output if name}
     ordered: dict[int, Any] = {}
-    waiting = [makers[value.name] for value in reversed(graph.output)]
+    waiting = [makers[value.name] for value in reversed(graph.output) if value.name in makers]
     while waiting:
         node = graph.node[waiting[-1]]
-        missing = [makers[name] for name in node.input if name in makers and makers[name] not in ordered]
+        missing = [makers[name] for name in _reads(node) if name in makers and makers[name] not in ordered]
         if missing:
             waiting.extend(reversed(missing))
         else:
             ordered.setdefault(waiting.pop(), node)
     return list(ordered.values())
+
+
+def _reads(node: Any) -> list[str]:
+    """Names of the tensors that a node or, where it is a loop, its body reads of the graph that it lies in."""
+    names = list(node.input)
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            body = attribute.g
+            own = {value.name for value in (*body.input, *body.initializer)}
+            own |= {name for inner in body.node for name in inner.output}
+            read = [name for inner in body.node for name in _reads(inner)] + [value.name for value in body.output]
+            names += [name for name in read if name not in own]
+    return names
