@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from serving.graph.frozen import freeze
 from serving.graph.litert import operators
 
 Single = npt.NDArray[np.float32]
@@ -19,7 +19,7 @@ def on_litert(layer: Any, inputs: Single, *, optimise: bool = False) -> Any:
     """What a layer gives after LiteRT's converter, row by row; only LiteRT's own operators may come of it."""
     from ai_edge_litert.interpreter import Interpreter
 
-    function = _traced(layer, (1, *inputs.shape[1:]))
+    function = freeze(lambda taken: layer(taken), [tf.TensorSpec([1, *inputs.shape[1:]], tf.float32)])
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], function)
     if optimise:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -42,15 +42,11 @@ def on_onnx_runtime(layer: Any, inputs: Single) -> Any:
     import tf2onnx.convert
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    signature = [tf.TensorSpec([None, *inputs.shape[1:]], tf.float32, name="taken")]
-    model, _ = tf2onnx.convert.from_function(
-        tf.function(lambda taken: layer(taken), autograph=False), input_signature=signature, opset=17
+    function = freeze(lambda taken: layer(taken), [tf.TensorSpec([None, *inputs.shape[1:]], tf.float32)])
+    taken, given = function.inputs[0].name, function.outputs[0].name
+    model, _ = tf2onnx.convert.from_graph_def(
+        function.graph.as_graph_def(), input_names=[taken], output_names=[given], opset=17
     )
     assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {session.get_inputs()[0].name: inputs})[0]
-
-
-def _traced(layer: Any, shape: tuple[int, ...]) -> Any:
-    function = tf.function(lambda taken: layer(taken), autograph=False)
-    return convert_variables_to_constants_v2(function.get_concrete_function(tf.TensorSpec(shape, tf.float32)))
+    return session.run([given], {taken: inputs})[0]

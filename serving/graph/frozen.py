@@ -27,7 +27,7 @@ def feature_shapes(ensemble: Ensemble, clips: int | None) -> dict[str, tuple[int
 
 def frozen_feature(ensemble: Ensemble, feature: str, clips: int | None) -> Any:
     """Return the concrete function waveform float32 [clips, samples] -> one feature, float32, before normalisation."""
-    return _freeze(lambda waveform: ensemble.features(waveform)[feature], [_waveform(ensemble, clips)])
+    return freeze(lambda waveform: ensemble.features(waveform)[feature], [_waveform(ensemble, clips)])
 
 
 def frozen_network(ensemble: Ensemble, clips: int | None) -> Any:
@@ -36,7 +36,7 @@ def frozen_network(ensemble: Ensemble, clips: int | None) -> Any:
     ``clips`` None leaves it open.
     """
     shapes = feature_shapes(ensemble, clips)
-    return _freeze(
+    return freeze(
         lambda *values: ensemble.from_features(dict(zip(shapes, values, strict=True))),
         [tf.TensorSpec(shape, tf.float32, name=name) for name, shape in shapes.items()],
     )
@@ -46,6 +46,7 @@ def _waveform(ensemble: Ensemble, clips: int | None) -> Any:
     return tf.TensorSpec([clips, ensemble.clip.samples], tf.float32, name=WAVEFORM)
 
 
-def _freeze(function: Callable[..., Any], signature: list[Any]) -> Any:
+def freeze(function: Callable[..., Any], signature: list[Any]) -> Any:
+    """Return a function's graph with its variables as constants and its loops whole, which both converters need."""
     concrete = tf.function(function, input_signature=signature, autograph=False).get_concrete_function()
     return convert_variables_to_constants_v2(concrete, lower_control_flow=False, aggressive_inlining=True)
