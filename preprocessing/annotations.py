@@ -45,10 +45,13 @@ class AnnotatedClip:
 
     @property
     def track(self) -> str:
-        """Artist-album-number-title: the file's name without its segment, the same for all clips of one track."""
-        stem = PurePosixPath(self.path).stem
-        match = _SEGMENT.fullmatch(stem)
-        return match["track"] if match else stem
+        """Artist-album-number-title: the file's name without its segment, the same for all clips of one track.
+
+        A file of another name is a track of its own, and its path without the suffix is the track's name.
+        """
+        path = PurePosixPath(self.path)
+        match = _SEGMENT.fullmatch(path.stem)
+        return match["track"] if match else str(path.with_suffix(""))
 
 
 def parse_annotations(data: bytes, name: str) -> list[AnnotatedClip]:

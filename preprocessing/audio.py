@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile as sf
 
-from preprocessing.constants import CLIP_SAMPLES, CLIP_SECONDS, PCM_SCALE, SAMPLE_RATE
+from preprocessing.constants import CLIP_SAMPLES, CLIP_SECONDS, PCM_SCALE, RESAMPLING_MARGIN, SAMPLE_RATE
 from preprocessing.errors import ClipError
 
 AUDIO_SUFFIXES = frozenset({".mp3", ".wav", ".flac", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".au"})
@@ -40,9 +40,6 @@ MOST_BLOCK_VALUES: Final = 2**22
 
 Samples = npt.NDArray[np.float32]
 Pcm = npt.NDArray[np.int16]
-
-RESAMPLING_MARGIN = 1.0
-"""Seconds decoded beyond a clip's end, so that the resampling filter sees what follows there."""
 
 
 def load_audio(data: bytes, name: str = "") -> Samples:
@@ -90,6 +87,8 @@ def _decode(data: bytes, name: str, keep_seconds: float | None = None) -> tuple[
             rate, frames = file.samplerate, file.frames
             wanted = -1 if keep_seconds is None else min(frames, math.ceil(keep_seconds * rate))
             samples = file.read(wanted, dtype="float32", always_2d=True)
+            if len(samples) == wanted < frames:
+                frames = frames if _has_frame(file, frames - 1) else _count_frames(data)
     except (RuntimeError, ValueError, TypeError, MemoryError) as error:
         raise ClipError("undecodable", where + _reason(error)) from error
     if not len(samples):
@@ -101,6 +100,26 @@ def _decode(data: bytes, name: str, keep_seconds: float | None = None) -> tuple[
     if not len(resampled):
         raise ClipError("empty", f"{name or 'the file'} has less audio than one sample at {SAMPLE_RATE} Hz")
     return resampled, (frames if len(samples) == wanted else len(samples)) / rate
+
+
+def _has_frame(file: sf.SoundFile, index: int) -> bool:
+    """Whether a frame is there: the header of a cut MP3 (Xing) or FLAC still tells the whole file's length."""
+    try:
+        file.seek(index)
+        return len(file.read(1)) == 1
+    except (RuntimeError, ValueError, TypeError):
+        return False
+
+
+def _count_frames(data: bytes) -> int:
+    """Decode a cut file in blocks of 0.1 s and count its frames up to the block with the damage."""
+    frames = 0
+    with contextlib.suppress(RuntimeError, ValueError, TypeError), _SequentialFile(io.BytesIO(data)) as file:
+        length = max(1, int(min(file.samplerate / 10, MOST_BLOCK_VALUES / file.channels)))
+        block = np.empty((length, file.channels), np.float32)
+        while count := len(file.read(out=block)):
+            frames += count
+    return frames
 
 
 _NOT_REGULAR = 7

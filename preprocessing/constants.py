@@ -33,6 +33,21 @@ TOP_DB: Final = 80.0
 PCM_SCALE: Final = 32_768.0
 """int16 PCM value of full scale: a float sample in [-1, 1) is the integer divided by this."""
 
+RESAMPLING_MARGIN: Final = 1.0
+"""Seconds decoded beyond a clip's ends, so that the resampling filter sees what follows there."""
+
+SILENCE_DB: Final = -60.0
+"""A stretch of 0.1 s whose RMS lies below this (dB re full scale) counts as silence."""
+
+SHORT_SHARE: Final = 0.8
+"""A file shorter than this share of a clip is marked ``short``."""
+
+SILENT_SHARE: Final = 0.95
+"""A clip of which more than this share is silence is marked ``silent``."""
+
+CLIPPED_AT: Final = 0.999
+"""Samples of this size or more count as clipped."""
+
 N_TAGS: Final = 50
 """Size of the tag vocabulary in the paper and in nearly all work on MagnaTagATune."""
 

@@ -19,6 +19,7 @@ from preprocessing.audio import Samples
 from preprocessing.constants import (
     CLIP_SAMPLES,
     CLIP_SECONDS,
+    CLIPPED_AT,
     HOP_LENGTH,
     MEL_FMAX,
     MEL_FMIN,
@@ -27,13 +28,13 @@ from preprocessing.constants import (
     N_MELS,
     POWER_FLOOR,
     SAMPLE_RATE,
+    SHORT_SHARE,
+    SILENCE_DB,
+    SILENT_SHARE,
     TOP_DB,
 )
 
 LogMel = npt.NDArray[np.float32]
-
-SILENCE_DB = -60.0
-"""A stretch of 0.1 s whose RMS lies below this (dB re full scale) counts as silence."""
 
 
 @functools.cache
@@ -84,13 +85,6 @@ def silence_share(samples: Samples) -> float:
     return float(np.mean(mean_square < 10 ** (SILENCE_DB / 10)))
 
 
-SHORT_SHARE = 0.8
-"""A file shorter than this share of a clip is marked ``short``."""
-
-SILENT_SHARE = 0.95
-"""A clip of which more than this share is silence is marked ``silent``."""
-
-
 def health(clip: Samples, mel: LogMel, seconds: float) -> dict[str, float]:
     """Figures by which a broken delivery is seen, and from which Transform learns mean and deviation.
 
@@ -108,7 +102,7 @@ def health(clip: Samples, mel: LogMel, seconds: float) -> dict[str, float]:
         "peak": float(np.abs(clip).max()),
         "rms": float(np.sqrt(np.mean(np.square(double)))),
         "silence_share": silence,
-        "clipped_share": float(np.mean(np.abs(clip) >= 0.999)),
+        "clipped_share": float(np.mean(np.abs(clip) >= CLIPPED_AT)),
         "waveform_mean": float(double.mean()),
         "waveform_mean_square": float(np.mean(np.square(double))),
         "log_mel_mean": float(mel.mean(dtype=np.float64)),

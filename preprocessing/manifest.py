@@ -33,10 +33,21 @@ from preprocessing.splits import PAPER_RATIO, SplitRule, check_splits, unit_hash
 EXAMPLE_VERSION = 1
 """Raise it when the bytes of an example change for the same clip: every shard is then written anew."""
 
+NOT_OF_THE_EXAMPLE = frozenset({"N_TAGS", "SPLITS"})
+"""Constants on which no example depends."""
 
 MISSING = "missing"
 UNREADABLE = "unreadable"
 """What stands for a checksum, and the kind of rejection, where a clip's file cannot be had."""
+
+
+def example_contract() -> dict[str, Any]:
+    """Return what every example depends on besides its clip: each constant of the clip contract."""
+    values = {name: value for name, value in vars(constants).items() if name.isupper()}
+    return {
+        "version": EXAMPLE_VERSION,
+        **{name: value for name, value in values.items() if name not in NOT_OF_THE_EXAMPLE},
+    }
 
 
 @dataclass(frozen=True)
@@ -122,14 +133,7 @@ class Shard:
     @property
     def fingerprint(self) -> str:
         """Hash of all that the file's bytes depend on."""
-        contract = [
-            EXAMPLE_VERSION,
-            constants.SAMPLE_RATE,
-            constants.CLIP_SAMPLES,
-            constants.N_FFT,
-            constants.HOP_LENGTH,
-        ]
-        return _hash_json([contract, [asdict(clip) for clip in self.clips]])
+        return _hash_json([example_contract(), [asdict(clip) for clip in self.clips]])
 
     def to_json(self) -> str:
         """Serialise, the same text for the same shard."""
@@ -148,7 +152,7 @@ class Manifest:
 
     Attributes:
         clips: in the order of the annotations.
-        tags: the most frequent ones, most frequent first, over all clips.
+        tags: those that were chosen, or the training split's most frequent ones, most frequent first.
         shard_clips: clips in a shard, on average.
         unlisted: audio files that lie in the audio folder and that no annotation names.
     """
@@ -162,7 +166,7 @@ class Manifest:
     def fingerprint(self) -> str:
         """Hash of all that the examples depend on; independent of the annotations' order."""
         rows = sorted((asdict(clip) for clip in self.clips), key=lambda row: str(row["clip_id"]))
-        return _hash_json([EXAMPLE_VERSION, rows, self.tags, self.shard_clips])
+        return _hash_json([example_contract(), rows, self.tags, self.shard_clips])
 
     def shards(self) -> list[Shard]:
         """Cut the clips into shards.
@@ -251,13 +255,14 @@ def build_manifest(
     clips = parse_annotations(data, annotations)
     if settings.synonyms:
         clips = merge_synonyms(clips, load_synonyms(settings.synonyms))
+    rule = settings.split_rule
+    splits = [rule.split_of(clip) for clip in clips]
     if settings.tags is None:
-        tags = most_frequent_tags(clips, settings.n_tags, annotations)
+        learnt = [clip for clip, split in zip(clips, splits, strict=True) if split == constants.SPLITS[0]]
+        tags = _training_tags(clips, learnt, settings.n_tags, annotations)
     else:
         tags = list(settings.tags)
         check_tags(clips, tags, annotations)
-    rule = settings.split_rule
-    splits = [rule.split_of(clip) for clip in clips]
     drops = [_drop_reason(clip, settings.split, frozenset(tags)) for clip in clips]
     check_splits(split for split, dropped in zip(splits, drops, strict=True) if not dropped)
     checksums = _checksums([storage.join(audio_dir, clip.path) for clip in clips], on_clip)
@@ -271,6 +276,17 @@ def build_manifest(
         for clip, split, found, dropped in zip(clips, splits, checksums, drops, strict=True)
     )
     return Manifest(rows, tuple(tags), settings.shard_clips, _unlisted(audio_dir, clips))
+
+
+def _training_tags(clips: Sequence[AnnotatedClip], learnt: Sequence[AnnotatedClip], count: int, name: str) -> list[str]:
+    """Return the training split's most frequent tags; fewer than ``count`` where the other splits alone have more.
+
+    Raises:
+        BadInputError: fewer than ``count`` tags are used by all clips together, or none in the training split.
+    """
+    most_frequent_tags(clips, count, name)
+    used = {tag for clip in learnt for tag in clip.tags}
+    return most_frequent_tags(learnt, min(count, len(used)), f"{name}, training split")
 
 
 def _check_folder(path: str) -> None:

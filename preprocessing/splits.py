@@ -20,7 +20,7 @@ RULES = {
     "track": "seeded, no track on two sides (the default: shuffled clips of one track leak)",
     "paper": "seeded, each clip on its own: the paper's",
     "folder": "folders 0-b / c / d-f: the usual published one",
-    "clean": "folder, without the clips that carry none of the most frequent tags",
+    "clean": "folder, without the clips that carry none of the training split's most frequent tags",
 }
 
 

@@ -6,8 +6,12 @@ caller. Beam's own file systems make an S3 client for each file, which costs mor
 
 How a file becomes visible whole depends on where it lies:
 
-- local, HDFS: written under a temporary name in the same folder, then renamed, which is atomic there (local:
-  ``preprocessing.whole_files``);
+- local: written under a temporary name in the same folder, then renamed over what is there, which is atomic
+  (``preprocessing.whole_files``);
+- HDFS and its like: written under a temporary name, then renamed. A rename is atomic, but replaces nothing, and no
+  client that fsspec knows offers HDFS's own rename that does. So a file that is there is first renamed aside, and
+  deleted when the new one has its name. Between the two renames a reader finds no file; both are there whole, though,
+  under temporary names, and a rename that fails puts the earlier file back;
 - object stores: no temporary name and no rename (a copy and a delete there). An object appears when its upload is
   completed, so nothing is sent before the writer is done, and an upload that fails is aborted.
 """
@@ -260,20 +264,24 @@ def open_whole(path: str) -> Iterator[BinaryIO]:
 
 
 def _write_and_rename(source: Any, temporary: str, path: str) -> None:
-    """HDFS and its like: rename replaces nothing, so what is there goes first."""
+    """HDFS and its like: rename replaces nothing, so what is there steps aside and goes last (see above)."""
     file_system, inner = _remote(path)
-    inner_temporary = _remote(temporary)[1]
+    inner_temporary, aside = _remote(temporary)[1], _remote(temporary_name(path))[1]
     with file_system.open(inner_temporary, "wb") as file:
         shutil.copyfileobj(source, file, 1 << 20)
-    if file_system.exists(inner):
-        file_system.rm_file(inner)
+    with contextlib.suppress(FileNotFoundError):  # another writer moved it between the look and the rename
+        if file_system.exists(inner):
+            file_system.mv(inner, aside)
     try:
         file_system.mv(inner_temporary, inner)
     except OSError:
         if not file_system.exists(inner):
+            if file_system.exists(aside):
+                file_system.mv(aside, inner)
             raise
-    if file_system.exists(inner_temporary):  # another writer's file came between; it is whole too
-        file_system.rm_file(inner_temporary)
+    for left in (aside, inner_temporary):  # the second is there where another writer's file came between, whole too
+        if file_system.exists(left):
+            file_system.rm_file(left)
 
 
 def write_whole(path: str, data: bytes | str) -> None:

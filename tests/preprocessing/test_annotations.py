@@ -131,13 +131,17 @@ def test_generated_tables_are_read_back(data):
     [
         ("e/joram-moments_of_clarity-08-solipsism-59-88.mp3", "joram-moments_of_clarity-08-solipsism"),
         ("e/joram-moments_of_clarity-08-solipsism-88-117.mp3", "joram-moments_of_clarity-08-solipsism"),
-        ("my music/no segment.mp3", "no segment"),
+        ("my music/no segment.mp3", "my music/no segment"),
         ("flat.mp3", "flat"),
         ("0/à-b-01-c-0-29.flac", "à-b-01-c"),
     ],
 )
 def test_track_is_the_name_without_its_segment(path, track):
     assert AnnotatedClip("1", path, ()).track == track
+
+
+def test_files_of_one_name_in_two_folders_are_two_tracks():
+    assert AnnotatedClip("1", "x/01.mp3", ()).track != AnnotatedClip("2", "y/01.mp3", ()).track
 
 
 def test_synonyms_are_merged_and_a_tag_stands_once():

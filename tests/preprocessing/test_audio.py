@@ -83,6 +83,16 @@ def test_cut_mp3_is_a_shorter_clip_with_its_length_recorded():
     assert len(samples) == pytest.approx(seconds * SAMPLE_RATE, abs=1)
 
 
+@pytest.mark.parametrize("kind", ["MP3", "FLAC"])
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_file_that_is_cut_behind_the_clip_is_as_long_as_what_is_there(kind, rate):
+    whole = encoded(noise(60.0, rate, 1), rate, kind)
+    assert load_clip(whole)[1] == pytest.approx(60.0, abs=1e-6)
+    samples, seconds = load_clip(whole[: 3 * len(whole) // 4])
+    assert len(samples) == CLIP_SAMPLES
+    assert 40.0 < seconds < 50.0
+
+
 @needs_mtat
 def test_real_clip_has_the_published_length_and_may_be_cut_anywhere():
     data = next((MTAT / "audio").glob("*.mp3")).read_bytes()

@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 
 from preprocessing import constants
 from preprocessing.errors import BadInputError
-from preprocessing.manifest import MISSING, Clip, Manifest, PreprocessSettings, audio_checksum, build_manifest
+from preprocessing.manifest import (
+    MISSING,
+    NOT_OF_THE_EXAMPLE,
+    Clip,
+    Manifest,
+    PreprocessSettings,
+    audio_checksum,
+    build_manifest,
+    example_contract,
+)
 
 FOLDER = PreprocessSettings(split="folder", n_tags=3, shard_clips=4)
 
@@ -141,6 +150,38 @@ def test_clean_rule_drops_clips_without_any_of_the_tags_and_says_so(tmp_path):
     assert sum(manifest.split_counts().values()) == 48
 
 
+def test_clean_rule_goes_by_the_tags_of_the_training_split_which_the_model_learns(tmp_path):
+    """Of all clips `slow` is the most frequent, of the training split `guitar`: a clip with `slow` alone goes."""
+    paths = clip_paths(64)
+    write_corpus(tmp_path, dict.fromkeys(paths, b"x"))
+    training = [path for path in paths if path[0] in "0123456789ab"]
+    guitar = {*training[:26], *(next(path for path in paths if path[0] == folder) for folder in "cd")}
+    clips = {path: ["guitar" if path in guitar else "slow"] for path in paths}
+    (tmp_path / "annotations_final.csv").write_text(table(annotation_rows(clips)))
+    manifest = manifest_of(tmp_path, PreprocessSettings(split="clean", n_tags=1))
+    assert sum("slow" in clip.tags for clip in manifest.clips) == 36 > len(guitar)
+    assert manifest.tags == ("guitar",)
+    assert {clip.tags for clip in manifest.clips if not clip.dropped} == {("guitar",)}
+
+
+@pytest.mark.parametrize(
+    "constant", sorted(name for name in vars(constants) if name.isupper() and name not in NOT_OF_THE_EXAMPLE)
+)
+def test_shard_of_another_clip_contract_is_another_shard(constant, monkeypatch):
+    manifest = made(4)
+    before = [shard.fingerprint for shard in manifest.shards()], manifest.fingerprint
+    monkeypatch.setattr(constants, constant, 2 * vars(constants)[constant] + 1)
+    after = [shard.fingerprint for shard in manifest.shards()], manifest.fingerprint
+    assert not set(before[0]) & set(after[0])
+    assert before[1] != after[1]
+
+
+def test_clip_contract_has_what_an_example_is_made_with():
+    contract = example_contract()
+    assert contract.keys() >= {"SAMPLE_RATE", "CLIP_SAMPLES", "N_FFT", "HOP_LENGTH", "N_MELS", "MEL_FMIN", "MEL_FMAX"}
+    assert contract.keys() >= {"POWER_FLOOR", "TOP_DB", "PCM_SCALE", "RESAMPLING_MARGIN", "SILENCE_DB"}
+
+
 def test_synonyms_are_merged_before_the_tags_are_counted(tmp_path):
     clips = {path: ["woman" if number % 2 else "female"] for number, path in enumerate(clip_paths(64))}
     write_corpus(tmp_path, dict.fromkeys(clips, b"x"))
@@ -244,7 +285,8 @@ def real_clean(tmp_path_factory):
             if row["in_cleaned_21108"] == "1":
                 clips[row["mp3_path"]] = ["choral"]
     (folder / "annotations.csv").write_text(table(annotation_rows(clips, tags)))
-    manifest = build_manifest(str(folder), str(folder / "annotations.csv"), PreprocessSettings(split="clean"))
+    settings = PreprocessSettings(split="clean", tags=tuple(tags))
+    manifest = build_manifest(str(folder), str(folder / "annotations.csv"), settings)
     return manifest, unknown
 
 

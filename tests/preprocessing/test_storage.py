@@ -117,6 +117,52 @@ def test_file_on_hdfs_is_renamed_when_it_is_whole_and_replaces_the_one_before(fo
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_file_on_hdfs_is_never_deleted_before_the_new_one_has_its_name(folders, tmp_path, monkeypatch):
+    """At every step of a replacement some whole file is there, and a rename that fails leaves the earlier one."""
+    fsspec = pytest.importorskip("fsspec")
+    file_system = fsspec.get_filesystem_class("folders")
+    storage.write_whole(f"{folders}/file", "before")
+    steps, mv, rm_file = [], file_system.mv, file_system.rm_file
+
+    def there() -> list[str]:
+        return sorted(path.read_text() for path in tmp_path.iterdir())
+
+    def watched_mv(self, path1, path2, **options):
+        mv(self, path1, path2, **options)
+        steps.append(there())
+
+    def watched_rm(self, path):
+        rm_file(self, path)
+        steps.append(there())
+
+    monkeypatch.setattr(file_system, "mv", watched_mv)
+    monkeypatch.setattr(file_system, "rm_file", watched_rm)
+    storage.write_whole(f"{folders}/file", "new")
+    assert steps == [["before", "new"], ["before", "new"], ["new"]]
+
+    def failing_mv(self, path1, path2, **options):
+        if Path(path1).read_text() == "newest":
+            raise OSError("the name node does not answer")
+        mv(self, path1, path2, **options)
+
+    monkeypatch.setattr(file_system, "mv", failing_mv)
+    with pytest.raises(OSError, match="name node"):
+        storage.write_whole(f"{folders}/file", "newest")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"file": "new"}
+
+
+def test_of_two_writers_on_hdfs_one_whole_file_is_left(folders, tmp_path):
+    storage.write_whole(f"{folders}/file", "before")
+    with storage.open_whole(f"{folders}/file") as first:
+        first.write(b"first")
+        storage.write_whole(f"{folders}/file", "second")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"file": "first"}
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda k: storage.write_whole(f"{folders}/file", f"writer {k}"), range(40)))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text().startswith("writer ")
+
+
 def test_job_on_hdfs_writes_the_bytes_that_it_writes_locally(folders, tmp_path):
     write_corpus(tmp_path, dict.fromkeys(clip_paths(32), GOOD))
     local, remote = str(tmp_path), folders
