@@ -107,9 +107,10 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
-    packages=find_packages(include=["preprocessing*", "models*", "components*", "pipeline*", "serving*"]),
+    packages=find_packages(include=["preprocessing*", "datasets*", "models*", "components*", "pipeline*", "serving*"]),
     package_data={
-        "preprocessing": ["*.txt", "*.yaml", "synthesis/*.txt", "py.typed"],
+        "preprocessing": ["py.typed"],
+        "datasets": ["*.txt", "*.yaml", "py.typed"],
         "components": ["*.pbtxt", "py.typed"],
         "pipeline": ["configs/*.yaml", "templates/*", "py.typed"],
         "models": ["py.typed"],

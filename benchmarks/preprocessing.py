@@ -113,9 +113,10 @@ def bare_loop(corpus: Path, out: Path) -> Callable[[list[Path]], None]:
 
 def beam_job(workers: int) -> Callable[[Path, Path], Callable[[list[Path]], None]]:
     def prepare(corpus: Path, out: Path) -> Callable[[list[Path]], None]:
+        from datasets.reading import read_manifest
         from preprocessing.examples import clip_example
         from preprocessing.job import run_job
-        from preprocessing.manifest import PreprocessSettings, build_manifest
+        from preprocessing.manifest import PreprocessSettings
         from preprocessing.runners import BeamSettings
 
         def run(paths: list[Path]) -> None:
@@ -123,7 +124,7 @@ def beam_job(workers: int) -> Callable[[Path, Path], Callable[[list[Path]], None
                 clip_example(paths[0].read_bytes(), "0", "0", [])
                 return
             settings = PreprocessSettings(n_tags=len(TAGS), shard_clips=64)
-            manifest = build_manifest(str(corpus), str(corpus / "annotations_final.csv"), settings)
+            manifest = read_manifest(str(corpus), str(corpus / "annotations_final.csv"), settings)
             options = BeamSettings(workers=workers).arguments()
             summary = run_job(manifest, str(corpus), str(out), settings, options, lambda done: None)
             assert summary["examples"] == len(paths)

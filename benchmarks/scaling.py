@@ -38,9 +38,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.preprocessing import TAGS, children, make_corpus, resident
+from datasets.reading import read_manifest
 from preprocessing.errors import BadInputError
 from preprocessing.job import run_job
-from preprocessing.manifest import Manifest, PreprocessSettings, build_manifest
+from preprocessing.manifest import Manifest, PreprocessSettings
 from preprocessing.runners import BeamSettings, check_needs, parse_options
 from preprocessing.shards import RECORDS_FOLDER, write_shard
 
@@ -224,7 +225,7 @@ def compare(folder: Path, counts: list[int], ways: list[str], rounds: int, conso
     for count in counts:
         corpora[count] = folder / f"clips-{count}"
         annotations = make_corpus(corpora[count], count)
-        manifest = build_manifest(str(corpora[count]), str(annotations), SETTINGS)
+        manifest = read_manifest(str(corpora[count]), str(annotations), SETTINGS)
         (corpora[count] / "manifest.json").write_text(manifest.to_json())
     runs: dict[str, list[Run]] = {way: [] for way in ways}
     on_flink = [int(way[-1]) for way in ways if way.startswith("flink")]

@@ -20,11 +20,12 @@ from tfx.dsl.components.base import base_beam_component, base_beam_executor, exe
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
+from datasets.reading import read_manifest as read_data
 from preprocessing import storage
 from preprocessing.constants import SPLITS
 from preprocessing.errors import AutotagError
 from preprocessing.job import REJECTED, SUMMARY, TAGS, run_job
-from preprocessing.manifest import Manifest, PreprocessSettings, build_manifest
+from preprocessing.manifest import Manifest, PreprocessSettings
 from preprocessing.shards import CHANGED
 
 log = logging.getLogger(__name__)
@@ -49,9 +50,7 @@ class ClipExampleGenExecutor(base_beam_executor.BaseBeamExecutor):  # type: igno
             BadInputError: the data cannot be read, or are not what the settings say.
             AutotagError: a shard cannot be written, or clips changed while they were read.
         """
-        values = json.loads(exec_properties["settings"])
-        tags = None if values["tags"] is None else tuple(values["tags"])
-        settings = PreprocessSettings(**{**values, "ratio": tuple(values["ratio"]), "tags": tags})
+        settings = PreprocessSettings.from_json(json.loads(exec_properties["settings"]))
         manifest = read_manifest(exec_properties, settings)
         shard_dir = os.path.join(exec_properties["work_dir"], exec_properties["code"])
         summary = run_job(
@@ -88,7 +87,7 @@ def read_manifest(exec_properties: Mapping[str, Any], settings: PreprocessSettin
     if exec_properties.get("manifest"):
         return Manifest.from_json(storage.read_bytes(exec_properties["manifest"]).decode())
     audio_dir, asked = exec_properties["audio_dir"], exec_properties["data_version"]
-    manifest = build_manifest(audio_dir, exec_properties["annotations"], settings)
+    manifest = read_data(audio_dir, exec_properties["annotations"], settings)
     log.warning("%d clips in %s, version %s", len(manifest.clips), audio_dir, manifest.fingerprint)
     if asked not in (ANY_VERSION, manifest.fingerprint):
         raise AutotagError(

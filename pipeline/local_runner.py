@@ -12,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from datasets.reading import read_manifest
 from pipeline.config import PipelineConfig, absolute
 from pipeline.metadata import check_server, connection
 from pipeline.metrics import keep_metrics
@@ -19,7 +20,6 @@ from pipeline.runs import list_runs
 from preprocessing import storage
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.locks import hold
-from preprocessing.manifest import build_manifest
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def prepare_inputs(config: PipelineConfig, on_clip: Callable[[int, int], None] |
     """
     from pipeline.create import Inputs
 
-    manifest = build_manifest(
+    manifest = read_manifest(
         absolute(config.data.audio_dir),
         absolute(config.data.annotations),
         config.data.preprocess_settings(),

@@ -26,6 +26,7 @@ from rich.filesize import decimal
 from preprocessing.digits import is_number
 from preprocessing.errors import AutotagError
 from preprocessing.locks import hold
+from preprocessing.remotes import RemoteFile as RemoteFile
 
 OnBytes = Callable[[int, "int | None"], None]
 """Called with the bytes that are there and the bytes of the whole file (None: the server does not say)."""
@@ -36,23 +37,6 @@ LOCK_NAME: Final = ".download.lock"
 _PASSING_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+)")
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file to download.
-
-    Attributes:
-        name: its name in the folder.
-        url: where it is published.
-        size: bytes, where its publisher states them; another length is then an error.
-        digest: ``md5:HEX``, ``sha256:HEX`` or ``git:HEX``, where its publisher states it.
-    """
-
-    name: str
-    url: str
-    size: int | None = None
-    digest: str | None = None
 
 
 @dataclass(frozen=True)

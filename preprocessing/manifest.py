@@ -12,23 +12,17 @@ import json
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 from preprocessing import constants, storage
-from preprocessing.annotations import (
-    AnnotatedClip,
-    check_tags,
-    load_synonyms,
-    merge_synonyms,
-    most_frequent_tags,
-    parse_annotations,
-)
 from preprocessing.audio import AUDIO_SUFFIXES
+from preprocessing.clips import AnnotatedClip
 from preprocessing.errors import BadInputError
-from preprocessing.splits import PAPER_RATIO, SplitRule, check_splits, unit_hash
+from preprocessing.splits import PAPER_RATIO, Draw, Split, check_splits, unit_hash
+from preprocessing.tags import check_tags, training_tags
 
 EXAMPLE_VERSION = 1
 """Raise it when the bytes of an example change for the same clip: every shard is then written anew."""
@@ -55,11 +49,13 @@ class PreprocessSettings:
     """What decides the examples, beside the audio and the annotations.
 
     Attributes:
-        split: rule, see preprocessing.splits.RULES.
+        split: one of the data set's rules (datasets.registry.RULES).
         ratio: train : valid : test of the seeded rules.
         seed: of the seeded rules and of the order of clips.
         n_tags: size of the list of most frequent tags.
         tags: a list of tags in place of the most frequent ones; ``n_tags`` says nothing then.
+        dataset: name of the data set (datasets.registry.DATASETS).
+        columns: (role, column) pairs of a table's columns (datasets.table).
         synonyms: file that says which tags are merged, ``default``, or None.
         shard_clips: clips in a shard, on average.
     """
@@ -71,31 +67,33 @@ class PreprocessSettings:
     synonyms: str | None = None
     shard_clips: int = 128
     tags: tuple[str, ...] | None = None
+    dataset: str = "mtat"
+    columns: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.shard_clips < 1:
             raise BadInputError(f"shard clips {self.shard_clips}: expected 1 or more")
         if self.n_tags < 1:
             raise BadInputError(f"number of tags {self.n_tags}: expected 1 or more")
-        self.split_rule  # noqa: B018 checks the rule's name and ratio
+        self.draw  # noqa: B018 checks the ratio
 
     @property
-    def split_rule(self) -> SplitRule:
-        """The split rule with its seed."""
-        return SplitRule(self.split, self.seed, self.ratio)
+    def draw(self) -> Draw:
+        """Seed and ratio of the seeded split rules."""
+        return Draw(self.seed, self.ratio)
 
-
-def read_tag_list(path: str) -> tuple[str, ...]:
-    """Read a file with a tag a line, such as tags.txt of an earlier job; empty lines are left out.
-
-    Raises:
-        BadInputError: it cannot be read.
-    """
-    try:
-        text = storage.read_bytes(path).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"tags file {path}: {getattr(error, 'strerror', None) or error}") from None
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> PreprocessSettings:
+        """Read what JSON made of ``dataclasses.asdict``: lists where tuples were."""
+        tags = values["tags"]
+        return cls(
+            **{
+                **values,
+                "ratio": tuple(values["ratio"]),
+                "tags": None if tags is None else tuple(tags),
+                "columns": tuple((role, column) for role, column in values.get("columns", ())),
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -232,39 +230,33 @@ def audio_checksum(path: str) -> str:
 
 def build_manifest(
     audio_dir: str,
-    annotations: str,
+    clips: Sequence[AnnotatedClip],
+    split: Split,
     settings: PreprocessSettings,
     on_clip: Callable[[int, int], None] | None = None,
+    name: str = "the annotations",
 ) -> Manifest:
-    """Read the annotations and every audio file's checksum, and assign the splits.
+    """Read every audio file's checksum, and assign the splits.
 
     Args:
-        audio_dir: folder that the paths in the annotations are relative to.
-        annotations: path of annotations_final.csv.
+        audio_dir: folder that the clips' paths are relative to.
+        clips: as annotated (datasets.reading.read_clips).
+        split: gives each clip's split.
         settings: what decides the examples.
         on_clip: called with (clips read, clips in all) as checksums are made.
+        name: what to call the annotations in messages.
 
     Raises:
-        BadInputError: the annotations are bad, the folder is not there, a split stays empty.
+        BadInputError: the tags cannot be learnt, a split stays empty, or none of the files can be read.
     """
-    _check_folder(audio_dir)
-    try:
-        data = storage.read_bytes(annotations)
-    except OSError as error:
-        raise BadInputError(f"annotations {annotations}: {error.strerror or error}") from None
-    clips = parse_annotations(data, annotations)
-    if settings.synonyms:
-        clips = merge_synonyms(clips, load_synonyms(settings.synonyms))
-    rule = settings.split_rule
-    splits = [rule.split_of(clip) for clip in clips]
+    splits = [split(clip) for clip in clips]
     if settings.tags is None:
-        learnt = [clip for clip, split in zip(clips, splits, strict=True) if split == constants.SPLITS[0]]
-        tags = _training_tags(clips, learnt, settings.n_tags, annotations)
+        tags = training_tags(clips, splits, settings.n_tags, name)
     else:
         tags = list(settings.tags)
-        check_tags(clips, tags, annotations)
-    drops = [_drop_reason(clip, settings.split, frozenset(tags)) for clip in clips]
-    check_splits(split for split, dropped in zip(splits, drops, strict=True) if not dropped)
+        check_tags(clips, tags, name)
+    drops = [_drop_reason(clip, split.rule.tagged_only, frozenset(tags)) for clip in clips]
+    check_splits(side for side, dropped in zip(splits, drops, strict=True) if not dropped)
     checksums = _checksums([storage.join(audio_dir, clip.path) for clip in clips], on_clip)
     if all(found.startswith((MISSING, UNREADABLE)) for found in checksums):
         raise BadInputError(
@@ -272,25 +264,14 @@ def build_manifest(
             f"the first, {clips[0].path}, is {checksums[0]}"
         )
     rows = tuple(
-        Clip(clip.clip_id, clip.path, clip.track, clip.tags, split, found, dropped)
-        for clip, split, found, dropped in zip(clips, splits, checksums, drops, strict=True)
+        Clip(clip.clip_id, clip.path, clip.track, clip.tags, side, found, dropped)
+        for clip, side, found, dropped in zip(clips, splits, checksums, drops, strict=True)
     )
     return Manifest(rows, tuple(tags), settings.shard_clips, _unlisted(audio_dir, clips))
 
 
-def _training_tags(clips: Sequence[AnnotatedClip], learnt: Sequence[AnnotatedClip], count: int, name: str) -> list[str]:
-    """Return the training split's most frequent tags; fewer than ``count`` where the other splits alone have more.
-
-    Raises:
-        BadInputError: fewer than ``count`` tags are used by all clips together, or none in the training split.
-    """
-    most_frequent_tags(clips, count, name)
-    used = {tag for clip in learnt for tag in clip.tags}
-    return most_frequent_tags(learnt, min(count, len(used)), f"{name}, training split")
-
-
-def _check_folder(path: str) -> None:
-    """Raise BadInputError where the audio folder cannot be used."""
+def check_folder(path: str) -> None:
+    """Raise BadInputError where the audio folder cannot be used; which of the files can, build_manifest finds out."""
     try:
         there = storage.exists(path)
     except OSError as error:
@@ -304,9 +285,9 @@ def _check_folder(path: str) -> None:
             raise BadInputError(f"audio folder {path}: {error.strerror or error}") from None
 
 
-def _drop_reason(clip: AnnotatedClip, split_rule: str, tags: frozenset[str]) -> str:
-    if split_rule == "clean" and not tags.intersection(clip.tags):
-        return f"no_tag: carries none of the {len(tags)} most frequent tags (split rule clean)"
+def _drop_reason(clip: AnnotatedClip, tagged_only: bool, tags: frozenset[str]) -> str:
+    if tagged_only and not tags.intersection(clip.tags):
+        return f"no_tag: carries none of the {len(tags)} tags that are learnt (the split rule leaves such clips out)"
     return ""
 
 

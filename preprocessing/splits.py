@@ -1,27 +1,21 @@
-"""Which split a clip belongs to: a function of the clip's identity and the seed alone, never of the input's order."""
+"""Which split a clip belongs to: a function of the clip's identity and the seed alone, never of the input's order.
+
+Rules that fit any data set stand here; a data set's own, such as a published one, stand in its module (datasets).
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
-from preprocessing.annotations import AnnotatedClip
+from preprocessing.clips import AnnotatedClip
 from preprocessing.constants import SPLITS
 from preprocessing.errors import BadInputError
 
 PAPER_RATIO = (13, 1, 2)
 """train : valid : test (Bengani et al. 2019, 'Dataset')."""
-
-FOLDER_SPLITS = {**dict.fromkeys("0123456789ab", "train"), "c": "valid", **dict.fromkeys("def", "test")}
-"""The split by folder that most published results use: 12 : 1 : 3."""
-
-RULES = {
-    "track": "seeded, no track on two sides (the default: shuffled clips of one track leak)",
-    "paper": "seeded, each clip on its own: the paper's",
-    "folder": "folders 0-b / c / d-f: the usual published one",
-    "clean": "folder, without the clips that carry none of the training split's most frequent tags",
-}
 
 
 def unit_hash(*parts: object) -> float:
@@ -31,35 +25,23 @@ def unit_hash(*parts: object) -> float:
 
 
 @dataclass(frozen=True)
-class SplitRule:
-    """How clips are divided.
+class Draw:
+    """How seeded rules divide.
 
     Attributes:
-        name: one of RULES.
-        seed: of the seeded rules.
-        ratio: train : valid : test of the seeded rules.
+        seed: another one gives another division.
+        ratio: train : valid : test.
 
     Raises:
-        BadInputError: there is no rule of that name, or no split by that ratio.
+        BadInputError: there is no split by that ratio.
     """
 
-    name: str = "track"
     seed: int = 0
     ratio: tuple[int, int, int] = PAPER_RATIO
 
     def __post_init__(self) -> None:
-        if self.name not in RULES:
-            raise BadInputError(f"split {self.name!r}: expected one of {', '.join(RULES)}")
         if len(self.ratio) != 3 or min(self.ratio) < 0 or self.ratio[0] < 1:
             raise BadInputError(f"split ratio {self.ratio}: expected train:valid:test such as 13:1:2")
-
-    def split_of(self, clip: AnnotatedClip) -> str:
-        """Return ``train``, ``valid`` or ``test``.
-
-        Raises:
-            BadInputError: a rule by folder meets a clip outside the folders 0 to f.
-        """
-        return _BY_RULE[self.name](self, clip)
 
     def divide(self, key: str) -> str:
         """Return the split that the seeded hash of the key falls into."""
@@ -68,27 +50,67 @@ class SplitRule:
         return SPLITS[0] if at < train else SPLITS[1] if at < train + valid else SPLITS[2]
 
 
-def _by_folder(rule: SplitRule, clip: AnnotatedClip) -> str:
-    if clip.folder not in FOLDER_SPLITS:
-        raise BadInputError(
-            f"clip {clip.clip_id}, {clip.path}: split {rule.name!r} needs the folders 0 to f; use --split track instead"
-        )
-    return FOLDER_SPLITS[clip.folder]
+@dataclass(frozen=True)
+class SplitRule:
+    """One way to divide the clips of a data set.
+
+    Attributes:
+        title: a line of help.
+        split_of: gives a clip's split, ``train``, ``valid`` or ``test``; raises BadInputError where it cannot.
+        tagged_only: whether clips that carry none of the model's tags are left out.
+    """
+
+    title: str
+    split_of: Callable[[AnnotatedClip, Draw], str]
+    tagged_only: bool = False
 
 
-_BY_RULE: dict[str, Callable[[SplitRule, AnnotatedClip], str]] = {
-    "track": lambda rule, clip: rule.divide(clip.track),
-    "paper": lambda rule, clip: rule.divide(clip.clip_id),
-    "folder": _by_folder,
-    "clean": _by_folder,
+def _by_artist(clip: AnnotatedClip, draw: Draw) -> str:
+    if not clip.artist:
+        raise BadInputError(f"clip {clip.clip_id}, {clip.path}: split 'artist' needs each clip's artist")
+    return draw.divide(clip.artist)
+
+
+def _as_published(clip: AnnotatedClip, draw: Draw) -> str:
+    if clip.split is None:
+        raise BadInputError(f"clip {clip.clip_id}, {clip.path}: split 'published' needs each clip's split")
+    return clip.split
+
+
+SEEDED_RULES: Final = {
+    "track": SplitRule(
+        "seeded, no track on two sides (the default: shuffled clips of one track leak)",
+        lambda clip, draw: draw.divide(clip.track),
+    ),
+    "artist": SplitRule("seeded, no artist on two sides", _by_artist),
+    "paper": SplitRule("seeded, each clip on its own: the paper's", lambda clip, draw: draw.divide(clip.clip_id)),
 }
+"""Rules for any data set."""
+
+PUBLISHED: Final = SplitRule("as the annotations say of each clip", _as_published)
+
+
+@dataclass(frozen=True)
+class Split:
+    """A rule with its seed and ratio: clip -> split."""
+
+    rule: SplitRule
+    draw: Draw
+
+    def __call__(self, clip: AnnotatedClip) -> str:
+        """Return ``train``, ``valid`` or ``test``.
+
+        Raises:
+            BadInputError: the rule cannot place the clip.
+        """
+        return self.rule.split_of(clip, self.draw)
 
 
 def parse_ratio(text: str) -> tuple[int, int, int]:
     """Parse ``13:1:2``.
 
     Raises:
-        BadInputError: it is not three whole numbers; which numbers they may be, SplitRule checks.
+        BadInputError: it is not three whole numbers; which numbers they may be, Draw checks.
     """
     try:
         train, valid, test = map(int, text.split(":"))

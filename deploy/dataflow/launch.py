@@ -1,6 +1,6 @@
 """What Dataflow's template launcher runs; all of it is in the installed package, where the workers find it too."""
 
-from preprocessing.dataflow_template import launch
+from pipeline.dataflow_template import launch
 
 if __name__ == "__main__":
     launch()

@@ -14,7 +14,7 @@ from preprocessing.errors import AutotagError
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from preprocessing.mtat import Summary
+    from datasets.mtat_download import Summary
 
 _SHOWN_PATHS = 5
 
@@ -37,8 +37,9 @@ def command(dest: str, base_url: str | None, attempts: int) -> None:
         autotag preprocess mtat mtat/annotations_final.csv mtat-examples
     """
     try:
+        from datasets.mtat import BASE_URL
+        from datasets.mtat_download import download_mtat
         from preprocessing.download import Patience
-        from preprocessing.mtat import BASE_URL, download_mtat
     except ModuleNotFoundError as error:
         if error.name != "httpx":
             raise
@@ -76,11 +77,13 @@ def _progress(console: Console) -> Progress:
 
 def _print_summary(summary: Summary) -> None:
     """Print what is there, what is not, and what to call next."""
-    from preprocessing.mtat import ANNOTATIONS, N_CLIPS
+    from datasets.mtat import ANNOTATIONS, CARD
+
+    published = CARD.counts["clips"]
 
     click.echo(f"clips: {summary.found:,} of {summary.annotated:,} annotated")
-    if summary.annotated != N_CLIPS:
-        click.echo(f"note: MagnaTagATune has {N_CLIPS:,} clips; this is not the whole of it")
+    if summary.annotated != published:
+        click.echo(f"note: MagnaTagATune has {published:,} clips; this is not the whole of it")
     if summary.missing:
         click.echo(f"missing: {len(summary.missing):,} ({_shorten(summary.missing)})")
     if summary.unwanted:

@@ -25,7 +25,7 @@ def command(out: Path, clips: int, seed: int, jobs: int | None) -> None:
     Example:
         autotag make-corpus demo-data --clips 200 --seed 7
     """
-    from preprocessing.synthesis.corpus import make_corpus
+    from datasets.synthesis.corpus import make_corpus
 
     jobs = jobs if jobs is not None else os.cpu_count() or 1
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -15,10 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+from datasets.registry import DATASETS, RULES
 from pipeline.logs import json_log, log_format_option
 from preprocessing.constants import N_TAGS
 from preprocessing.runners import RUNNERS, check_needs, parse_options, settings_of, unknown_options
-from preprocessing.splits import RULES, parse_ratio
+from preprocessing.splits import parse_ratio
 
 PROGRESS_SECONDS: Final = 10
 """Between two lines of progress in a log of JSON lines."""
@@ -28,10 +29,12 @@ PROGRESS_SECONDS: Final = 10
 @click.argument("audio_dir")
 @click.argument("annotations")
 @click.argument("out")
+@click.option("--dataset", type=click.Choice(list(DATASETS)), default="mtat", show_default=True, help="Whose layout.")
+@click.option("--column", "columns", multiple=True, metavar="ROLE=NAME", help="table: which column is path, tags ...")
 @click.option("--split", type=click.Choice(list(RULES)), default="track", show_default=True, help="Split rule.")
 @click.option("--ratio", default="13:1:2", show_default=True, help="train:valid:test of the seeded rules.")
 @click.option("--tags", "n_tags", default=N_TAGS, show_default=True, help="How many of the most frequent tags.")
-@click.option("--tags-file", help="A list in place of --tags: a file with a tag a line, as OUT/tags.txt.")
+@click.option("--tags-file", help="A list in place of --tags: a file with a tag a line, or 'default'.")
 @click.option("--synonyms", help="Merge synonyms: a YAML file, or 'default' for MagnaTagATune's. Off unless given.")
 @click.option("--shard-clips", default=128, show_default=True, help="Clips in a shard, on average.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the seeded split rules.")
@@ -56,6 +59,8 @@ def command(
     audio_dir: str,
     annotations: str,
     out: str,
+    dataset: str,
+    columns: tuple[str, ...],
     split: str,
     ratio: str,
     n_tags: int,
@@ -79,9 +84,11 @@ def command(
         autotag preprocess s3://music/mtat s3://music/mtat/annotations_final.csv s3://music/examples \\
             --runner flink --flink-master flink:8081 --parallelism 16 --worker-pool localhost:50000
     """
+    from datasets.reading import load_tags, read_manifest
+    from datasets.table import parse_column
     from preprocessing import storage
     from preprocessing.job import check_output, plan_job, run_job
-    from preprocessing.manifest import MISSING, PreprocessSettings, build_manifest, read_tag_list
+    from preprocessing.manifest import MISSING, PreprocessSettings
 
     beam = settings_of(beam_settings, ctx.args)
     beam_options = parse_options(beam.arguments())  # what is wrong or missing is said before any work
@@ -91,8 +98,17 @@ def command(
     check_output(out)
     if not dry_run:
         check_needs(beam_options)
-    tags = None if tags_file is None else read_tag_list(tags_file)
-    settings = PreprocessSettings(split, parse_ratio(ratio), seed, n_tags, synonyms, shard_clips, tags)
+    settings = PreprocessSettings(
+        split=split,
+        ratio=parse_ratio(ratio),
+        seed=seed,
+        n_tags=n_tags,
+        synonyms=synonyms,
+        shard_clips=shard_clips,
+        tags=None if tags_file is None else load_tags(tags_file, dataset),
+        dataset=dataset,
+        columns=tuple(map(parse_column, columns)),
+    )
     verbose = bool(ctx.find_root().params.get("verbose"))
     as_json = log_format == "json"
     log: _Terminal | _JsonLines = _JsonLines() if as_json else _Terminal(verbose)
@@ -100,7 +116,7 @@ def command(
         for option in unknown:
             log.say(f"{option}: not an option of Beam's Python; the job server takes or drops it")
         with log.checksums() as on_checksum:
-            manifest = build_manifest(audio_dir, annotations, settings, on_checksum)
+            manifest = read_manifest(audio_dir, annotations, settings, on_checksum)
         plan = plan_job(manifest, out)
         counts = ", ".join(f"{split} {count}" for split, count in manifest.split_counts().items())
         log.say(

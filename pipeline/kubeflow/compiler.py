@@ -15,10 +15,10 @@ from typing import Any, Final
 
 import yaml
 
+from datasets.reading import read_manifest
 from pipeline.config import KubeflowConfig, PipelineConfig, StepResources, absolute
 from preprocessing import storage
 from preprocessing.errors import BadInputError
-from preprocessing.manifest import build_manifest
 
 Spec = dict[str, Any]
 
@@ -272,4 +272,4 @@ def find_data_version(config: PipelineConfig, on_clip: Callable[[int, int], None
         visible = False
     if not visible:
         return None
-    return build_manifest(audio_dir, annotations, config.data.preprocess_settings(), on_clip).fingerprint
+    return read_manifest(audio_dir, annotations, config.data.preprocess_settings(), on_clip).fingerprint

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
+from audio_samples import clip_paths, encoded, tone, write_corpus
 from folders import hashes
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "preprocessing"))
-
-from audio_samples import clip_paths, encoded, tone, write_corpus
-
+from datasets.reading import read_manifest
+from pipeline.dataflow_template import finish, launch, parameters
 from preprocessing import job
-from preprocessing.dataflow_template import finish, launch, parameters
 from preprocessing.errors import BadInputError
 from preprocessing.job import run_job
-from preprocessing.manifest import PreprocessSettings, build_manifest
+from preprocessing.manifest import PreprocessSettings
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "dataflow"
 METADATA = json.loads((DEPLOY / "metadata.json").read_text())
@@ -66,7 +63,7 @@ def arguments(corpus: Path, out: str) -> list[str]:
 
 def test_launched_job_leaves_what_autotag_preprocess_leaves(corpus: Path) -> None:
     clips = str(corpus / "clips")
-    manifest = build_manifest(clips, f"{clips}/annotations_final.csv", SETTINGS)
+    manifest = read_manifest(clips, f"{clips}/annotations_final.csv", SETTINGS)
     run_job(manifest, clips, str(corpus / "direct"), SETTINGS)
     launch([*arguments(corpus, "template"), "--runner=DirectRunner"])
     assert hashes(corpus / "template") == hashes(corpus / "direct")
@@ -108,7 +105,7 @@ def test_last_step_that_is_lost_before_its_end_is_done_by_the_next_attempt(
     out = corpus / "template"
     launch([*arguments(corpus, "template"), "--runner=DirectRunner"])
     before = hashes(out)
-    manifest = build_manifest(str(corpus / "clips"), f"{corpus}/clips/annotations_final.csv", SETTINGS)
+    manifest = read_manifest(str(corpus / "clips"), f"{corpus}/clips/annotations_final.csv", SETTINGS)
     (out / ".shards" / "manifest.json").write_text(manifest.to_json())
     (out / "summary.json").unlink()
     if summary:

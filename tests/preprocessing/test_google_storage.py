@@ -14,9 +14,10 @@ import pytest
 from audio_samples import clip_paths, encoded, tone, write_corpus
 from folders import hashes
 
+from datasets.reading import read_manifest
 from preprocessing import storage
 from preprocessing.job import plan_job, run_job
-from preprocessing.manifest import PreprocessSettings, build_manifest
+from preprocessing.manifest import PreprocessSettings
 from preprocessing.runners import BeamSettings
 from preprocessing.shards import write_shard
 
@@ -64,7 +65,7 @@ def corpus(store: Any, tmp_path: Path) -> Path:
     """A corpus on the server, and the same on this machine, preprocessed."""
     write_corpus(tmp_path, dict.fromkeys(clip_paths(32), encoded(tone(0.2))))
     store.put(f"{tmp_path}/", REMOTE, recursive=True)
-    manifest = build_manifest(str(tmp_path), str(tmp_path / "annotations_final.csv"), SETTINGS)
+    manifest = read_manifest(str(tmp_path), str(tmp_path / "annotations_final.csv"), SETTINGS)
     run_job(manifest, str(tmp_path), str(tmp_path / "out"), SETTINGS)
     return tmp_path
 
@@ -76,7 +77,7 @@ def remote_hashes(store: Any) -> dict[str, str]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_job_on_google_storage_writes_the_bytes_that_it_writes_locally(corpus: Path, store: Any, workers: int) -> None:
-    manifest = build_manifest(REMOTE, f"{REMOTE}/annotations_final.csv", SETTINGS)
+    manifest = read_manifest(REMOTE, f"{REMOTE}/annotations_final.csv", SETTINGS)
     summary = run_job(manifest, REMOTE, OUT, SETTINGS, BeamSettings(workers=workers).arguments())
     assert summary["clips"] == summary["examples"] == 32
     assert remote_hashes(store) == hashes(corpus / "out")
@@ -85,7 +86,7 @@ def test_job_on_google_storage_writes_the_bytes_that_it_writes_locally(corpus: P
 
 
 def test_second_attempt_at_a_shard_reads_no_clip(corpus: Path, store: Any) -> None:
-    manifest = build_manifest(REMOTE, f"{REMOTE}/annotations_final.csv", SETTINGS)
+    manifest = read_manifest(REMOTE, f"{REMOTE}/annotations_final.csv", SETTINGS)
     shard = plan_job(manifest, OUT).to_do[0]
     first = write_shard(shard, REMOTE, OUT)
     assert write_shard(shard, "gs://nowhere", OUT) == first

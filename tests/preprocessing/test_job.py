@@ -23,11 +23,12 @@ from folders import hashes
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from datasets.reading import read_manifest
 from preprocessing import storage
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.examples import Example, read_records
 from preprocessing.job import WriteShard, add_shards, finish_job, plan_job, run_job, worker_error
-from preprocessing.manifest import PreprocessSettings, build_manifest
+from preprocessing.manifest import PreprocessSettings
 from preprocessing.runners import parse_options
 
 FOLDER = PreprocessSettings(split="folder", n_tags=3, shard_clips=4)
@@ -50,7 +51,7 @@ FIXED = ["0/a-b-1-t-0-29.mp3", "c/a-b-2-t-0-29.mp3", "d/a-b-3-t-0-29.mp3"]
 
 
 def preprocess(folder: Path, choice: PreprocessSettings = FOLDER, options=IN_MEMORY, on_progress=None, out="out"):
-    manifest = build_manifest(str(folder), str(folder / "annotations_final.csv"), choice)
+    manifest = read_manifest(str(folder), str(folder / "annotations_final.csv"), choice)
     return run_job(manifest, str(folder), str(folder / out), choice, options, on_progress)
 
 
@@ -195,7 +196,7 @@ def test_shards_of_earlier_settings_are_taken_away(corpus):
     preprocess(corpus, other)
     names = {path.name for path in (corpus / "out").glob("*.tfrecord")}
     assert names == {
-        shard.name for shard in build_manifest(str(corpus), str(corpus / "annotations_final.csv"), other).shards()
+        shard.name for shard in read_manifest(str(corpus), str(corpus / "annotations_final.csv"), other).shards()
     }
 
 
@@ -225,10 +226,11 @@ def test_leftovers_of_a_killed_job_are_swept(corpus):
 KILLED = """
 import sys
 from preprocessing.job import run_job
-from preprocessing.manifest import PreprocessSettings, build_manifest
+from datasets.reading import read_manifest
+from preprocessing.manifest import PreprocessSettings
 folder = sys.argv[1]
 choice = PreprocessSettings(split="folder", n_tags=3, shard_clips=4)
-manifest = build_manifest(folder, folder + "/annotations_final.csv", choice)
+manifest = read_manifest(folder, folder + "/annotations_final.csv", choice)
 run_job(manifest, folder, folder + "/out", choice)
 """
 
@@ -246,7 +248,7 @@ def test_job_killed_in_the_middle_is_finished_by_the_next_with_the_same_bytes(tm
     there = len(list((tmp_path / "out").glob("*.tfrecord")))
     assert 0 < there < shards_of_all
 
-    manifest = build_manifest(str(tmp_path), str(tmp_path / "annotations_final.csv"), FOLDER)
+    manifest = read_manifest(str(tmp_path), str(tmp_path / "annotations_final.csv"), FOLDER)
     assert 0 < plan_job(manifest, str(tmp_path / "out")).clips_to_do < 96
     preprocess(tmp_path)
     assert hashes(tmp_path / "out") == hashes(tmp_path / "undisturbed")
@@ -360,7 +362,7 @@ def test_jobs_graph_does_not_grow_with_the_clips(tmp_path):
         folder = tmp_path / str(clips)
         write_corpus(folder, dict.fromkeys(clip_paths(clips), GOOD))
         choice = PreprocessSettings(split="folder", n_tags=3, shard_clips=clips)
-        manifest = build_manifest(str(folder), str(folder / "annotations_final.csv"), choice)
+        manifest = read_manifest(str(folder), str(folder / "annotations_final.csv"), choice)
         (folder / "out/.shards").mkdir(parents=True)
         pipeline = beam.Pipeline()
         add_shards(pipeline, manifest.shards(), str(folder), str(folder / "out"))
@@ -382,7 +384,7 @@ def two_jobs(tmp_path_factory):
     sizes = [(3, 4), (3, 1), (2, 4)]
     choices = [PreprocessSettings(split="folder", n_tags=tags, shard_clips=clips) for tags, clips in sizes]
     table = str(folder / "annotations_final.csv")
-    manifests = [build_manifest(str(folder), table, choice) for choice in choices]
+    manifests = [read_manifest(str(folder), table, choice) for choice in choices]
     for number, (choice, manifest) in enumerate(zip(choices, manifests, strict=True)):
         run_job(manifest, str(folder), str(folder / f"alone-{number}"), choice)
     return folder, choices, manifests

@@ -12,6 +12,7 @@ from audio_samples import MTAT, TAGS, annotation_rows, clip_paths, needs_mtat, t
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datasets.reading import read_manifest
 from preprocessing import constants
 from preprocessing.errors import BadInputError
 from preprocessing.manifest import (
@@ -21,7 +22,6 @@ from preprocessing.manifest import (
     Manifest,
     PreprocessSettings,
     audio_checksum,
-    build_manifest,
     example_contract,
 )
 
@@ -36,7 +36,7 @@ def corpus(tmp_path):
 
 
 def manifest_of(corpus, choice=FOLDER) -> Manifest:
-    return build_manifest(str(corpus), str(corpus / "annotations_final.csv"), choice)
+    return read_manifest(str(corpus), str(corpus / "annotations_final.csv"), choice)
 
 
 def made(count: int, shard_clips: int = 8) -> Manifest:
@@ -57,7 +57,7 @@ def test_row_holds_all_that_the_example_depends_on(corpus):
 
 def test_checksums_progress_is_told(corpus):
     seen = []
-    build_manifest(
+    read_manifest(
         str(corpus), str(corpus / "annotations_final.csv"), FOLDER, lambda done, total: seen.append((done, total))
     )
     assert seen == [(k, 64) for k in range(1, 65)]
@@ -213,13 +213,26 @@ def test_list_of_tags_stands_in_place_of_the_most_frequent_ones(tmp_path):
     [
         ({"shard_clips": 0}, "shard clips 0"),
         ({"n_tags": 0}, "number of tags 0"),
-        ({"split": "x"}, "expected one of"),
         ({"ratio": (0, 1, 1)}, "split ratio"),
     ],
 )
 def test_bad_settings_are_refused(values, message):
     with pytest.raises(BadInputError, match=message):
         PreprocessSettings(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"split": "x"}, "split 'x': expected one of track, artist, paper, folder, clean for the data set 'mtat'"),
+        ({"split": "clean", "dataset": "table"}, "split 'clean': expected one of track, artist, paper, published"),
+        ({"dataset": "x"}, "data set 'x': expected one of mtat, synthetic, table"),
+        ({"columns": (("path", "x"),)}, "the data set 'mtat' has its own"),
+    ],
+)
+def test_settings_that_the_data_set_does_not_have_are_refused(corpus, values, message):
+    with pytest.raises(BadInputError, match=message):
+        manifest_of(corpus, PreprocessSettings(**values))
 
 
 def test_folder_that_is_not_there_is_no_folder_or_holds_nothing_of_it(corpus, tmp_path_factory):
@@ -230,7 +243,7 @@ def test_folder_that_is_not_there_is_no_folder_or_holds_nothing_of_it(corpus, tm
         (str(tmp_path_factory.mktemp("empty")), "none of the 64 annotated clips can be read; the first, .* is missing"),
     ):
         with pytest.raises(BadInputError, match=message):
-            build_manifest(audio, annotations, FOLDER)
+            read_manifest(audio, annotations, FOLDER)
 
 
 def test_unreadable_folder_is_said(corpus):
@@ -241,14 +254,14 @@ def test_unreadable_folder_is_said(corpus):
             os.seteuid(65_534)  # root reads every folder
         try:
             with pytest.raises(BadInputError, match=f"audio folder {folder}: Permission denied"):
-                build_manifest(folder, str(corpus / "annotations_final.csv"), FOLDER)
+                read_manifest(folder, str(corpus / "annotations_final.csv"), FOLDER)
         finally:
             os.seteuid(user)
 
 
 def test_annotations_that_are_not_there(corpus):
     with pytest.raises(BadInputError, match="no.csv: No such file"):
-        build_manifest(str(corpus), str(corpus / "no.csv"), FOLDER)
+        read_manifest(str(corpus), str(corpus / "no.csv"), FOLDER)
 
 
 def test_split_that_stays_empty_is_said_before_anything_is_read(tmp_path):
@@ -286,7 +299,7 @@ def real_clean(tmp_path_factory):
                 clips[row["mp3_path"]] = ["choral"]
     (folder / "annotations.csv").write_text(table(annotation_rows(clips, tags)))
     settings = PreprocessSettings(split="clean", tags=tuple(tags))
-    manifest = build_manifest(str(folder), str(folder / "annotations.csv"), settings)
+    manifest = read_manifest(str(folder), str(folder / "annotations.csv"), settings)
     return manifest, unknown
 
 

@@ -107,7 +107,7 @@ def test_tags_file_is_the_list_of_tags(autotag, corpus):
     [
         (["--shard-clip=4"], "no such option of autotag preprocess or of Beam: --shard-clip=4"),
         (["stray"], "no such option of autotag preprocess or of Beam: stray"),
-        (["--split", "random"], "'random' is not one of 'track', 'paper', 'folder', 'clean'"),
+        (["--split", "random"], "'random' is not one of 'track', 'artist', 'paper', 'folder', 'clean', 'published'"),
         (["--ratio", "1:2"], "split ratio '1:2': expected train:valid:test"),
         (["--tags", "4"], "4 tags are asked for and only 3 are used by any clip"),
         (["--tags", "many"], "'many' is not a valid integer"),

@@ -15,8 +15,9 @@ from audio_samples import clip_paths, encoded, tone, write_corpus
 from folders import hashes
 from ports import free_port
 
+from datasets.reading import read_manifest
 from preprocessing.job import run_job
-from preprocessing.manifest import PreprocessSettings, build_manifest
+from preprocessing.manifest import PreprocessSettings
 from preprocessing.runners import BeamSettings
 from preprocessing.sdk_worker import worker_environment
 
@@ -100,7 +101,7 @@ def pool(tmp_path):
 def test_job_through_a_worker_pool_writes_the_same_bytes(pool, tmp_path):
     corpus = tmp_path / "corpus"
     write_corpus(corpus, dict.fromkeys(clip_paths(32), encoded(tone(0.2))))
-    manifest = build_manifest(str(corpus), str(corpus / "annotations_final.csv"), SETTINGS)
+    manifest = read_manifest(str(corpus), str(corpus / "annotations_final.csv"), SETTINGS)
     run_job(manifest, str(corpus), str(tmp_path / "direct"), SETTINGS)
     # Beam's own job server in this process stands in for Flink's: environment and worker are the real ones.
     settings = BeamSettings("flink", worker_pool=pool, options=("--job_endpoint=embed",))

@@ -11,10 +11,11 @@ from dataclasses import replace
 import pytest
 from audio_samples import clip_paths, encoded, tone, write_corpus
 
+from datasets.reading import read_manifest
 from preprocessing import storage
 from preprocessing.errors import AutotagError
 from preprocessing.examples import Example, read_records
-from preprocessing.manifest import PreprocessSettings, Shard, build_manifest, checksum
+from preprocessing.manifest import PreprocessSettings, Shard, checksum
 from preprocessing.shards import RejectedClip, ShardRecord, finished, record_path, write_shard
 
 GOOD = encoded(tone(0.2))
@@ -31,7 +32,7 @@ def out(tmp_path):
 def shard_of(folder, files) -> Shard:
     annotations = write_corpus(folder, files)
     settings = PreprocessSettings(split="folder", n_tags=3)
-    return build_manifest(str(folder), str(annotations), settings).shards()[0]
+    return read_manifest(str(folder), str(annotations), settings).shards()[0]
 
 
 @pytest.fixture

@@ -18,10 +18,11 @@ import pytest
 from audio_samples import clip_paths, encoded, tone, write_corpus
 from folders import hashes
 
+from datasets.reading import read_manifest
 from preprocessing import storage
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.job import plan_job, run_job
-from preprocessing.manifest import PreprocessSettings, build_manifest
+from preprocessing.manifest import PreprocessSettings
 from preprocessing.runners import BeamSettings
 from preprocessing.shards import finished, write_shard
 
@@ -172,7 +173,7 @@ def test_job_on_hdfs_writes_the_bytes_that_it_writes_locally(folders, tmp_path):
 
 
 def manifest_of(folder: str):
-    return build_manifest(folder, f"{folder}/annotations_final.csv", SETTINGS)
+    return read_manifest(folder, f"{folder}/annotations_final.csv", SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -327,7 +328,7 @@ with storage.open_whole(sys.argv[1]) as file:
 def test_job_that_another_one_disturbed_on_s3_is_refused_in_words_and_takes_nothing_away(corpus, s3):
     manifest = manifest_of(REMOTE)
     smaller = PreprocessSettings(split="folder", n_tags=3, shard_clips=4)
-    other = build_manifest(REMOTE, f"{REMOTE}/annotations_final.csv", smaller)
+    other = read_manifest(REMOTE, f"{REMOTE}/annotations_final.csv", smaller)
 
     def disturb(done: int) -> None:
         if done == len(manifest.clips):
@@ -354,6 +355,6 @@ def test_bucket_or_folder_that_is_not_there_is_bad_input(corpus, s3):
     with pytest.raises(BadInputError, match="there is no bucket nowhere"):
         run_job(manifest_of(REMOTE), REMOTE, "s3://nowhere/out", SETTINGS)
     with pytest.raises(BadInputError, match=f"audio folder s3://{BUCKET}/no: there is no such folder"):
-        build_manifest(f"s3://{BUCKET}/no", f"{REMOTE}/annotations_final.csv", SETTINGS)
+        read_manifest(f"s3://{BUCKET}/no", f"{REMOTE}/annotations_final.csv", SETTINGS)
     with pytest.raises(BadInputError, match="annotations s3://.*no.csv"):
-        build_manifest(REMOTE, f"{REMOTE}/no.csv", SETTINGS)
+        read_manifest(REMOTE, f"{REMOTE}/no.csv", SETTINGS)

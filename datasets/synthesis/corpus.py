@@ -18,16 +18,14 @@ from typing import Final
 
 import soundfile
 
+from datasets.mtat import ALL_TAGS, ANNOTATIONS, CLIP_INFO
+from datasets.synthesis.instruments import Signal
+from datasets.synthesis.plan import PlannedClip, plan_corpus
+from datasets.synthesis.render import Studio
 from preprocessing.constants import SAMPLE_RATE
 from preprocessing.errors import AutotagError, BadInputError
-from preprocessing.synthesis.instruments import Signal
-from preprocessing.synthesis.listeners import MTAT_TAGS
-from preprocessing.synthesis.plan import PlannedClip, plan_corpus
-from preprocessing.synthesis.render import Studio
 from preprocessing.whole_files import write_whole
 
-ANNOTATIONS: Final = "annotations_final.csv"
-CLIP_INFO: Final = "clip_info_final.csv"
 SETTINGS: Final = "corpus.json"
 SYNTHESIS_VERSION: Final = 1
 """Raised when the same seed no longer gives the same bytes."""
@@ -199,9 +197,9 @@ def annotations_table(plan: Sequence[PlannedClip]) -> str:
     """Return ``annotations_final.csv``: clip_id, 188 columns of 0 and 1, mp3_path."""
 
     def rows() -> Iterator[Sequence[object]]:
-        yield ("clip_id", *MTAT_TAGS, "mp3_path")
+        yield ("clip_id", *ALL_TAGS, "mp3_path")
         for clip in plan:
-            yield (clip.clip_id, *(int(tag in clip.tags) for tag in MTAT_TAGS), clip.path)
+            yield (clip.clip_id, *(int(tag in clip.tags) for tag in ALL_TAGS), clip.path)
 
     return _table(rows())
 

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from datasets.synthesis import drums
 from preprocessing.constants import CLIP_SECONDS
-from preprocessing.synthesis import drums
 
 SCALES: Final[Mapping[str, tuple[int, ...]]] = {
     "major": (0, 2, 4, 5, 7, 9, 11),

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from math import ceil
 from typing import Final
 
 import numpy as np
 
-from preprocessing.synthesis.styles import (
+from datasets.mtat import ALL_TAGS, TOP_50
+from datasets.synthesis.styles import (
     FAST_FROM,
     INSTRUMENT_TAGS,
     LOUD_FROM,
@@ -26,22 +26,6 @@ from preprocessing.synthesis.styles import (
     WOMEN,
     Part,
 )
-
-MTAT_TAGS: Final = tuple(
-    (resources.files("preprocessing.synthesis") / "mtat_tags.txt").read_text(encoding="utf-8").splitlines()
-)
-"""The 188 tags in the order of MagnaTagATune's columns."""
-
-TOP_50: Final = tuple(
-    (
-        "guitar; classical; slow; techno; strings; drums; electronic; rock; fast; piano; ambient; beat; "
-        "violin; vocal; synth; female; indian; opera; male; singing; vocals; no vocals; harpsichord; loud; "
-        "quiet; flute; woman; male vocal; no vocal; pop; soft; sitar; solo; man; classic; choir; voice; "
-        "new age; dance; male voice; female vocal; beats; harp; cello; no voice; weird; country; "
-        "female voice; metal; choral"
-    ).split("; ")
-)
-"""MagnaTagATune's 50 most frequent tags, most frequent first."""
 
 KEPT: Final = 0.7
 """Probability that a true tag is written."""
@@ -133,11 +117,11 @@ def write_tags(deserved: Mapping[str, float], rng: np.random.Generator) -> set[s
     """Leave true tags out by their probability and add the odd wrong one; now and then write nothing."""
     if rng.random() < SILENT:
         return set()
-    luck = rng.random((2, len(MTAT_TAGS)))
-    wrong = WRONG * np.array([tag in TOP_50 for tag in MTAT_TAGS])
+    luck = rng.random((2, len(ALL_TAGS)))
+    wrong = WRONG * np.array([tag in TOP_50 for tag in ALL_TAGS])
     return {
         tag
-        for index, tag in enumerate(MTAT_TAGS)
+        for index, tag in enumerate(ALL_TAGS)
         if luck[0, index] < deserved.get(tag, 0.0) or luck[1, index] < wrong[index]
     }
 
@@ -157,7 +141,7 @@ def balance(written: Sequence[set[str]], deserved: Sequence[Mapping[str, float]]
         for index in tagged_first[:missing]:
             written[index].add(tag)
     most = min(int(MOST_OF_RARE * len(written)), min(_count(tag, written) for tag in TOP_50) - 1)
-    for tag in (tag for tag in MTAT_TAGS if tag not in TOP_50):
+    for tag in (tag for tag in ALL_TAGS if tag not in TOP_50):
         carrying = [index for index, tags in enumerate(written) if tag in tags]
         for index in rng.permutation(carrying)[: max(0, len(carrying) - max(0, most))]:
             written[index].discard(tag)

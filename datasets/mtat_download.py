@@ -1,32 +1,8 @@
-"""MagnaTagATune (MTAT): its card, and its download.
-
-Content: 25,863 clips of 29 s (MP3, 16 kHz, mono, 32 kbps) cut from 5,405 tracks of 230 artists of the label Magnatune;
-188 tags, given by players of the game TagATune. Folders ``0`` to ``f`` hold
-``ARTIST-ALBUM-TRACKNO-TITLE-START-END.mp3``.
-
-Published by the Music Informatics Research Group of City, University of London:
-https://mirg.city.ac.uk/codeapps/the-magnatagatune-dataset, files under https://mirg.city.ac.uk/datasets/magnatagatune/
-(formerly http://mi.soi.city.ac.uk/datasets/magnatagatune/).
-
-| file | size in bytes | SHA-256 |
-|---|---|---|
-| mp3.zip.001 | not published; others found 1,100,000,000 | not published; one project found f857fe18... |
-| mp3.zip.002 | not published; others found 1,100,000,000 | not published; one project found fc2e1ec4... |
-| mp3.zip.003 | not published; others found 772,769,864 | not published; one project found 83a68982... |
-| annotations_final.csv | not published; 21.5 MB in a mirror | not published |
-| clip_info_final.csv | not published; 8.61 MB in a mirror | not published; one project found cb6108a1... |
+"""MagnaTagATune's download from its publisher (datasets.mtat has the card).
 
 The three parts joined are one zip archive, so a download is checked by the length that the server states and by the
 archive's CRC-32 of each clip. What others found is no authority: the sizes serve to say beforehand how much disk is
 needed, and a checksum that differs is reported but stops nothing.
-
-Licence: CC BY-NC-SA 3.0 Unported according to the authors' page (http://tagatune.org/Magnatagatune.html); the page of
-City, University of London is reported to state none. For research, not for commerce.
-
-Citation: Edith Law, Kris West, Michael Mandel, Mert Bay and J. Stephen Downie. Evaluation of algorithms using games:
-the case of music tagging. ISMIR 2009, pages 387-392.
-
-Broken as published: five clips, see ``BROKEN_CLIPS``. Three files are empty, two cannot be decoded.
 """
 
 from __future__ import annotations
@@ -40,7 +16,8 @@ from typing import Final
 import httpx
 from rich.filesize import decimal
 
-from preprocessing.annotations import AnnotatedClip, parse_annotations
+from datasets.mtat import ANNOTATIONS, BASE_URL, BROKEN_CLIPS, CLIP_INFO, PARTS, REMOTES, parse_annotations
+from preprocessing.clips import AnnotatedClip
 from preprocessing.download import (
     Patience,
     RemoteFile,
@@ -55,34 +32,8 @@ from preprocessing.download import (
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.unpack import check_space, unpack
 
-BASE_URL: Final = "https://mirg.city.ac.uk/datasets/magnatagatune/"
-ANNOTATIONS: Final = "annotations_final.csv"
-CLIP_INFO: Final = "clip_info_final.csv"
-PARTS: Final = ("mp3.zip.001", "mp3.zip.002", "mp3.zip.003")
-SIZES_FOUND: Final = {
-    ANNOTATIONS: 21_500_000,
-    CLIP_INFO: 8_610_000,
-    PARTS[0]: 1_100_000_000,
-    PARTS[1]: 1_100_000_000,
-    PARTS[2]: 772_769_864,
-}
+SIZES_FOUND: Final = {remote.name: remote.size or 0 for remote in REMOTES}
 """Sizes that others found (not published): how much disk to expect where the server does not say."""
-SHA256_FOUND: Final = {
-    CLIP_INFO: "cb6108a10d3a91f0bfd7d2fbec2382559d15f20c8d28093f14e12162a47a3e78",
-    PARTS[0]: "f857fe185968773058cc71662c2ef5d8f2d4b7338e3c122cfd52f82dcb9760b9",
-    PARTS[1]: "fc2e1ec441755556ed1398b1808f1b08b6034372f8bc27394510c0c58cdb52ce",
-    PARTS[2]: "83a689824c17e82f6eb81cdbc4e4ca239a4cfc1fb41f1a5c80b861caec90450f",
-}
-"""Checksums that one project found (not published)."""
-N_CLIPS: Final = 25_863
-BROKEN_CLIPS: Final = {
-    "35644": "empty",
-    "55753": "empty",
-    "57881": "empty",
-    "31533": "cannot be decoded",
-    "19588": "cannot be decoded",
-}
-"""Clips whose published files are no audio: clip_id to what is wrong."""
 
 _CLIP_MEMBER: Final = re.compile(r"[0-9a-f]/[^/\\\0]+\.mp3")
 
@@ -220,10 +171,11 @@ def _fetch(
 
 
 def _checksum_remark(path: Path) -> str:
-    expected = SHA256_FOUND.get(path.name)
-    if expected is None:
+    found = next((remote.digest for remote in REMOTES if remote.name == path.name), None)
+    if found is None:
         return ""
-    same = file_digest(path, "sha256") == expected
+    algorithm, expected = found.split(":")
+    same = file_digest(path, algorithm) == expected
     return ", SHA-256 as others found it" if same else ", SHA-256 not the one that others found"
 
 

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from scipy.signal import butter, lfilter
 
+from datasets.synthesis.instruments import Instrument, Player, Signal, as_signal, seconds_axis
 from preprocessing.constants import SAMPLE_RATE
-from preprocessing.synthesis.instruments import Instrument, Player, Signal, as_signal, seconds_axis
 
 KICK, SNARE, HAT, OPEN_HAT, CRASH, CLAP, TOM = range(7)
 DRONE_DRUM_HIGH, DRONE_DRUM_LOW = 7, 8

@@ -21,11 +21,12 @@ from click.testing import CliRunner
 from file_server import FileServer, serve
 from folders import unpacked
 
+from datasets import mtat, mtat_download
+from datasets.mtat import ANNOTATIONS, BROKEN_CLIPS, CLIP_INFO, PARTS
+from datasets.mtat_download import SIZES_FOUND, download_mtat, remote_files
 from pipeline.commands.download_mtat import command
-from preprocessing import mtat
 from preprocessing.download import Patience
 from preprocessing.errors import AutotagError, BadInputError
-from preprocessing.mtat import ANNOTATIONS, BROKEN_CLIPS, CLIP_INFO, PARTS, SIZES_FOUND, download_mtat, remote_files
 
 QUICK = Patience(attempts=2, first_wait=0.001, longest_wait=0.002)
 CLIPS = {
@@ -277,7 +278,7 @@ def test_disk_too_small_is_said_before_the_archive_is_fetched(server: FileServer
 def test_disk_that_fills_while_downloading_and_unpacking_is_said_and_the_next_call_goes_on(
     server: FileServer, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mtat, "check_space", lambda folder, needed: None)
+    monkeypatch.setattr(mtat_download, "check_space", lambda folder, needed: None)
     monkeypatch.setattr("preprocessing.unpack.check_space", lambda folder, needed: None)
     filler = small_disk / "filler"
     filler.write_bytes(bytes(150_000))
@@ -304,9 +305,9 @@ def test_broken_clips_are_those_of_the_real_index() -> None:
         pytest.skip(f"no {index}")
     with open(index, newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == mtat.N_CLIPS
+    assert len(rows) == mtat.CARD.counts["clips"]
     assert {row["clip_id"] for row in rows if row["broken_audio"] == "1"} == set(BROKEN_CLIPS)
-    assert all(mtat._CLIP_MEMBER.fullmatch(row["mp3_path"]) for row in rows)
+    assert all(mtat_download._CLIP_MEMBER.fullmatch(row["mp3_path"]) for row in rows)
 
 
 def test_next_command_can_be_pasted_whatever_the_folder_is_called(

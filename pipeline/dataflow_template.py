@@ -11,13 +11,16 @@ from collections.abc import Sequence
 
 import apache_beam as beam
 
+from datasets.reading import load_tags, read_manifest
+from datasets.registry import DATASETS, RULES
+from datasets.table import parse_column
 from preprocessing import storage
 from preprocessing.constants import N_TAGS
 from preprocessing.job import SUMMARY, add_shards, finish_job, plan_job
-from preprocessing.manifest import Manifest, PreprocessSettings, build_manifest, read_tag_list
+from preprocessing.manifest import Manifest, PreprocessSettings
 from preprocessing.runners import parse_options
 from preprocessing.shards import RECORDS_FOLDER
-from preprocessing.splits import RULES, parse_ratio
+from preprocessing.splits import parse_ratio
 
 MANIFEST = "manifest.json"
 
@@ -28,6 +31,8 @@ def parameters() -> argparse.ArgumentParser:
     parser.add_argument("--audio_dir", required=True)
     parser.add_argument("--annotations", required=True)
     parser.add_argument("--out", required=True)
+    parser.add_argument("--dataset", choices=list(DATASETS), default="mtat")
+    parser.add_argument("--columns", default="")
     parser.add_argument("--split", choices=list(RULES), default="track")
     parser.add_argument("--ratio", default="13:1:2")
     parser.add_argument("--seed", type=int, default=0)
@@ -48,11 +53,19 @@ def launch(arguments: Sequence[str] | None = None) -> None:
         BadInputError: the annotations or a folder cannot be used.
     """
     own, beam_arguments = parameters().parse_known_args(arguments)
-    ratio = parse_ratio(own.ratio)
-    tags = read_tag_list(own.tags_file) if own.tags_file else None
-    settings = PreprocessSettings(own.split, ratio, own.seed, own.tags, own.synonyms, own.shard_clips, tags)
+    settings = PreprocessSettings(
+        split=own.split,
+        ratio=parse_ratio(own.ratio),
+        seed=own.seed,
+        n_tags=own.tags,
+        synonyms=own.synonyms,
+        shard_clips=own.shard_clips,
+        tags=load_tags(own.tags_file, own.dataset) if own.tags_file else None,
+        dataset=own.dataset,
+        columns=tuple(parse_column(pair.strip()) for pair in own.columns.split(";") if pair.strip()),
+    )
     options = parse_options(beam_arguments)
-    manifest = build_manifest(own.audio_dir, own.annotations, settings)
+    manifest = read_manifest(own.audio_dir, own.annotations, settings)
     records = storage.join(own.out, RECORDS_FOLDER)
     storage.make_folder(records)
     storage.write_whole(storage.join(records, MANIFEST), manifest.to_json())

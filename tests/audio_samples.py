@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 import soundfile as sf
 
-MTAT = Path(__file__).resolve().parents[3] / "shared" / "mtat"
+MTAT = Path(__file__).resolve().parents[2] / "shared" / "mtat"
 needs_mtat = pytest.mark.skipif(
     not MTAT.is_dir(), reason=f"MagnaTagATune's own metadata is not there ({MTAT}); its licence keeps it out of here"
 )

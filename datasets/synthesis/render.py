@@ -10,13 +10,13 @@ import numpy as np
 from scipy import fft
 from scipy.signal import butter, lfilter
 
+from datasets.synthesis.drums import KITS
+from datasets.synthesis.instruments import INSTRUMENTS, Instrument, Player, Signal, as_signal, new_player
+from datasets.synthesis.plan import PlannedClip, Track, passage_generator, playing_generator
+from datasets.synthesis.score import PROGRESSIONS, ROLES, SCALES, Note, Passage
+from datasets.synthesis.singing import SINGERS
+from datasets.synthesis.styles import SPANS, Part
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
-from preprocessing.synthesis.drums import KITS
-from preprocessing.synthesis.instruments import INSTRUMENTS, Instrument, Player, Signal, as_signal, new_player
-from preprocessing.synthesis.plan import PlannedClip, Track, passage_generator, playing_generator
-from preprocessing.synthesis.score import PROGRESSIONS, ROLES, SCALES, Note, Passage
-from preprocessing.synthesis.singing import SINGERS
-from preprocessing.synthesis.styles import SPANS, Part
 
 SOURCES: Final[Mapping[str, Instrument]] = {**INSTRUMENTS, **SINGERS, **KITS}
 BLOCK: Final = 800

@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from preprocessing.synthesis.listeners import Heard, balance, deserved_tags, write_tags
-from preprocessing.synthesis.styles import STYLES, Part, Style
+from datasets.synthesis.listeners import Heard, balance, deserved_tags, write_tags
+from datasets.synthesis.styles import STYLES, Part, Style
 
 SEGMENT_SECONDS: Final = 29
 FOLDERS: Final = "0123456789abcdef"

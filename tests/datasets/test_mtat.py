@@ -10,14 +10,11 @@ from audio_samples import MTAT, TAGS, annotation_rows, needs_mtat, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocessing.annotations import (
-    AnnotatedClip,
-    load_synonyms,
-    merge_synonyms,
-    most_frequent_tags,
-    parse_annotations,
-)
+from datasets.mtat import ALL_TAGS, TOP_50, clip_of, parse_annotations
+from datasets.reading import load_synonyms
+from preprocessing.clips import AnnotatedClip
 from preprocessing.errors import BadInputError
+from preprocessing.tags import most_frequent_tags
 
 ROWS = annotation_rows({"f/a-b-01-t-0-29.mp3": ["guitar", "techno"], "0/ü a-b-02-t-30-59.mp3": []})
 
@@ -28,8 +25,8 @@ def parse(text: str) -> list[AnnotatedClip]:
 
 def test_table_gives_clips_with_their_tags_in_column_order():
     assert parse(table(ROWS)) == [
-        AnnotatedClip("1", "f/a-b-01-t-0-29.mp3", ("guitar", "techno")),
-        AnnotatedClip("2", "0/ü a-b-02-t-30-59.mp3", ()),
+        clip_of("1", "f/a-b-01-t-0-29.mp3", ("guitar", "techno")),
+        clip_of("2", "0/ü a-b-02-t-30-59.mp3", ()),
     ]
 
 
@@ -114,7 +111,7 @@ def test_generated_tables_are_read_back(data):
     tags = data.draw(st.lists(WORD.filter(lambda word: word not in ("clip_id", "mp3_path")), min_size=1, unique=True))
     ids = data.draw(st.lists(WORD, min_size=1, max_size=5, unique=True))
     clips = [
-        AnnotatedClip(
+        clip_of(
             clip_id,
             f"{data.draw(FILE)}/{data.draw(FILE)}",
             tuple(tag for tag in tags if data.draw(st.booleans())),
@@ -137,16 +134,11 @@ def test_generated_tables_are_read_back(data):
     ],
 )
 def test_track_is_the_name_without_its_segment(path, track):
-    assert AnnotatedClip("1", path, ()).track == track
+    assert clip_of("1", path, ()).track == track
 
 
 def test_files_of_one_name_in_two_folders_are_two_tracks():
-    assert AnnotatedClip("1", "x/01.mp3", ()).track != AnnotatedClip("2", "y/01.mp3", ()).track
-
-
-def test_synonyms_are_merged_and_a_tag_stands_once():
-    clips = [AnnotatedClip("1", "f/x.mp3", ("woman", "guitar", "female"))]
-    assert merge_synonyms(clips, {"woman": "female"})[0].tags == ("female", "guitar")
+    assert clip_of("1", "x/01.mp3", ()).track != clip_of("2", "y/01.mp3", ()).track
 
 
 def test_default_synonyms_merge_the_players_spellings():
@@ -164,39 +156,11 @@ def test_default_synonyms_are_real_tags():
     assert sorted(set(synonyms.values()) - real) == []
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("- a\n- b\n", "expected a mapping"),
-        ("female: woman\n", "expected a mapping"),
-        ("a: [x]\nb: [x]\n", "'x' is merged into 'a' and into 'b'"),
-        ("a: [b]\nb: [c]\n", "'b' is both kept and merged"),
-        ("a: [b\n", "synonyms"),
-        ("", "expected a mapping"),
-    ],
-)
-def test_bad_synonyms_are_refused(tmp_path, text, message):
-    file = tmp_path / "synonyms.yaml"
-    file.write_text(text)
-    with pytest.raises(BadInputError, match=message):
-        load_synonyms(str(file))
-
-
-def test_synonyms_file_that_is_not_there():
+def test_synonyms_file_is_read_and_one_that_is_not_there_is_said(tmp_path):
+    (tmp_path / "own.yaml").write_text("female: [woman]\n")
+    assert load_synonyms(str(tmp_path / "own.yaml")) == {"woman": "female"}
     with pytest.raises(BadInputError, match=r"nowhere\.yaml: No such file"):
         load_synonyms("nowhere.yaml")
-
-
-def test_most_frequent_tags_come_first_and_ties_by_the_alphabet():
-    clips = [AnnotatedClip(str(k), "f/x.mp3", tags) for k, tags in enumerate([("b", "c"), ("a", "c"), ("d",)])]
-    assert most_frequent_tags(clips, 3) == ["c", "a", "b"]
-    with pytest.raises(BadInputError, match="5 tags are asked for and only 4"):
-        most_frequent_tags(clips, 5)
-
-
-def test_no_tag_left_is_said():
-    with pytest.raises(BadInputError, match="no clip has any tag"):
-        most_frequent_tags([AnnotatedClip("1", "f/x.mp3", ())], 1)
 
 
 def mtat_table(name: str) -> list[AnnotatedClip]:
@@ -239,10 +203,25 @@ def test_tracks_of_the_real_index_are_the_published_5405():
         rows = list(csv.DictReader(file))
     tracks = set()
     for row in rows:
-        track = AnnotatedClip(row["clip_id"], row["mp3_path"], ()).track
+        track = clip_of(row["clip_id"], row["mp3_path"], ()).track
         assert track == "-".join(row[key] for key in ("artist_slug", "album_slug", "track_no", "title_slug"))
         tracks.add(track)
     assert (len(rows), len(tracks)) == (25_863, 5_405)
+
+
+@needs_mtat
+def test_published_tags_are_the_published_ones_in_their_order():
+    assert tuple((MTAT / "tags_188_csv_order.txt").read_text().splitlines()) == ALL_TAGS
+    published = published_counts("count_25858_clips")
+    assert set(TOP_50) == set(published)
+    assert [published[tag] for tag in TOP_50] == sorted(published.values(), reverse=True)
+
+
+@needs_mtat
+def test_artists_of_the_real_index_are_read_off_the_names():
+    with open(MTAT / "clips_index_25863.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {clip_of(row["clip_id"], row["mp3_path"], ()).artist for row in rows} == {row["artist_slug"] for row in rows}
 
 
 def test_sample_rows_use_every_tag():

@@ -13,18 +13,19 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
+from datasets.mtat import ALL_TAGS, TOP_50, parse_annotations
+from datasets.synthesis import corpus, drums
+from datasets.synthesis.corpus import CorpusSummary, make_corpus, render_track
+from datasets.synthesis.instruments import Signal, new_player
+from datasets.synthesis.listeners import Heard, deserved_tags
+from datasets.synthesis.plan import plan_corpus
+from datasets.synthesis.render import SOURCES, Studio
+from datasets.synthesis.score import ROLES
+from datasets.synthesis.styles import SPANS, STYLES, Part
 from pipeline.commands.make_corpus import command
-from preprocessing.annotations import most_frequent_tags, parse_annotations
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.errors import AutotagError, BadInputError
-from preprocessing.synthesis import corpus, drums
-from preprocessing.synthesis.corpus import CorpusSummary, make_corpus, render_track
-from preprocessing.synthesis.instruments import Signal, new_player
-from preprocessing.synthesis.listeners import MTAT_TAGS, TOP_50, Heard, deserved_tags
-from preprocessing.synthesis.plan import plan_corpus
-from preprocessing.synthesis.render import SOURCES, Studio
-from preprocessing.synthesis.score import ROLES
-from preprocessing.synthesis.styles import SPANS, STYLES, Part
+from preprocessing.tags import most_frequent_tags
 
 CLIPS = 6
 SEED = 3
@@ -84,8 +85,8 @@ def test_annotations_parse_and_agree_with_clip_info_and_files(made: CorpusSummar
 
 def test_every_cell_is_quoted_and_the_columns_are_magnatagatunes(made: CorpusSummary) -> None:
     header, *rows = made.annotations.read_text(encoding="utf-8").splitlines()
-    assert header == "\t".join(f'"{name}"' for name in ("clip_id", *MTAT_TAGS, "mp3_path"))
-    assert len(MTAT_TAGS) == 188
+    assert header == "\t".join(f'"{name}"' for name in ("clip_id", *ALL_TAGS, "mp3_path"))
+    assert len(ALL_TAGS) == 188
     assert all(re.fullmatch(r'"\d+"(\t"[01]"){188}\t"[^"]+"', row) for row in rows)
 
 
@@ -174,7 +175,7 @@ def test_the_fifty_tags_are_the_most_frequent_and_none_is_everywhere(clips: int,
     counts = Counter(tag for clip in plan for tag in clip.tags)
     assert min(counts[tag] for tag in TOP_50) >= 0.03 * clips
     assert max(counts.values()) <= 0.35 * clips
-    assert max(counts[tag] for tag in MTAT_TAGS if tag not in TOP_50) < min(counts[tag] for tag in TOP_50)
+    assert max(counts[tag] for tag in ALL_TAGS if tag not in TOP_50) < min(counts[tag] for tag in TOP_50)
 
 
 def test_fifty_tags_of_the_plan_are_those_that_preprocessing_chooses(tmp_path: Path) -> None:
@@ -202,7 +203,7 @@ def test_artists_have_several_tracks_and_lie_in_one_folder() -> None:
 
 def test_styles_name_only_what_can_be_played_and_tagged() -> None:
     for style in STYLES:
-        assert set(style.genres) <= set(MTAT_TAGS), style.name
+        assert set(style.genres) <= set(ALL_TAGS), style.name
         for part in style.parts:
             assert part.instrument in SOURCES, style.name
             assert part.role in ROLES, style.name

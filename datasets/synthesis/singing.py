@@ -12,8 +12,7 @@ from typing import Final
 import numpy as np
 from scipy.signal import lfilter
 
-from preprocessing.constants import SAMPLE_RATE
-from preprocessing.synthesis.instruments import (
+from datasets.synthesis.instruments import (
     Instrument,
     Player,
     Shape,
@@ -27,6 +26,7 @@ from preprocessing.synthesis.instruments import (
     vibrato_cycles,
     wave_table,
 )
+from preprocessing.constants import SAMPLE_RATE
 
 LOW_VOWELS: Final = ((730, 1090, 2440), (530, 1840, 2480), (270, 2290, 3010), (570, 840, 2410), (300, 870, 2240))
 HIGH_VOWELS: Final = ((850, 1220, 2810), (610, 2330, 2990), (310, 2790, 3310), (590, 920, 2710), (370, 950, 2670))
