@@ -71,7 +71,7 @@ test-tfx121:
 
 # The image's locks are parts of the first one, which holds them to its versions.
 UV_COMPILE := $(BIN)/uv pip compile --no-build-isolation --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet
-RUN_EXTRAS := --extra download --extra tfx --extra kubeflow --extra aws --extra gcp --extra serving
+RUN_EXTRAS := --extra preprocessing --extra download --extra tfx --extra kubeflow --extra aws --extra gcp --extra serving
 IMAGE_LOCK := $(RUN_EXTRAS) --python-version 3.10 --override requirements/overrides.txt --constraints $(LOCK)
 lock: $(VENV)/.installed
 	$(UV_COMPILE) setup.py $(RUN_EXTRAS) --extra engines --extra dev --override requirements/overrides.txt \

@@ -1,7 +1,7 @@
 """Package definition; also serves as Apache Beam's ``--setup_file``.
 
-The base install is what a Beam worker needs to preprocess audio. Everything heavier is an extra, so that a worker or a
-serving client never downloads TensorFlow.
+The base install is what a Beam worker needs beside Beam, which it has already, to preprocess audio. Everything heavier
+is an extra, so that a worker never downloads TensorFlow, and a serving client neither that nor Beam.
 """
 
 from pathlib import Path
@@ -10,8 +10,8 @@ from setuptools import find_packages, setup
 
 README = Path(__file__).with_name("README.md")
 
+BEAM = ["apache-beam>=2.61,<3"]
 BASE = [
-    "apache-beam>=2.61,<3",
     "click>=8.1,<9",
     "google-crc32c>=1.5,<2",
     "librosa>=0.10.2,<0.12",
@@ -32,6 +32,7 @@ TENSORFLOW = [
     "keras>=3.8,<4",
 ]
 TFX = [
+    *BEAM,
     *TENSORFLOW,
     f"tfx>=1.16,<1.17{OLD}",
     f"tensorflow-transform>=1.16,<1.17{OLD}",
@@ -60,6 +61,7 @@ ENGINES = [*LITERT, "onnxruntime>=1.20,<2", "openvino>=2024.6,<2027"]
 CONVERSION = ["onnx>=1.17,<2", "tf2onnx>=1.16,<2"]  # of the pushed model to ONNX
 
 EXTRAS = {
+    "preprocessing": BEAM,
     "download": ["httpx>=0.27,<1"],
     "tag": [*ANSWERS, *LITERT],  # without TensorFlow
     "engines": ENGINES,

@@ -32,6 +32,9 @@ COMMANDS: Final = {
     "rollback": ("rollback", "Let a label point at the version before."),
 }
 
+EXTRAS: Final = {"apache_beam": "preprocessing", "tfx": "tfx"}
+"""Package that a command imports -> extra that brings it."""
+
 
 class LazyGroup(click.Group):
     """A group that imports a subcommand's module when that subcommand is asked for, and not for the list of them."""
@@ -82,6 +85,12 @@ def main() -> None:
         sys.exit(2)
     except AutotagError as error:
         click.echo(f"autotag: {error}", err=True)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        click.echo(f"autotag: {package} is not installed: pip install 'autotag[{EXTRAS[package]}]'", err=True)
         sys.exit(1)
     except click.ClickException as error:
         error.show()

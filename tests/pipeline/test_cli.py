@@ -36,6 +36,27 @@ def test_closed_pipe_ctrl_c_and_full_disk_end_a_command_without_a_stack_trace(er
     assert (done.returncode, done.stderr) == (1, words)
 
 
+@pytest.mark.parametrize(
+    ("package", "arguments", "extra"),
+    [
+        ("apache_beam", ["preprocess", "audio", "annotations.csv", "out"], "preprocessing"),
+        ("tfx", ["run"], "tfx"),
+        ("httpx", ["download-mtat", "mtat"], "download"),
+    ],
+)
+def test_package_that_is_not_installed_is_said_with_the_extra_that_brings_it(
+    package: str, arguments: list[str], extra: str
+) -> None:
+    program = (
+        f"import sys\nsys.modules[{package!r}] = None\n"
+        f"from pipeline.cli import main\nsys.argv = ['autotag', *{arguments!r}]\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert f"pip install 'autotag[{extra}]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_list_of_commands_is_there_without_importing_any() -> None:
     program = (
         "import sys\nfrom pipeline.cli import main\nsys.argv = ['autotag', '--help']\n"
