@@ -35,6 +35,8 @@ def source_hash(*modules: str) -> str:
 
 EXAMPLE_SOURCE = (
     "preprocessing.constants",
+    "preprocessing.clip_format",
+    "preprocessing.excerpts",
     "preprocessing.audio",
     "preprocessing.features",
     "preprocessing.examples",

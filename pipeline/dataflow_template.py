@@ -15,7 +15,9 @@ from datasets.reading import load_tags, read_manifest
 from datasets.registry import DATASETS, RULES
 from datasets.table import parse_column
 from preprocessing import storage
+from preprocessing.clip_format import PAPER_CLIP, clip_of_seconds
 from preprocessing.constants import N_TAGS
+from preprocessing.excerpts import EXCERPTS
 from preprocessing.job import SUMMARY, add_shards, finish_job, plan_job
 from preprocessing.manifest import Manifest, PreprocessSettings
 from preprocessing.runners import parse_options
@@ -39,6 +41,10 @@ def parameters() -> argparse.ArgumentParser:
     parser.add_argument("--tags", type=int, default=N_TAGS)
     parser.add_argument("--tags_file")
     parser.add_argument("--synonyms")
+    parser.add_argument("--clip_seconds", type=float, default=PAPER_CLIP.seconds)
+    parser.add_argument("--sample_rate", type=int, default=PAPER_CLIP.sample_rate)
+    parser.add_argument("--excerpts", choices=list(EXCERPTS), default="first")
+    parser.add_argument("--excerpt_count", type=int, default=1)
     parser.add_argument("--shard_clips", type=int, default=128)
     return parser
 
@@ -62,6 +68,9 @@ def launch(arguments: Sequence[str] | None = None) -> None:
         shard_clips=own.shard_clips,
         tags=load_tags(own.tags_file, own.dataset) if own.tags_file else None,
         dataset=own.dataset,
+        clip=clip_of_seconds(own.clip_seconds, own.sample_rate),
+        excerpts=own.excerpts,
+        excerpt_count=own.excerpt_count,
         columns=tuple(parse_column(pair.strip()) for pair in own.columns.split(";") if pair.strip()),
     )
     options = parse_options(beam_arguments)

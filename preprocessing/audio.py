@@ -1,4 +1,5 @@
-"""Audio files of any format, rate and channel count to mono float32 at 16 kHz: whole, one clip, or block by block.
+"""Audio files of any format, rate and channel count to mono float32 at one rate (16 kHz unless asked): whole, one clip,
+or block by block.
 
 libsndfile decodes (MP3, WAV, FLAC, Ogg and what else it knows), soxr resamples. What libsndfile cannot read and music
 libraries hold all the same (AAC in M4A, WMA) is decoded by an ``ffmpeg`` on PATH, and only block by block.
@@ -25,8 +26,10 @@ import numpy as np
 import numpy.typing as npt
 import soundfile as sf
 
-from preprocessing.constants import CLIP_SAMPLES, CLIP_SECONDS, PCM_SCALE, RESAMPLING_MARGIN, SAMPLE_RATE
+from preprocessing.clip_format import PAPER_CLIP, ClipFormat
+from preprocessing.constants import PCM_SCALE, RESAMPLING_MARGIN, SAMPLE_RATE
 from preprocessing.errors import ClipError
+from preprocessing.excerpts import BEGINNING, Excerpt
 
 AUDIO_SUFFIXES = frozenset({".mp3", ".wav", ".flac", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".au"})
 
@@ -42,64 +45,117 @@ Samples = npt.NDArray[np.float32]
 Pcm = npt.NDArray[np.int16]
 
 
-def load_audio(data: bytes, name: str = "") -> Samples:
+def load_audio(data: bytes, name: str = "", sample_rate: int = SAMPLE_RATE) -> Samples:
     """Decode a whole audio file held in memory.
 
     Args:
         data: the file's bytes, in any format that libsndfile reads.
         name: what to call the file in messages.
+        sample_rate: Hz, of what is returned.
 
     Returns:
-        float32 [samples], mono (mean of the channels) at 16 kHz, nominally within [-1, 1].
+        float32 [samples], mono (mean of the channels), nominally within [-1, 1].
 
     Raises:
         ClipError: ``empty`` (no bytes, or no audio in them), ``undecodable``, or ``not_finite`` (NaN or infinity).
     """
-    return _decode(data, name)[0]
+    return _decode(data, name, sample_rate)[0]
 
 
-def load_clip(data: bytes, name: str = "") -> tuple[Samples, float]:
-    """Decode as much of an audio file as a clip holds: an album of hours costs no more than a clip.
+def load_clip(
+    data: bytes, name: str = "", clip: ClipFormat = PAPER_CLIP, excerpt: Excerpt = BEGINNING
+) -> tuple[Samples, float]:
+    """Decode as much of an audio file as a clip holds: an album of hours costs little more than a clip.
 
     Args:
         data: the file's bytes, in any format that libsndfile reads.
         name: what to call the file in messages.
+        clip: length and rate.
+        excerpt: which part of the file.
 
     Returns:
-        float32 [at most 465600], mono at 16 kHz, as load_audio gives it; and the whole file's length in seconds. Where
-        the file ends before its header says (a cut MP3), the length is that of what is there.
+        float32 [at most clip.samples], mono at the clip's rate, as load_audio gives it; and how many seconds the file,
+        or the part that the excerpt is of, has from the clip's beginning on. Where the file ends before its header
+        says (a cut MP3), that is the length of what is there.
 
     Raises:
-        ClipError: as load_audio.
+        ClipError: as load_audio; ``no_excerpt`` where the file is too short to have this one.
     """
-    samples, seconds = _decode(data, name, CLIP_SECONDS + RESAMPLING_MARGIN)
-    return samples[:CLIP_SAMPLES], seconds
+    if excerpt.is_beginning:
+        samples, seconds = _decode(data, name, clip.sample_rate, clip.seconds + RESAMPLING_MARGIN)
+        return samples[: clip.samples], seconds
+    return _decode_excerpt(data, name, clip, excerpt)
 
 
-def _decode(data: bytes, name: str, keep_seconds: float | None = None) -> tuple[Samples, float]:
-    """Return mono samples at 16 kHz of the first ``keep_seconds`` or of all, and the file's length in seconds."""
+def _decode(data: bytes, name: str, sample_rate: int, keep_seconds: float | None = None) -> tuple[Samples, float]:
+    """Return mono samples of the first ``keep_seconds`` or of all, and the file's length in seconds."""
+    with _opened(data, name) as (file, rate, frames):
+        wanted = -1 if keep_seconds is None else min(frames, math.ceil(keep_seconds * rate))
+        samples = file.read(wanted, dtype="float32", always_2d=True)
+        if len(samples) == wanted < frames:
+            frames = frames if _has_frame(file, frames - 1) else _count_frames(data)
+    resampled = _mono(samples, name, rate, sample_rate)
+    return resampled, (frames if len(samples) == wanted else len(samples)) / rate
+
+
+def _decode_excerpt(data: bytes, name: str, clip: ClipFormat, excerpt: Excerpt) -> tuple[Samples, float]:
+    """Find out how long the file is, seek to a little before the excerpt, and decode from there to a little behind."""
+    with _opened(data, name) as (file, rate, frames):
+        frames = frames if _has_frame(file, frames - 1) else _count_frames(data)
+    begin, end = round(excerpt.start * clip.sample_rate), frames * clip.sample_rate // rate
+    if excerpt.seconds is not None:
+        end = min(end, begin + round(excerpt.seconds * clip.sample_rate))
+    if end <= begin:
+        raise ClipError("no_excerpt", f"the clip begins at {excerpt.start:g} s, the file ends at {frames / rate:.2f} s")
+    starts = excerpt.rule.starts(end - begin, clip)
+    if excerpt.index >= len(starts):
+        raise ClipError("no_excerpt", f"number {excerpt.index + 1} of a track that is long enough for {len(starts)}")
+    begin += starts[excerpt.index]
+    end, seconds = min(end, begin + clip.samples), (end - begin) / clip.sample_rate
+    margin = math.ceil(RESAMPLING_MARGIN * rate)
+    step = rate // math.gcd(rate, clip.sample_rate)  # frames after which both rates have a sample at one time
+    first = max(0, begin * rate // clip.sample_rate - margin) // step * step
+    last = min(frames, math.ceil(end * rate / clip.sample_rate) + margin)
+    with _opened(data, name) as (file, _, _):
+        file.seek(first)
+        samples = file.read(last - first, dtype="float32", always_2d=True)
+    offset = begin - first * clip.sample_rate // rate
+    return _mono(samples, name, rate, clip.sample_rate)[offset : offset + end - begin], seconds
+
+
+@contextlib.contextmanager
+def _opened(data: bytes, name: str) -> Iterator[tuple[sf.SoundFile, int, int]]:
+    """Open a file held in memory; yields it, its rate and the frames that its header claims.
+
+    Raises:
+        ClipError: ``empty`` (no bytes) or ``undecodable``, also for what libsndfile raises in the block.
+    """
     if not data:
         raise ClipError("empty", f"{name or 'the file'} has no bytes")
     where = f"{name}: " if name else ""
     try:
         with sf.SoundFile(io.BytesIO(data)) as file:
             where += "damaged after the header: "
-            rate, frames = file.samplerate, file.frames
-            wanted = -1 if keep_seconds is None else min(frames, math.ceil(keep_seconds * rate))
-            samples = file.read(wanted, dtype="float32", always_2d=True)
-            if len(samples) == wanted < frames:
-                frames = frames if _has_frame(file, frames - 1) else _count_frames(data)
+            yield file, file.samplerate, file.frames
     except (RuntimeError, ValueError, TypeError, MemoryError) as error:
         raise ClipError("undecodable", where + _reason(error)) from error
+
+
+def _mono(samples: Samples, name: str, rate: int, sample_rate: int) -> Samples:
+    """Mean of the channels of float32 [frames, channels] at ``rate``, resampled to ``sample_rate``.
+
+    Raises:
+        ClipError: ``empty`` or ``not_finite``.
+    """
     if not len(samples):
         raise ClipError("empty", f"{name or 'the file'} has a header and no audio")
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
     if not np.isfinite(mono).all():
         raise ClipError("not_finite", f"{name or 'the file'} has NaN or infinite samples")
-    resampled = resample(mono, rate)
+    resampled = resample(mono, rate, sample_rate)
     if not len(resampled):
-        raise ClipError("empty", f"{name or 'the file'} has less audio than one sample at {SAMPLE_RATE} Hz")
-    return resampled, (frames if len(samples) == wanted else len(samples)) / rate
+        raise ClipError("empty", f"{name or 'the file'} has less audio than one sample at {sample_rate} Hz")
+    return resampled
 
 
 def _has_frame(file: sf.SoundFile, index: int) -> bool:
@@ -139,7 +195,7 @@ class AudioStream:
 
     Attributes:
         seconds: length as the header claims it (a cut MP3 has less); None where the header does not say.
-        blocks: float32 [samples], mono at 16 kHz, none of them empty. Together they are what load_audio gives.
+        blocks: float32 [samples], mono, none of them empty. Together they are what load_audio gives.
     """
 
     seconds: float | None
@@ -147,7 +203,9 @@ class AudioStream:
 
 
 @contextlib.contextmanager
-def open_audio(path: Path | str, block_seconds: float = BLOCK_SECONDS) -> Iterator[AudioStream]:
+def open_audio(
+    path: Path | str, block_seconds: float = BLOCK_SECONDS, sample_rate: int = SAMPLE_RATE
+) -> Iterator[AudioStream]:
     """Decode a file of any length block by block: memory does not grow with the file.
 
     Formats are told by content, as load_audio does. Files with a suffix of FFMPEG_DEMUXERS that libsndfile does not
@@ -156,6 +214,7 @@ def open_audio(path: Path | str, block_seconds: float = BLOCK_SECONDS) -> Iterat
     Args:
         path: the file.
         block_seconds: seconds of the file in one block (fewer where rate times channels is very large).
+        sample_rate: Hz, of the blocks.
 
     Raises:
         ClipError: when the file is opened or, of a damaged one, when the damage is reached: ``unreadable`` (the
@@ -168,15 +227,17 @@ def open_audio(path: Path | str, block_seconds: float = BLOCK_SECONDS) -> Iterat
     with contextlib.ExitStack() as stack:
         source = _open_source(Path(path), stack)
         frames = max(1, int(min(block_seconds * source.rate, MOST_BLOCK_VALUES / source.channels)))
-        yield AudioStream(source.seconds, _mono_16_khz(source, frames, str(path)))
+        yield AudioStream(source.seconds, _mono_blocks(source, frames, str(path), sample_rate))
 
 
-def stream_audio(path: Path | str, block_seconds: float = BLOCK_SECONDS) -> Iterator[Samples]:
+def stream_audio(
+    path: Path | str, block_seconds: float = BLOCK_SECONDS, sample_rate: int = SAMPLE_RATE
+) -> Iterator[Samples]:
     """Yield a file's blocks and close it after the last: open_audio where the claimed length is of no interest.
 
     Arguments and errors as in open_audio.
     """
-    with open_audio(path, block_seconds) as stream:
+    with open_audio(path, block_seconds, sample_rate) as stream:
         yield from stream.blocks
 
 
@@ -270,8 +331,8 @@ def _open_ffmpeg(path: Path, stack: contextlib.ExitStack) -> _Source:
     return _Source(rate, channels, None, read)
 
 
-def _mono_16_khz(source: _Source, frames: int, name: str) -> Iterator[Samples]:
-    resampler = _Resampler(source.rate)
+def _mono_blocks(source: _Source, frames: int, name: str, sample_rate: int) -> Iterator[Samples]:
+    resampler = _Resampler(source.rate, sample_rate)
     decoded = given = 0
     last = False
     while not last:
@@ -288,18 +349,18 @@ def _mono_16_khz(source: _Source, frames: int, name: str) -> Iterator[Samples]:
     if not decoded:
         raise ClipError("empty", f"{name} has a header and no audio")
     if not given:
-        raise ClipError("empty", f"{name} has less audio than one sample at {SAMPLE_RATE} Hz")
+        raise ClipError("empty", f"{name} has less audio than one sample at {sample_rate} Hz")
 
 
 class _Resampler:
     """The resampler of resample(), fed block by block."""
 
-    def __init__(self, rate: int) -> None:
+    def __init__(self, rate: int, sample_rate: int) -> None:
         self._stream = None
-        if rate != SAMPLE_RATE:
+        if rate != sample_rate:
             import soxr  # type: ignore[import-untyped]
 
-            self._stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+            self._stream = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
 
     def resample(self, samples: Samples, last: bool) -> Samples:
         """Float32 [samples] -> float32 [what the filter can already give]; with ``last``, all that is left."""
@@ -309,21 +370,21 @@ class _Resampler:
         return resampled
 
 
-def resample(samples: Samples, rate: int) -> Samples:
-    """Resample float32 [samples] from ``rate`` Hz to 16 kHz (soxr, high quality)."""
-    if rate == SAMPLE_RATE:
+def resample(samples: Samples, rate: int, sample_rate: int = SAMPLE_RATE) -> Samples:
+    """Resample float32 [samples] from ``rate`` Hz to ``sample_rate`` Hz (soxr, high quality)."""
+    if rate == sample_rate:
         return samples
     import soxr  # type: ignore[import-untyped]
 
-    resampled: Samples = soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ")
+    resampled: Samples = soxr.resample(samples, rate, sample_rate, quality="HQ")
     return resampled
 
 
-def fit_clip(samples: Samples) -> Samples:
-    """Cut float32 [n] to one clip's 465,600 samples, or pad it with zeros at the end."""
-    if len(samples) >= CLIP_SAMPLES:
-        return samples[:CLIP_SAMPLES]
-    return np.pad(samples, (0, CLIP_SAMPLES - len(samples)))
+def fit_clip(samples: Samples, clip: ClipFormat = PAPER_CLIP) -> Samples:
+    """Cut float32 [n] to one clip's samples, or pad it with zeros at the end."""
+    if len(samples) >= clip.samples:
+        return samples[: clip.samples]
+    return np.pad(samples, (0, clip.samples - len(samples)))
 
 
 def to_pcm(samples: Samples) -> Pcm:

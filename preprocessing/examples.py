@@ -15,13 +15,10 @@ import google_crc32c
 import numpy as np
 
 from preprocessing.audio import fit_clip, from_pcm, load_clip, to_pcm
-from preprocessing.constants import CLIP_SAMPLES, N_FRAMES, N_MELS
+from preprocessing.clip_format import PAPER_CLIP, ClipFormat
+from preprocessing.excerpts import BEGINNING, Excerpt
 from preprocessing.features import health, log_mel
 from preprocessing.protobuf import message_classes
-
-WAVEFORM_BYTES = 2 * CLIP_SAMPLES
-LOG_MEL_BYTES = 2 * N_MELS * N_FRAMES
-
 
 EXAMPLE_PROTO: Final = """
 syntax = "proto3";
@@ -61,18 +58,35 @@ def encode_example(features: Mapping[str, Feature]) -> bytes:
     return serialised
 
 
-def clip_example(data: bytes, clip_id: str, track: str, tags: Iterable[str], name: str = "") -> bytes:
+def clip_example(
+    data: bytes,
+    clip_id: str,
+    track: str,
+    tags: Iterable[str],
+    name: str = "",
+    clip: ClipFormat = PAPER_CLIP,
+    excerpt: Excerpt = BEGINNING,
+) -> bytes:
     """Turn one audio file into its serialised tf.Example (the example contract in README).
 
     A pure function of the file and its annotation; nothing of the rest of the data set is in it.
 
+    Args:
+        data: the file's bytes.
+        clip_id: as in the annotations.
+        track: that the clip is a part of.
+        tags: of the clip.
+        name: what to call the file in messages.
+        clip: length and rate.
+        excerpt: which part of the file.
+
     Raises:
         ClipError: the audio cannot be used (see preprocessing.audio.load_clip).
     """
-    samples, seconds = load_clip(data, name)
-    pcm = to_pcm(fit_clip(samples))
-    clip = from_pcm(pcm)
-    mel = log_mel(clip)
+    samples, seconds = load_clip(data, name, clip, excerpt)
+    pcm = to_pcm(fit_clip(samples, clip))
+    waveform = from_pcm(pcm)
+    mel = log_mel(waveform, clip)
     return encode_example(
         {
             "clip_id": clip_id.encode(),
@@ -80,7 +94,7 @@ def clip_example(data: bytes, clip_id: str, track: str, tags: Iterable[str], nam
             "waveform": pcm.tobytes(),
             "log_mel": mel.astype("<f2").tobytes(),
             "tags": [tag.encode() for tag in tags],
-            **health(clip, mel, seconds),
+            **health(waveform, mel, seconds, clip),
         }
     )
 
@@ -113,6 +127,6 @@ def read_records(file: BinaryIO) -> Iterator[bytes]:
 
 
 def decode_waveform(record: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return the waveform, float32 [465600], of a serialised example."""
+    """Return the waveform, float32 [samples], of a serialised example."""
     value = Example.FromString(record).features.feature["waveform"].bytes_list.value[0]
     return from_pcm(np.frombuffer(value, "<i2"))

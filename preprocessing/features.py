@@ -16,15 +16,13 @@ import scipy.signal
 import scipy.sparse
 
 from preprocessing.audio import Samples
+from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.constants import (
-    CLIP_SAMPLES,
-    CLIP_SECONDS,
     CLIPPED_AT,
     HOP_LENGTH,
     MEL_FMAX,
     MEL_FMIN,
     N_FFT,
-    N_FRAMES,
     N_MELS,
     POWER_FLOOR,
     SAMPLE_RATE,
@@ -38,10 +36,11 @@ LogMel = npt.NDArray[np.float32]
 
 
 @functools.cache
-def _filterbank() -> scipy.sparse.csr_matrix:
+def _filterbank(sample_rate: int) -> scipy.sparse.csr_matrix:
     from librosa.filters import mel  # heavy: not before there is a clip
 
-    dense = mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=N_MELS, fmin=MEL_FMIN, fmax=MEL_FMAX)
+    fmax = MEL_FMAX * sample_rate / SAMPLE_RATE
+    dense = mel(sr=sample_rate, n_fft=N_FFT, n_mels=N_MELS, fmin=MEL_FMIN, fmax=fmax)
     return scipy.sparse.csr_matrix(dense.astype(np.float32))
 
 
@@ -51,33 +50,34 @@ def _window() -> Samples:
     return window
 
 
-def log_mel(samples: Samples) -> LogMel:
+def log_mel(samples: Samples, clip: ClipFormat = PAPER_CLIP) -> LogMel:
     """Log-mel power spectrogram of one clip.
 
     Args:
-        samples: float32 [465600] in [-1, 1].
+        samples: float32 [clip.samples] in [-1, 1].
+        clip: length and rate. The bands reach up to half the rate.
 
     Returns:
-        float32 [128, 592] in dB: librosa.power_to_db with ref 1.0, amin 1e-10, top_db 80.
+        float32 [128, clip.frames] in dB: librosa.power_to_db with ref 1.0, amin 1e-10, top_db 80.
 
     Raises:
         ValueError: the samples have another shape.
     """
-    if samples.shape != (CLIP_SAMPLES,):
-        raise ValueError(f"log_mel takes one clip of {CLIP_SAMPLES} samples, got shape {samples.shape}")
+    if samples.shape != (clip.samples,):
+        raise ValueError(f"log_mel takes one clip of {clip.samples} samples, got shape {samples.shape}")
     padded = np.pad(samples, N_FFT // 2)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP_LENGTH][:N_FRAMES]
+    frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP_LENGTH][: clip.frames]
     spectrum = scipy.fft.rfft(frames * _window(), axis=1)
     power = np.square(spectrum.real) + np.square(spectrum.imag)
-    mel = _filterbank() @ power.T
+    mel = _filterbank(clip.sample_rate) @ power.T
     decibels = 10.0 * np.log10(np.maximum(mel, np.float32(POWER_FLOOR)))
     clipped: LogMel = np.maximum(decibels, decibels.max() - np.float32(TOP_DB)).astype(np.float32)
     return clipped
 
 
-def silence_share(samples: Samples) -> float:
+def silence_share(samples: Samples, sample_rate: int = SAMPLE_RATE) -> float:
     """Share, 0 to 1, of the 0.1 s stretches of float32 [n] that are silent; less than one stretch counts as one."""
-    stretch = SAMPLE_RATE // 10
+    stretch = max(1, sample_rate // 10)
     whole = len(samples) // stretch * stretch
     if not whole:
         return float(not np.any(samples))
@@ -85,24 +85,26 @@ def silence_share(samples: Samples) -> float:
     return float(np.mean(mean_square < 10 ** (SILENCE_DB / 10)))
 
 
-def health(clip: Samples, mel: LogMel, seconds: float) -> dict[str, float]:
+def health(waveform: Samples, mel: LogMel, seconds: float, clip: ClipFormat = PAPER_CLIP) -> dict[str, float]:
     """Figures by which a broken delivery is seen, and from which Transform learns mean and deviation.
 
     Args:
-        clip: float32 [465600], cut or padded.
-        mel: float32 [128, 592], its log-mel.
-        seconds: length of the whole file; what of the clip is padding counts neither as sound nor as silence.
+        waveform: float32 [clip.samples], cut or padded.
+        mel: float32 [128, clip.frames], its log-mel.
+        seconds: length of the file from the clip's beginning on; what of the clip is padding counts neither as sound
+            nor as silence.
+        clip: length and rate.
     """
-    double = clip.astype(np.float64)
-    silence = silence_share(clip[: max(1, round(seconds * SAMPLE_RATE))])
+    double = waveform.astype(np.float64)
+    silence = silence_share(waveform[: max(1, round(seconds * clip.sample_rate))], clip.sample_rate)
     return {
         "seconds": seconds,
-        "short": float(seconds < SHORT_SHARE * CLIP_SECONDS),
+        "short": float(seconds < SHORT_SHARE * clip.seconds),
         "silent": float(silence > SILENT_SHARE),
-        "peak": float(np.abs(clip).max()),
+        "peak": float(np.abs(waveform).max()),
         "rms": float(np.sqrt(np.mean(np.square(double)))),
         "silence_share": silence,
-        "clipped_share": float(np.mean(np.abs(clip) >= CLIPPED_AT)),
+        "clipped_share": float(np.mean(np.abs(waveform) >= CLIPPED_AT)),
         "waveform_mean": float(double.mean()),
         "waveform_mean_square": float(np.mean(np.square(double))),
         "log_mel_mean": float(mel.mean(dtype=np.float64)),

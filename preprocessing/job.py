@@ -26,7 +26,6 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from preprocessing import constants, storage
 from preprocessing.errors import AutotagError, BadInputError
-from preprocessing.examples import LOG_MEL_BYTES, WAVEFORM_BYTES
 from preprocessing.interrupts import InterruptiblePipeline
 from preprocessing.locks import hold
 from preprocessing.manifest import Manifest, PreprocessSettings, Shard
@@ -41,9 +40,6 @@ from preprocessing.shards import (
     write_shard,
 )
 from preprocessing.whole_files import TEMPORARY_MARK
-
-EXAMPLE_BYTES = WAVEFORM_BYTES + LOG_MEL_BYTES + 700
-"""About how large one record is: what progress and the disk check go by."""
 
 SUMMARY = "summary.json"
 REJECTED = "rejected.jsonl"
@@ -97,6 +93,12 @@ class Plan:
         """The shards that are not there yet."""
         names = {record.name for record in self.done}
         return [shard for shard in self.shards if shard.name not in names]
+
+    @property
+    def example_bytes(self) -> int:
+        """About how large one record is: what progress and the disk check go by."""
+        clip = self.shards[0].clip_format
+        return clip.waveform_bytes + clip.log_mel_bytes + 700
 
     @property
     def clips_to_do(self) -> int:
@@ -304,7 +306,7 @@ def _check_space(plan: Plan, out_dir: str) -> None:
     if not storage.is_local(out_dir):
         return
     status = os.statvfs(out_dir)
-    free, needed = status.f_bavail * status.f_frsize, plan.clips_to_do * EXAMPLE_BYTES
+    free, needed = status.f_bavail * status.f_frsize, plan.clips_to_do * plan.example_bytes
     if needed > free:
         raise AutotagError(
             f"{out_dir}: {plan.clips_to_do} clips need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
@@ -329,7 +331,7 @@ def _watched(plan: Plan, out_dir: str, on_progress: Callable[[int], None] | None
         done = sum(count for name, count in to_do.items() if name in now and now[name] != before.get(name))
         if local:
             files = storage.list_files(out_dir)
-            done += sum(state.size // EXAMPLE_BYTES for name, state in files.items() if TEMPORARY_MARK in name)
+            done += sum(state.size // plan.example_bytes for name, state in files.items() if TEMPORARY_MARK in name)
         return min(done, plan.clips_to_do)
 
     def watch() -> None:

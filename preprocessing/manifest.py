@@ -1,7 +1,7 @@
 """The manifest: what is to be preprocessed, one row a clip, cut into shards.
 
-A row holds everything of the clip that its example depends on, the audio's checksum included, so the manifest's
-fingerprint changes exactly when some example would.
+A row holds everything of the clip that its example depends on, the audio's checksum included, and the manifest the
+rest, so its fingerprint changes exactly when some example would.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from typing import Any
 
 from preprocessing import constants, storage
 from preprocessing.audio import AUDIO_SUFFIXES
+from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.clips import AnnotatedClip
 from preprocessing.errors import BadInputError
+from preprocessing.excerpts import FIRST, ExcerptRule
 from preprocessing.splits import PAPER_RATIO, Draw, Split, check_splits, unit_hash
 from preprocessing.tags import check_tags, training_tags
 
@@ -30,16 +32,21 @@ EXAMPLE_VERSION = 1
 NOT_OF_THE_EXAMPLE = frozenset({"N_TAGS", "SPLITS"})
 """Constants on which no example depends."""
 
+LEAST_RATE, MOST_RATE, MOST_SECONDS = 1_000, 192_000, 600
+"""Bounds of a clip's format: what the log-mel's bands and a record in memory can take."""
+
 MISSING = "missing"
 UNREADABLE = "unreadable"
 """What stands for a checksum, and the kind of rejection, where a clip's file cannot be had."""
 
 
-def example_contract() -> dict[str, Any]:
-    """Return what every example depends on besides its clip: each constant of the clip contract."""
+def example_contract(clip_format: ClipFormat = PAPER_CLIP, excerpts: ExcerptRule = FIRST) -> dict[str, Any]:
+    """Return what every example depends on besides its clip: settings, and each constant of the clip contract."""
     values = {name: value for name, value in vars(constants).items() if name.isupper()}
     return {
         "version": EXAMPLE_VERSION,
+        "clip": asdict(clip_format),
+        "excerpts": asdict(excerpts),
         **{name: value for name, value in values.items() if name not in NOT_OF_THE_EXAMPLE},
     }
 
@@ -56,6 +63,9 @@ class PreprocessSettings:
         tags: a list of tags in place of the most frequent ones; ``n_tags`` says nothing then.
         dataset: name of the data set (datasets.registry.DATASETS).
         columns: (role, column) pairs of a table's columns (datasets.table).
+        clip: length and rate of a clip.
+        excerpts: where a track's excerpts lie (preprocessing.excerpts.EXCERPTS).
+        excerpt_count: how many of a track that is long enough.
         synonyms: file that says which tags are merged, ``default``, or None.
         shard_clips: clips in a shard, on average.
     """
@@ -69,13 +79,27 @@ class PreprocessSettings:
     tags: tuple[str, ...] | None = None
     dataset: str = "mtat"
     columns: tuple[tuple[str, str], ...] = ()
+    clip: ClipFormat = PAPER_CLIP
+    excerpts: str = "first"
+    excerpt_count: int = 1
 
     def __post_init__(self) -> None:
         if self.shard_clips < 1:
             raise BadInputError(f"shard clips {self.shard_clips}: expected 1 or more")
         if self.n_tags < 1:
             raise BadInputError(f"number of tags {self.n_tags}: expected 1 or more")
+        if not (LEAST_RATE <= self.clip.sample_rate <= MOST_RATE and 0.1 <= self.clip.seconds <= MOST_SECONDS):
+            raise BadInputError(
+                f"clips of {self.clip.seconds:g} s at {self.clip.sample_rate} Hz: expected 0.1 to {MOST_SECONDS} s at "
+                f"{LEAST_RATE} to {MOST_RATE} Hz"
+            )
         self.draw  # noqa: B018 checks the ratio
+        self.excerpt_rule  # noqa: B018 checks name and count
+
+    @property
+    def excerpt_rule(self) -> ExcerptRule:
+        """Where a track's excerpts lie, and how many there are."""
+        return ExcerptRule(self.excerpts, self.excerpt_count)
 
     @property
     def draw(self) -> Draw:
@@ -92,6 +116,7 @@ class PreprocessSettings:
                 "ratio": tuple(values["ratio"]),
                 "tags": None if tags is None else tuple(tags),
                 "columns": tuple((role, column) for role, column in values.get("columns", ())),
+                "clip": ClipFormat(**values.get("clip", {})),
             }
         )
 
@@ -103,6 +128,8 @@ class Clip:
     Attributes:
         checksum: of the audio's bytes; ``missing`` or ``unreadable: ...`` where they could not be read.
         dropped: why the clip is left out by the split rule; empty for a clip that is to be preprocessed.
+        start, seconds: the part of the file that the clip is an excerpt of (preprocessing.clips.AnnotatedClip).
+        excerpt: which of the part's excerpts, from 0.
     """
 
     clip_id: str
@@ -112,16 +139,21 @@ class Clip:
     split: str
     checksum: str
     dropped: str = ""
+    start: float = 0.0
+    seconds: float | None = None
+    excerpt: int = 0
 
 
 @dataclass(frozen=True)
 class Shard:
-    """The unit of work: the clips of one output file."""
+    """The unit of work: the clips of one output file, and what their examples are made with."""
 
     split: str
     index: int
     count: int
     clips: tuple[Clip, ...]
+    clip_format: ClipFormat = PAPER_CLIP
+    excerpts: ExcerptRule = FIRST
 
     @property
     def name(self) -> str:
@@ -131,7 +163,7 @@ class Shard:
     @property
     def fingerprint(self) -> str:
         """Hash of all that the file's bytes depend on."""
-        return _hash_json([example_contract(), [asdict(clip) for clip in self.clips]])
+        return _hash_json([example_contract(self.clip_format, self.excerpts), [asdict(clip) for clip in self.clips]])
 
     def to_json(self) -> str:
         """Serialise, the same text for the same shard."""
@@ -141,30 +173,34 @@ class Shard:
     def from_json(cls, text: str | bytes) -> Shard:
         """Read what to_json wrote."""
         values: dict[str, Any] = json.loads(text)
-        return cls(**{**values, "clips": tuple(_clip(row) for row in values["clips"])})
+        return cls(**{**values, "clips": tuple(_clip(row) for row in values["clips"]), **_formats(values)})
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """All clips of the annotations, with their splits, and the most frequent tags.
+    """All clips of the annotations, or the excerpts of all tracks, with their splits, and the tags.
 
     Attributes:
         clips: in the order of the annotations.
         tags: those that were chosen, or the training split's most frequent ones, most frequent first.
         shard_clips: clips in a shard, on average.
         unlisted: audio files that lie in the audio folder and that no annotation names.
+        clip_format: length and rate of a clip.
+        excerpts: where a track's excerpts lie.
     """
 
     clips: tuple[Clip, ...]
     tags: tuple[str, ...]
     shard_clips: int
     unlisted: tuple[str, ...] = field(default=())
+    clip_format: ClipFormat = PAPER_CLIP
+    excerpts: ExcerptRule = FIRST
 
     @property
     def fingerprint(self) -> str:
         """Hash of all that the examples depend on; independent of the annotations' order."""
         rows = sorted((asdict(clip) for clip in self.clips), key=lambda row: str(row["clip_id"]))
-        return _hash_json([example_contract(), rows, self.tags, self.shard_clips])
+        return _hash_json([example_contract(self.clip_format, self.excerpts), rows, self.tags, self.shard_clips])
 
     def shards(self) -> list[Shard]:
         """Cut the clips into shards.
@@ -184,7 +220,8 @@ class Manifest:
             bins: list[list[Clip]] = [[] for _ in range(count)]
             for clip in clips:
                 bins[int(unit_hash("shard", clip.clip_id) * count)].append(clip)
-            shards += [Shard(split, index, count, tuple(clips)) for index, clips in enumerate(bins)]
+            made_with = self.clip_format, self.excerpts
+            shards += [Shard(split, index, count, tuple(clips), *made_with) for index, clips in enumerate(bins)]
         return shards
 
     def split_counts(self) -> dict[str, int]:
@@ -201,7 +238,12 @@ class Manifest:
         """Read what to_json wrote."""
         values: dict[str, Any] = json.loads(text)
         clips = tuple(_clip(row) for row in values["clips"])
-        return cls(clips, tuple(values["tags"]), values["shard_clips"], tuple(values["unlisted"]))
+        tags, unlisted = tuple(values["tags"]), tuple(values["unlisted"])
+        return cls(clips, tags, values["shard_clips"], unlisted, **_formats(values))
+
+
+def _formats(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {"clip_format": ClipFormat(**values["clip_format"]), "excerpts": ExcerptRule(**values["excerpts"])}
 
 
 def _clip(row: dict[str, Any]) -> Clip:
@@ -243,7 +285,7 @@ def build_manifest(
         clips: as annotated (datasets.reading.read_clips).
         split: gives each clip's split.
         settings: what decides the examples.
-        on_clip: called with (clips read, clips in all) as checksums are made.
+        on_clip: called with (files read, files in all) as checksums are made.
         name: what to call the annotations in messages.
 
     Raises:
@@ -257,17 +299,38 @@ def build_manifest(
         check_tags(clips, tags, name)
     drops = [_drop_reason(clip, split.rule.tagged_only, frozenset(tags)) for clip in clips]
     check_splits(side for side, dropped in zip(splits, drops, strict=True) if not dropped)
-    checksums = _checksums([storage.join(audio_dir, clip.path) for clip in clips], on_clip)
-    if all(found.startswith((MISSING, UNREADABLE)) for found in checksums):
+    paths = list(dict.fromkeys(clip.path for clip in clips))
+    checksums = dict(zip(paths, _checksums([storage.join(audio_dir, path) for path in paths], on_clip), strict=True))
+    if all(found.startswith((MISSING, UNREADABLE)) for found in checksums.values()):
         raise BadInputError(
-            f"audio folder {audio_dir}: none of the {len(clips)} annotated clips can be read; "
-            f"the first, {clips[0].path}, is {checksums[0]}"
+            f"audio folder {audio_dir}: none of the {len(paths)} annotated files can be read; "
+            f"the first, {paths[0]}, is {checksums[paths[0]]}"
         )
     rows = tuple(
-        Clip(clip.clip_id, clip.path, clip.track, clip.tags, side, found, dropped)
-        for clip, side, found, dropped in zip(clips, splits, checksums, drops, strict=True)
+        Clip(
+            clip_id=clip.clip_id if settings.excerpt_count == 1 else f"{clip.clip_id}#{number + 1}",
+            path=clip.path,
+            track=clip.track,
+            tags=clip.tags,
+            split=side,
+            checksum=checksums[clip.path],
+            dropped=dropped,
+            start=clip.start,
+            seconds=clip.seconds,
+            excerpt=number,
+        )
+        for clip, side, dropped in zip(clips, splits, drops, strict=True)
+        for number in range(settings.excerpt_count)
     )
-    return Manifest(rows, tuple(tags), settings.shard_clips, _unlisted(audio_dir, clips))
+    _check_ids(rows, name)
+    unlisted = _unlisted(audio_dir, clips)
+    return Manifest(rows, tuple(tags), settings.shard_clips, unlisted, settings.clip, settings.excerpt_rule)
+
+
+def _check_ids(clips: Iterable[Clip], name: str) -> None:
+    doubled = [clip_id for clip_id, count in Counter(clip.clip_id for clip in clips).items() if count > 1]
+    if doubled:
+        raise BadInputError(f"{name}: two clips have the id {doubled[0]}")
 
 
 def check_folder(path: str) -> None:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from preprocessing import storage
 from preprocessing.errors import AutotagError, ClipError
 from preprocessing.examples import clip_example, write_record
+from preprocessing.excerpts import Excerpt
 from preprocessing.manifest import MISSING, UNREADABLE, Clip, Shard, checksum
 
 RECORDS_FOLDER = ".shards"
@@ -138,7 +139,7 @@ def _write_records(
         for clip in shard.clips:
             problem = None
             try:
-                example = _example(clip, audio_dir)
+                example = _example(clip, shard, audio_dir)
             except ClipError as error:
                 problem = RejectedClip(clip.clip_id, clip.path, str(error))
                 rejected.append(problem)
@@ -160,7 +161,7 @@ def _write_records(
     )
 
 
-def _example(clip: Clip, audio_dir: str) -> bytes:
+def _example(clip: Clip, shard: Shard, audio_dir: str) -> bytes:
     if clip.checksum == MISSING:
         raise ClipError(MISSING, "there is no such file")
     if clip.checksum.startswith(UNREADABLE):
@@ -171,4 +172,5 @@ def _example(clip: Clip, audio_dir: str) -> bytes:
         raise ClipError(CHANGED, f"it could be read when the job began: {error.strerror or error}") from None
     if checksum(data) != clip.checksum:
         raise ClipError(CHANGED, "the file has other bytes than when the job began")
-    return clip_example(data, clip.clip_id, clip.track, clip.tags)
+    excerpt = Excerpt(shard.excerpts, clip.excerpt, clip.start, clip.seconds)
+    return clip_example(data, clip.clip_id, clip.track, clip.tags, clip=shard.clip_format, excerpt=excerpt)

@@ -17,7 +17,9 @@ from rich.text import Text
 
 from datasets.registry import DATASETS, RULES
 from pipeline.logs import json_log, log_format_option
+from preprocessing.clip_format import PAPER_CLIP, clip_of_seconds
 from preprocessing.constants import N_TAGS
+from preprocessing.excerpts import EXCERPTS
 from preprocessing.runners import RUNNERS, check_needs, parse_options, settings_of, unknown_options
 from preprocessing.splits import parse_ratio
 
@@ -36,6 +38,12 @@ PROGRESS_SECONDS: Final = 10
 @click.option("--tags", "n_tags", default=N_TAGS, show_default=True, help="How many of the most frequent tags.")
 @click.option("--tags-file", help="A list in place of --tags: a file with a tag a line, or 'default'.")
 @click.option("--synonyms", help="Merge synonyms: a YAML file, or 'default' for MagnaTagATune's. Off unless given.")
+@click.option("--clip-seconds", default=PAPER_CLIP.seconds, show_default=True, help="Length of a clip.")
+@click.option("--sample-rate", default=PAPER_CLIP.sample_rate, show_default=True, help="Hz, of a clip.")
+@click.option(
+    "--excerpts", type=click.Choice(list(EXCERPTS)), default="first", show_default=True, help="Where in a track."
+)
+@click.option("--excerpt-count", default=1, show_default=True, help="Clips of a track that is long enough.")
 @click.option("--shard-clips", default=128, show_default=True, help="Clips in a shard, on average.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the seeded split rules.")
 @click.option("--runner", type=click.Choice(list(RUNNERS)), default="direct", show_default=True, help="Beam engine.")
@@ -66,6 +74,10 @@ def command(
     n_tags: int,
     tags_file: str | None,
     synonyms: str | None,
+    clip_seconds: float,
+    sample_rate: int,
+    excerpts: str,
+    excerpt_count: int,
     shard_clips: int,
     seed: int,
     log_format: str,
@@ -108,6 +120,9 @@ def command(
         tags=None if tags_file is None else load_tags(tags_file, dataset),
         dataset=dataset,
         columns=tuple(map(parse_column, columns)),
+        clip=clip_of_seconds(clip_seconds, sample_rate),
+        excerpts=excerpts,
+        excerpt_count=excerpt_count,
     )
     verbose = bool(ctx.find_root().params.get("verbose"))
     as_json = log_format == "json"

@@ -240,7 +240,7 @@ def test_folder_that_is_not_there_is_no_folder_or_holds_nothing_of_it(corpus, tm
     for audio, message in (
         (str(corpus / "nowhere"), "there is no such folder"),
         (annotations, "Not a directory"),
-        (str(tmp_path_factory.mktemp("empty")), "none of the 64 annotated clips can be read; the first, .* is missing"),
+        (str(tmp_path_factory.mktemp("empty")), "none of the 64 annotated files can be read; the first, .* is missing"),
     ):
         with pytest.raises(BadInputError, match=message):
             read_manifest(audio, annotations, FOLDER)
