@@ -27,6 +27,8 @@ import tensorflow as tf
 from components.metrics import score_tags
 from components.reader import Augmentation, augmented, log_mel_dataset, transform_facts, waveform_dataset
 from models.branches import BRANCHES, Branch
+from models.heads import Heads
+from models.outputs import set_initial_bias
 from models.precision import in_float32
 from preprocessing.whole_files import write_whole
 
@@ -143,7 +145,7 @@ def fit(
         model, state = _restore(checkpoint_dir)
         if model is None:
             model = build()
-            _start_from_frequencies(model, frequencies)
+            set_initial_bias(model, Heads.of_tags(len(frequencies)), frequencies)
             model.compile(
                 optimizer=_optimizer(model, _learning_rate(settings, steps)),
                 loss=keras.losses.BinaryCrossentropy(),
@@ -238,13 +240,6 @@ def _survey(dataset: MakeDataset) -> tuple[int, npt.NDArray[np.float64]]:
         labels = batch["labels"].numpy()
         steps, clips, positives = steps + 1, clips + len(labels), positives + labels.sum(axis=0, dtype=np.float64)
     return steps, np.asarray(positives / clips)
-
-
-def _start_from_frequencies(model: keras.Model, frequencies: npt.NDArray[np.float64]) -> None:
-    """Set the output's bias so that the untrained network answers about the tags' frequencies: steps are saved."""
-    output = [layer for layer in model.layers if layer.weights][-1]
-    share = np.clip(frequencies, 0.001, 0.999)
-    output.bias.assign(np.log(share / (1 - share)).reshape(output.bias.shape))
 
 
 def _learning_rate(settings: TrainingSettings, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:

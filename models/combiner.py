@@ -9,6 +9,8 @@ import keras
 from keras import layers
 
 from models.convolution import glorot, seed_stream
+from models.heads import Heads
+from models.outputs import LOGITS, with_heads
 from preprocessing.constants import N_TAGS
 
 
@@ -24,7 +26,5 @@ def build_combiner(n_branches: int, n_tags: int = N_TAGS, *, dtype: str | None =
         branch_tags
     )
     x = layers.Dense(512, activation="relu", kernel_initializer=glorot(next_seed), dtype=dtype, name="dense_2")(x)
-    tags = layers.Dense(
-        n_tags, activation="sigmoid", kernel_initializer=glorot(next_seed), dtype="float32", name="tags"
-    )(x)
-    return keras.Model(branch_tags, tags, name="combiner")
+    logits = layers.Dense(n_tags, kernel_initializer=glorot(next_seed), dtype="float32", name=LOGITS)(x)
+    return with_heads(keras.Model(branch_tags, logits, name="combiner"), Heads.of_tags(n_tags))

@@ -1,6 +1,7 @@
 """Model 1: one-dimensional convolutions along time over the log-mel spectrogram.
 
-Source: Bengani, Vadivel and Jothi (2019), table of Model 1. 2,153,138 parameters at 50 tags.
+Source: Bengani, Vadivel and Jothi (2019), table of Model 1. 2,153,138 parameters at 50 tags. The
+table's last row, a convolution with a sigmoid, is the layer ``logits`` here; the sigmoid is the head's.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from models.convolution import glorot, seed_stream
 from preprocessing.constants import N_FRAMES, N_MELS, N_TAGS
 
 
-def build_mel_1d(n_tags: int = N_TAGS, *, dtype: str | None = None, seed: int = 0) -> keras.Model:
-    """Normalised log-mel ``log_mel`` (batch, 128, 592) float -> tag probabilities (batch, n_tags) float32.
+def build_mel_1d(n_outputs: int = N_TAGS, *, dtype: str | None = None, seed: int = 0) -> keras.Model:
+    """Normalised log-mel ``log_mel`` (batch, 128, 592) float -> logits (batch, n_outputs) float32.
 
     ``dtype`` is a Keras dtype policy such as "mixed_bfloat16"; None takes the global one. The same ``seed`` gives the
     same initial weights.
@@ -38,8 +39,6 @@ def build_mel_1d(n_tags: int = N_TAGS, *, dtype: str | None = None, seed: int = 
     x = conv(384, "conv_3")(x)  # 142
     x = layers.MaxPooling1D(2, dtype=dtype, name="pool_3")(x)  # 71
     x = layers.BatchNormalization(dtype=dtype, name="batch_norm_3")(x)
-    x = layers.Conv1D(
-        n_tags, 71, activation="sigmoid", kernel_initializer=glorot(next_seed), dtype="float32", name="conv_4"
-    )(x)
-    tags = layers.Flatten(dtype="float32", name="tags")(x)
-    return keras.Model(log_mel, tags, name="mel_1d")
+    x = layers.Conv1D(n_outputs, 71, kernel_initializer=glorot(next_seed), dtype="float32", name="logits")(x)
+    x = layers.Flatten(dtype="float32", name="flatten")(x)
+    return keras.Model(log_mel, x, name="mel_1d")

@@ -2,6 +2,7 @@
 
 Source: Bengani, Vadivel and Jothi (2019), table of Model 2. 2,124,466 parameters at 50 tags. The paper's text says
 depthwise separable; its table and the stated 8.14 MB fit plain convolutions of 3 x 1 and then 1 x 3, so those stand.
+The table's last row, a convolution with a sigmoid, is the layer ``logits`` here; the sigmoid is the head's.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from models.convolution import glorot, seed_stream
 from preprocessing.constants import N_FRAMES, N_MELS, N_TAGS
 
 
-def build_mel_2d(n_tags: int = N_TAGS, *, dtype: str | None = None, seed: int = 0) -> keras.Model:
-    """Normalised log-mel ``log_mel`` (batch, 128, 592) float -> tag probabilities (batch, n_tags) float32.
+def build_mel_2d(n_outputs: int = N_TAGS, *, dtype: str | None = None, seed: int = 0) -> keras.Model:
+    """Normalised log-mel ``log_mel`` (batch, 128, 592) float -> logits (batch, n_outputs) float32.
 
     ``dtype`` is a Keras dtype policy such as "mixed_bfloat16"; None takes the global one. The same ``seed`` gives the
     same initial weights.
@@ -49,8 +50,6 @@ def build_mel_2d(n_tags: int = N_TAGS, *, dtype: str | None = None, seed: int = 
     x = conv(512, (3, 1), "conv_4a", "valid")(x)  # 2 x 18
     x = conv(512, (1, 3), "conv_4b", "valid")(x)  # 2 x 16
     x = pool(2, "pool_4")(x)  # 1 x 8
-    x = layers.Conv2D(
-        n_tags, (1, 8), activation="sigmoid", kernel_initializer=glorot(next_seed), dtype="float32", name="conv_5"
-    )(x)
-    tags = layers.Flatten(dtype="float32", name="tags")(x)
-    return keras.Model(log_mel, tags, name="mel_2d")
+    x = layers.Conv2D(n_outputs, (1, 8), kernel_initializer=glorot(next_seed), dtype="float32", name="logits")(x)
+    x = layers.Flatten(dtype="float32", name="flatten")(x)
+    return keras.Model(log_mel, x, name="mel_2d")

@@ -94,8 +94,8 @@ class WaveformConvPool(layers.Layer):  # type: ignore[misc]
         return ops.concatenate(blocks, axis=1)
 
 
-def build_waveform_1d(n_tags: int = N_TAGS, *, dtype: str | None = None, seed: int = 0) -> keras.Model:
-    """Normalised ``waveform`` (batch, 465600) float -> tag probabilities (batch, n_tags) float32.
+def build_waveform_1d(n_outputs: int = N_TAGS, *, dtype: str | None = None, seed: int = 0) -> keras.Model:
+    """Normalised ``waveform`` (batch, 465600) float -> logits (batch, n_outputs) float32.
 
     ``dtype`` is a Keras dtype policy such as "mixed_bfloat16"; None takes the global one. The first layer stays in
     float32, which is faster there and keeps the waveform's resolution. The same ``seed`` gives the same initial
@@ -124,7 +124,5 @@ def build_waveform_1d(n_tags: int = N_TAGS, *, dtype: str | None = None, seed: i
     x = conv(256, "conv_4b")(x)  # 1813
     x = layers.GlobalMaxPooling1D(dtype=dtype, name="pool_4")(x)
     x = layers.Dense(1024, activation="relu", kernel_initializer=glorot(next_seed), dtype=dtype, name="dense_5")(x)
-    tags = layers.Dense(
-        n_tags, activation="sigmoid", kernel_initializer=glorot(next_seed), dtype="float32", name="tags"
-    )(x)
-    return keras.Model(waveform, tags, name="waveform_1d")
+    x = layers.Dense(n_outputs, kernel_initializer=glorot(next_seed), dtype="float32", name="logits")(x)
+    return keras.Model(waveform, x, name="waveform_1d")

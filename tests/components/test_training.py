@@ -37,7 +37,7 @@ def small_network() -> keras.Model:
             keras.Input((6,)),
             keras.layers.Dense(16, activation="relu"),
             keras.layers.Dropout(0.2, seed=5),
-            keras.layers.Dense(3, activation="sigmoid"),
+            keras.layers.Dense(3, activation="sigmoid", name="logits"),
         ]
     )
 

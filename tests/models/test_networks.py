@@ -1,203 +1,248 @@
-"""One contract for every network: the paper's table, its size, and what training and serving rely on."""
+"""One contract for every network of the registry: a new entry needs no line here.
+
+What is costly is made once for each network: float32 weights of seed 7, a network of other outputs and another seed,
+and one in mixed precision. Two windows of noise go through each.
+"""
 
 from __future__ import annotations
 
 import ast
+import logging
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+import onnxruntime
 import pytest
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 import models
-from models.branches import BRANCHES, INPUT_SHAPES
-from models.combiner import build_combiner
+from models.heads import Heads
+from models.outputs import heads_loss, with_heads
+from models.precision import in_float32
+from models.registry import NETWORKS, Network, find_network
+from preprocessing.constants import CLIP_SECONDS
+from preprocessing.errors import BadInputError
+
+SEED, OTHER_SEED = 7, 8
+OTHER_OUTPUTS = 10
+STEPS = 5
+
+Array = np.ndarray[Any, np.dtype[np.float32]]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network, the shape of one clip's input, and the paper's table: output shape of each row, by layer."""
+    """A network, built, two windows of what it reads, and its logits of them."""
 
-    build: Callable[..., keras.Model]
-    input_shape: tuple[int, ...]
-    parameters: int
-    rows: dict[str, tuple[int, ...]]
-    parameters_at_10_tags: int
-
-
-TABLES: dict[str, dict[str, tuple[int, ...]]] = {
-    "mel_1d": {
-        "conv_1": (1, 589, 256),
-        "reshape_1": (589, 256),
-        "pool_1": (294, 256),
-        "conv_2": (291, 256),
-        "batch_norm_2": (291, 256),
-        "pool_2": (145, 256),
-        "conv_3": (142, 384),
-        "pool_3": (71, 384),
-        "batch_norm_3": (71, 384),
-        "conv_4": (1, 50),
-        "tags": (50,),
-    },
-    "mel_2d": {
-        "conv_1a": (128, 592, 128),
-        "conv_1b": (128, 592, 128),
-        "pool_1": (32, 148, 128),
-        "conv_2a": (32, 148, 256),
-        "conv_2b": (32, 148, 256),
-        "pool_2": (8, 37, 256),
-        "conv_3a": (8, 37, 256),
-        "conv_3b": (8, 37, 256),
-        "pool_3": (4, 18, 256),
-        "conv_4a": (2, 18, 512),
-        "conv_4b": (2, 16, 512),
-        "pool_4": (1, 8, 512),
-        "conv_5": (1, 1, 50),
-        "tags": (50,),
-    },
-    "waveform_1d": {
-        "conv_pool_1": (29099, 64),
-        "conv_2a": (29097, 128),
-        "conv_2b": (29095, 128),
-        "pool_2": (7273, 128),
-        "batch_norm_2": (7273, 128),
-        "dropout_2": (7273, 128),
-        "conv_3a": (7271, 128),
-        "conv_3b": (7269, 128),
-        "pool_3": (1817, 128),
-        "batch_norm_3": (1817, 128),
-        "dropout_3": (1817, 128),
-        "conv_4a": (1815, 256),
-        "conv_4b": (1813, 256),
-        "pool_4": (256,),
-        "dense_5": (1024,),
-        "tags": (50,),
-    },
-    "combiner": {"dense_1": (256,), "dense_2": (512,), "tags": (50,)},
-}
+    entry: Network
+    network: keras.Model
+    windows: Array
+    logits: Array
 
 
-def build_combiner_of_three(n_tags: int = 50, **options: object) -> keras.Model:
-    return build_combiner(3, n_tags, **options)
+def answers(network: Callable[..., Any], windows: Array) -> Array:
+    logits: Array = keras.ops.convert_to_numpy(network(windows, training=False))
+    return logits
 
 
-# What 40 tags fewer cost: the last layer's fan-in and bias for each (and, for the combiner, the narrower input).
-LAST_FAN_IN = {"mel_1d": 71 * 384, "mel_2d": 8 * 512, "waveform_1d": 1024}
-
-CASES = {
-    name: Case(
-        branch.build,
-        INPUT_SHAPES[branch.input],
-        branch.parameters,
-        TABLES[name],
-        branch.parameters - 40 * (LAST_FAN_IN[name] + 1),
-    )
-    for name, branch in BRANCHES.items()
-} | {
-    "combiner": Case(
-        build_combiner_of_three, (150,), 195_890, TABLES["combiner"], 195_890 - 3 * 40 * 256 - 40 * (512 + 1)
-    )
-}
-
-
-@pytest.fixture(params=CASES, scope="module")
+@pytest.fixture(params=NETWORKS, scope="module")
 def case(request: pytest.FixtureRequest) -> Case:
-    return CASES[request.param]
+    entry = NETWORKS[request.param]
+    network = entry.build(dtype="float32", seed=SEED)
+    windows = np.random.default_rng(0).standard_normal((2, *entry.input_shape)).astype(np.float32)
+    return Case(entry, network, windows, answers(network, windows))
 
 
 @pytest.fixture(scope="module")
-def network(case: Case) -> keras.Model:
-    return case.build(seed=7)
-
-
-@pytest.fixture(scope="module")
-def clips(case: Case) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal((2, *case.input_shape)).astype(np.float32)
-
-
-def test_output_shape_at_every_row_of_the_table(case: Case, network: keras.Model) -> None:
-    shapes = {name: tuple(network.get_layer(name).output.shape) for name in case.rows}
-    assert shapes == {name: (None, *shape) for name, shape in case.rows.items()}
-
-
-def test_parameters_are_those_of_the_paper(case: Case, network: keras.Model) -> None:
-    assert network.count_params() == case.parameters
-
-
-def test_the_number_of_tags_changes_the_last_layer_alone(case: Case) -> None:
-    fewer = case.build(10)
-    assert fewer.output.shape == (None, 10)
-    assert fewer.count_params() == case.parameters_at_10_tags
-
-
-def test_probabilities_are_float32_between_0_and_1(network: keras.Model, clips: np.ndarray) -> None:
-    probabilities = keras.ops.convert_to_numpy(network(clips))
-    assert probabilities.dtype == np.float32
-    assert probabilities.shape == (2, 50)
-    assert ((probabilities >= 0) & (probabilities <= 1)).all()
-
-
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_probabilities_stay_float32_under_mixed_precision(
-    case: Case, network: keras.Model, clips: np.ndarray, policy: str
-) -> None:
-    mixed = case.build(dtype=policy, seed=7)
-    assert {weight.dtype for weight in mixed.weights if "seed" not in weight.path} == {"float32"}
-    probabilities = keras.ops.convert_to_numpy(mixed(clips[:1]))
-    assert probabilities.dtype == np.float32
-    np.testing.assert_allclose(probabilities, keras.ops.convert_to_numpy(network(clips[:1])), atol=0.02)
-
-
-def test_same_seed_gives_the_same_weights_and_another_seed_others(case: Case, network: keras.Model) -> None:
+def mixed(case: Case) -> keras.Model:
     random.seed(1)
-    keras.utils.set_random_seed(1)  # global state has no say
-    again, other = case.build(seed=7), case.build(seed=8)
-    for ours, theirs in zip(network.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    pairs = zip(network.trainable_weights, other.trainable_weights, strict=True)
-    assert all(np.any(np.array(a) != np.array(b)) for a, b in pairs if a.name == "kernel")
+    keras.utils.set_random_seed(1)  # global state has no say in the weights
+    return case.entry.build(dtype="mixed_bfloat16", seed=SEED)
 
 
-def test_layers_of_equal_shape_do_not_start_alike(network: keras.Model) -> None:
-    kernels = [np.array(weight) for weight in network.trainable_weights if weight.name == "kernel"]
+@pytest.fixture(scope="module")
+def exact(mixed: keras.Model) -> keras.Model:
+    return in_float32(mixed)
+
+
+@pytest.fixture(scope="module")
+def other(case: Case) -> keras.Model:
+    return case.entry.build(OTHER_OUTPUTS, dtype="float32", seed=OTHER_SEED)
+
+
+def test_reads_a_window_and_answers_with_float32_logits(case: Case) -> None:
+    assert case.network.name == case.entry.name
+    assert case.network.input.shape == (None, *case.entry.input_shape)
+    assert case.network.output.shape == (None, case.entry.outputs)
+    assert case.logits.shape == (2, case.entry.outputs)
+    assert case.logits.dtype == np.float32
+    assert np.isfinite(case.logits).all()
+
+
+def test_parameters_are_those_of_the_entry_and_of_its_source(case: Case) -> None:
+    assert case.network.count_params() == case.entry.parameters
+    if case.entry.published_parameters is not None:
+        trainable = sum(weight.shape.num_elements() for weight in case.network.trainable_weights)
+        assert trainable == case.entry.published_parameters
+
+
+def test_layer_logits_is_the_last_with_weights_and_its_bias_is_the_answer_to_nothing(case: Case) -> None:
+    last = [layer for layer in case.network.layers if layer.weights][-1]
+    assert last.name == "logits"
+    kernel, bias = (np.array(variable) for variable in (last.kernel, last.bias))
+    expected = np.linspace(-4, 1, len(bias), dtype=np.float32)
+    last.kernel.assign(np.zeros_like(kernel))
+    last.bias.assign(expected)
+    try:
+        np.testing.assert_allclose(answers(case.network, case.windows), [expected] * 2, atol=1e-5)
+    finally:
+        last.kernel.assign(kernel)
+        last.bias.assign(bias)
+
+
+def test_every_trainable_weight_has_a_gradient(case: Case) -> None:
+    """As in inference, where batch norm's averages stand still: no weight's share is cancelled by a norm behind it."""
+    weights = case.network.trainable_weights
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.square(case.network(case.windows, training=False) - 1.0))
+    gradients = tape.gradient(loss, [weight.value for weight in weights])
+    without = [
+        weight.path
+        for weight, gradient in zip(weights, gradients, strict=True)
+        if gradient is None or not np.any(gradient)
+    ]
+    assert without == []
+
+
+def test_loss_falls_on_one_batch(case: Case, other: keras.Model) -> None:
+    heads = Heads.of_tags(OTHER_OUTPUTS)
+    model = with_heads(other, heads)
+    model.compile(keras.optimizers.Adam(1e-3), loss=heads_loss(heads), run_eagerly=True)
+    labels = np.eye(2, OTHER_OUTPUTS, dtype=np.float32)
+    losses = model.fit(case.windows, labels, batch_size=2, epochs=STEPS, shuffle=False, verbose=0).history["loss"]
+    assert min(losses[1:]) < losses[0]
+
+
+def test_saved_and_loaded_network_gives_the_same_logits(case: Case, tmp_path: Path) -> None:
+    case.network.save(tmp_path / "network.keras")
+    loaded = keras.models.load_model(tmp_path / "network.keras")
+    np.testing.assert_allclose(answers(loaded, case.windows[:1]), case.logits[:1], atol=1e-5)
+
+
+def test_same_seed_gives_the_same_weights_and_another_seed_others(
+    case: Case, mixed: keras.Model, other: keras.Model
+) -> None:
+    for ours, again in zip(case.network.weights, mixed.weights, strict=True):
+        np.testing.assert_array_equal(ours, again)
+    pairs = zip(case.network.trainable_weights, other.trainable_weights, strict=True)
+    alike = [a.path for a, b in pairs if a.name == "kernel" and a.shape == b.shape and np.array_equal(a, b)]
+    assert alike == []
+
+
+def test_layers_of_equal_shape_do_not_start_alike(case: Case) -> None:
+    kernels = [np.array(weight) for weight in case.network.trainable_weights if weight.name == "kernel"]
     assert len({kernel.tobytes() for kernel in kernels}) == len(kernels)
 
 
-def test_saved_and_loaded_network_gives_the_same_probabilities(
-    network: keras.Model, clips: np.ndarray, tmp_path: Path
-) -> None:
-    network.save(tmp_path / "network.keras")
-    loaded = keras.models.load_model(tmp_path / "network.keras")
-    np.testing.assert_array_equal(keras.ops.convert_to_numpy(loaded(clips)), keras.ops.convert_to_numpy(network(clips)))
+def test_a_window_gets_the_same_answer_in_any_batch(case: Case) -> None:
+    np.testing.assert_allclose(answers(case.network, case.windows[1:]), case.logits[1:], atol=1e-4, rtol=1e-4)
 
 
-def test_one_training_step_moves_every_trainable_weight(case: Case, clips: np.ndarray) -> None:
-    network = case.build(seed=7)
-    network.compile(optimizer=keras.optimizers.SGD(1.0), loss="binary_crossentropy", jit_compile=False)
-    before = [np.array(weight) for weight in network.trainable_weights]
-    network.train_on_batch(clips, np.eye(2, 50, dtype=np.float32))
-    unmoved = [
-        weight.path
-        for weight, old in zip(network.trainable_weights, before, strict=True)
-        if np.array_equal(np.array(weight), old)
+def test_other_number_of_outputs_changes_the_last_layer_alone(case: Case, other: keras.Model) -> None:
+    assert other.output.shape == (None, OTHER_OUTPUTS)
+    differing = [
+        theirs.path
+        for ours, theirs in zip(case.network.weights, other.weights, strict=True)
+        if ours.shape != theirs.shape
     ]
-    assert unmoved == []
+    logits = other.get_layer("logits")
+    assert set(differing) <= {logits.kernel.path, logits.bias.path}
 
 
-@pytest.mark.parametrize("name", BRANCHES)
-def test_branch_is_found_by_its_name_and_says_what_it_reads(name: str) -> None:
-    branch = BRANCHES[name]
-    network = branch.build()
-    assert (branch.name, network.name) == (name, name)
-    assert network.input.name == branch.input
-    assert network.input.shape[1:] == INPUT_SHAPES[branch.input]
+def test_mixed_precision_network_answers_in_float32_nearly_the_same(case: Case, mixed: keras.Model) -> None:
+    assert {weight.dtype for weight in mixed.weights if "seed" not in weight.path} == {"float32"}
+    logits = answers(mixed, case.windows[:1])
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, case.logits[:1], atol=0.05 * max(1.0, float(np.abs(case.logits).max())))
+
+
+def test_copy_in_float32_computes_in_float32_everywhere(case: Case, exact: keras.Model) -> None:
+    lower = [layer.path for layer in exact._flatten_layers() if layer.compute_dtype != "float32"]
+    assert lower == []
+    np.testing.assert_allclose(answers(exact, case.windows[:1]), case.logits[:1], atol=1e-5)
+
+
+def test_windows_lie_within_the_clip(case: Case) -> None:
+    entry = case.entry
+    samples = max(round(CLIP_SECONDS * entry.sample_rate), entry.window_samples)
+    rule = entry.score_windows
+    starts = rule.starts(samples, entry.window_samples)
+    assert starts
+    assert list(starts) == sorted(set(starts))
+    assert starts[0] >= -rule.lead
+    assert starts[-1] + entry.window_samples <= samples + rule.lead
+
+
+def frozen(case: Case, batch: int | None) -> Any:
+    signature = [tf.TensorSpec([batch, *case.entry.input_shape], tf.float32)]
+    function = tf.function(lambda window: case.network(window, training=False), signature, autograph=False)
+    return convert_variables_to_constants_v2(function.get_concrete_function())
+
+
+def test_litert_gives_the_same_logits_with_builtin_operators_alone(
+    case: Case, capfd: pytest.CaptureFixture[str]
+) -> None:
+    function = frozen(case, 1)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], function)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    interpreter = tf.lite.Interpreter(model_content=converter.convert(), num_threads=os.cpu_count())
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], case.windows[:1])
+    interpreter.invoke()
+    logits = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(logits, case.logits[:1], atol=1e-4, rtol=1e-4)
+    capfd.readouterr()
+
+
+def test_onnx_gives_the_same_logits(case: Case) -> None:
+    import tf2onnx
+
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    function = frozen(case, None)
+    names = [tensor.name for tensor in (*function.inputs, *function.outputs)]
+    model, _ = tf2onnx.convert.from_graph_def(
+        function.graph.as_graph_def(), input_names=names[:1], output_names=names[1:], opset=17
+    )
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {names[0]: case.windows})
+    np.testing.assert_allclose(logits, case.logits, atol=1e-4, rtol=1e-4)
+
+
+def test_networks_have_their_own_names_and_what_a_reader_asks() -> None:
+    for name, entry in NETWORKS.items():
+        assert entry.name == name
+        assert entry.title
+        assert entry.source
+        for figure in entry.published:
+            assert figure.split, f"{name}: figures of different splits never stand in one column"
+            for value in (figure.roc_auc, figure.pr_auc):
+                assert value is None or 0 < value < 1
+
+
+def test_name_that_no_network_has_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(BadInputError, match=r"no network is called 'mel_3d'; there are mel_1d, mel_2d"):
+        find_network("mel_3d")
 
 
 def test_models_import_neither_tensorflow_nor_tfx() -> None:
-    for source in Path(models.__path__[0]).glob("*.py"):
+    for source in Path(models.__path__[0]).rglob("*.py"):
         imported = {
             (node.module or "") if isinstance(node, ast.ImportFrom) else alias.name
             for node in ast.walk(ast.parse(source.read_text()))
@@ -206,3 +251,11 @@ def test_models_import_neither_tensorflow_nor_tfx() -> None:
         }
         roots = {name.split(".")[0] for name in imported}
         assert roots.isdisjoint({"tensorflow", "tf_keras", "tfx", "tensorflow_transform", "apache_beam"}), source.name
+
+
+def test_registry_is_read_without_keras() -> None:
+    import subprocess
+    import sys
+
+    program = "import sys, models.registry; sys.exit('keras' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
