@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from preprocessing.audio import Pcm, Samples, from_pcm, open_audio, to_pcm
+from preprocessing.audio import Pcm, Samples, fit_clip, from_pcm, open_audio, to_pcm
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.errors import AutotagError, BadInputError, ClipError
 from preprocessing.windows import least_rest
@@ -359,7 +359,7 @@ class Tagger:
         on_progress: Progress | None,
     ) -> TaggedFile:
         starts, answers, clip = [], [], self.source.clip
-        with open_audio(path) as stream:
+        with open_audio(path, sample_rate=clip.sample_rate) as stream:
             for window in stream_windows(stream.blocks, self.hop_samples, clip):
                 if stopped.is_set():
                     raise ClipError("stopped", f"{path} was being decoded when all was stopped")
@@ -446,7 +446,7 @@ def stream_windows(
             start += hop
         held = held[-size:]
     if end < size:
-        yield Window(0, end, np.pad(held, (0, size - end)))
+        yield Window(0, end, fit_clip(held, clip))
     elif end - (start - hop + size) >= least_rest(clip):
         yield Window(end - size, size, held)
 

@@ -243,12 +243,16 @@ def test_selection_is_by_threshold_and_number(selection: Selection, chosen: list
 
 
 class Brief(Loudness):
-    """A model of clips of 2 s."""
+    """A model of clips of 2 s at 8 kHz."""
 
-    clip = ClipFormat(SAMPLE_RATE, 2 * SAMPLE_RATE)
+    clip = ClipFormat(8_000, 16_000)
+
+    def answer(self, windows: Any) -> Answers:
+        assert windows.shape[1:] == (16_000,)
+        return super().answer(windows)
 
 
-def test_windows_are_as_long_as_the_models_clip(tmp_path: Path) -> None:
+def test_windows_are_as_long_as_the_models_clip_and_have_its_rate(tmp_path: Path) -> None:
     source = Brief()
     tagged = Tagger(source).tag_file(write_audio(tmp_path / "a.wav", 7))
     assert tagged.starts.tolist() == [0, 2, 4, 5]
