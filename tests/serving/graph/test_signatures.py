@@ -149,7 +149,7 @@ def test_classify_gives_every_tag_with_its_score_and_carries_the_method_of_the_c
 def test_last_layer_on_the_embedding_gives_the_predictions(loaded: Any, exported: Exported) -> None:
     answer = ask(loaded, "embedding", [pcm_bytes(29.1), pcm_bytes(20, 800)], "pcm")
     assert answer["embedding"].shape == (2, 512)
-    kernel, bias = exported.combiner.layers[-1].get_weights()
+    kernel, bias = exported.combiner.get_layer("logits").get_weights()
     expected = ask(loaded, "pcm", [pcm_bytes(29.1), pcm_bytes(20, 800)])["predictions"]
     np.testing.assert_allclose(1 / (1 + np.exp(-(answer["embedding"] @ kernel + bias))), expected, atol=1e-5)
     again = ask(loaded, "embedding", [pcm_bytes(29.1), pcm_bytes(20, 800)], "pcm")
