@@ -47,6 +47,10 @@ PACKAGES = {
 }
 
 
+RENAMES = 5
+"""Attempts at a rename on HDFS."""
+
+
 @dataclass(frozen=True)
 class FileState:
     """What a listing says of a file.
@@ -273,15 +277,33 @@ def _write_and_rename(source: Any, temporary: str, path: str) -> None:
         if file_system.exists(inner):
             file_system.mv(inner, aside)
     try:
-        file_system.mv(inner_temporary, inner)
+        _take_name(file_system, inner_temporary, inner)
     except OSError:
-        if not file_system.exists(inner):
-            if file_system.exists(aside):
+        if file_system.exists(aside):
+            with contextlib.suppress(OSError):  # another writer's file is there by now
                 file_system.mv(aside, inner)
-            raise
+        raise
     for left in (aside, inner_temporary):  # the second is there where another writer's file came between, whole too
         if file_system.exists(left):
             file_system.rm_file(left)
+
+
+def _take_name(file_system: Any, temporary: str, name: str) -> None:
+    """Rename, unless another writer took the name first.
+
+    Raises:
+        OSError: the rename fails, and nobody has the name. Of many writers one may find it taken when it renames and
+            free when it looks, as the next one moves the file aside: so it tries more than once.
+    """
+    for attempts_left in reversed(range(RENAMES)):
+        try:
+            file_system.mv(temporary, name)
+            return
+        except OSError:
+            if file_system.exists(name):
+                return
+            if not attempts_left:
+                raise
 
 
 def write_whole(path: str, data: bytes | str) -> None:
