@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 LOCKS = ROOT / "requirements"
 GENERATIONS = {"py310-tfx116.txt": ("3.10", "1.16"), "py313-tfx121.txt": ("3.13", "1.21")}
 IMAGE_LOCKS = ["image-cpu.txt", "image-gpu.txt"]
+PACKAGES = {"preprocessing", "datasets", "models", "components", "pipeline", "serving"}
 NOT_IN_PRODUCTION = {"pytest", "mypy", "ruff", "hypothesis", "pre-commit", "jupyterlab", "notebook"}
 
 
@@ -108,3 +112,29 @@ def test_image_has_the_tested_versions_and_nothing_for_development(lock: str) ->
 def test_cpu_image_has_one_tensorflow_and_it_is_the_small_one() -> None:
     assert "tensorflow-cpu" in locked("image-cpu.txt")
     assert "tensorflow" not in locked("image-cpu.txt")
+
+
+@pytest.mark.parametrize("extra", ["serving", "tag", "download", "engines"])
+def test_beam_comes_with_preprocessing_and_the_pipeline_alone(extra: str, package: dict[str, Any]) -> None:
+    def names(needs: list[str]) -> set[str]:
+        return {canonicalize_name(Requirement(need).name) for need in needs}
+
+    extras = package["extras_require"]
+    assert not names([*package["install_requires"], *extras[extra]]) & {"apache-beam", "tensorflow", "tfx"}
+    assert "apache-beam" in names(extras["preprocessing"])
+    assert "apache-beam" in names(extras["tfx"])
+    assert names(package["install_requires"]) >= {"librosa", "scipy", "soundfile", "soxr", "google-crc32c"}  # workers
+
+
+def test_what_tags_and_asks_servers_imports_no_beam() -> None:
+    modules = "serving.client, serving.tagging.session, pipeline.commands.tag, pipeline.commands.serve"
+    code = f"import sys; sys.modules['apache_beam'] = None; import {modules}"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_every_package_is_installed_with_its_files(package: dict[str, Any]) -> None:
+    folders = {file.parent for file in ROOT.glob("*/**/__init__.py") if file.relative_to(ROOT).parts[0] in PACKAGES}
+    assert {".".join(folder.relative_to(ROOT).parts) for folder in folders} == set(package["packages"])
+    for name in ("mtat_tags.txt", "mtat_synonyms.yaml", "py.typed"):
+        assert any(fnmatch.fnmatch(name, pattern) for pattern in package["package_data"]["datasets"])
+        assert (ROOT / "datasets" / name).is_file()
