@@ -32,7 +32,7 @@ COMMANDS: Final = {
     "rollback": ("rollback", "Let a label point at the version before."),
 }
 
-EXTRAS: Final = {"apache_beam": "preprocessing", "tfx": "tfx"}
+EXTRAS: Final = {"apache_beam": "preprocessing", "pydantic": "tfx", "tfx": "tfx", "kfp": "kubeflow", "grpc": "serving"}
 """Package that a command imports -> extra that brings it."""
 
 

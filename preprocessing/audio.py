@@ -100,17 +100,13 @@ def _decode(data: bytes, name: str, sample_rate: int, keep_seconds: float | None
 
 def _decode_excerpt(data: bytes, name: str, clip: ClipFormat, excerpt: Excerpt) -> tuple[Samples, float]:
     """Find out how long the file is, seek to a little before the excerpt, and decode from there to a little behind."""
-    with _opened(data, name) as (file, rate, frames):
-        frames = frames if _has_frame(file, frames - 1) else _count_frames(data)
-    begin, end = round(excerpt.start * clip.sample_rate), frames * clip.sample_rate // rate
-    if excerpt.seconds is not None:
-        end = min(end, begin + round(excerpt.seconds * clip.sample_rate))
-    if end <= begin:
+    frames, rate = audio_length(data, name)
+    starts, end = excerpt_starts(frames, rate, clip, excerpt)
+    if not starts:
         raise ClipError("no_excerpt", f"the clip begins at {excerpt.start:g} s, the file ends at {frames / rate:.2f} s")
-    starts = excerpt.rule.starts(end - begin, clip)
     if excerpt.index >= len(starts):
         raise ClipError("no_excerpt", f"number {excerpt.index + 1} of a track that is long enough for {len(starts)}")
-    begin += starts[excerpt.index]
+    begin = starts[excerpt.index]
     end, seconds = min(end, begin + clip.samples), (end - begin) / clip.sample_rate
     margin = math.ceil(RESAMPLING_MARGIN * rate)
     step = rate // math.gcd(rate, clip.sample_rate)  # frames after which both rates have a sample at one time
@@ -121,6 +117,36 @@ def _decode_excerpt(data: bytes, name: str, clip: ClipFormat, excerpt: Excerpt) 
         samples = file.read(last - first, dtype="float32", always_2d=True)
     offset = begin - first * clip.sample_rate // rate
     return _mono(samples, name, rate, clip.sample_rate)[offset : offset + end - begin], seconds
+
+
+def audio_length(data: bytes, name: str = "") -> tuple[int, int]:
+    """Return how many frames a file has, and its rate: as its header says where the last one is there, else counted.
+
+    Raises:
+        ClipError: as load_audio.
+    """
+    with _opened(data, name) as (file, rate, frames):
+        return (frames if _has_frame(file, frames - 1) else _count_frames(data)), rate
+
+
+def excerpt_starts(frames: int, rate: int, clip: ClipFormat, excerpt: Excerpt) -> tuple[tuple[int, ...], int]:
+    """Return where all excerpts of an excerpt's part of a file begin, and where the part ends.
+
+    Args:
+        frames: of the file.
+        rate: of the file.
+        clip: length and rate of an excerpt.
+        excerpt: one of them.
+
+    Returns:
+        Samples at the clip's rate from the file's beginning; no starts where the file ends before the part begins.
+    """
+    begin, end = round(excerpt.start * clip.sample_rate), frames * clip.sample_rate // rate
+    if excerpt.seconds is not None:
+        end = min(end, begin + round(excerpt.seconds * clip.sample_rate))
+    if end <= begin:
+        return (), end
+    return tuple(begin + start for start in excerpt.rule.starts(end - begin, clip)), end
 
 
 @contextlib.contextmanager

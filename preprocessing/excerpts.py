@@ -49,6 +49,11 @@ class ExcerptRule:
         return tuple(first + number * clip.samples for number in range(count))
 
 
+def excerpt_id(clip_id: str, seconds: float) -> str:
+    """Return the id of one of several excerpts, which says where in the file it begins, such as ``17@29.1``."""
+    return f"{clip_id}@{seconds:.3f}".rstrip("0").rstrip(".")
+
+
 FIRST: Final = ExcerptRule()
 """The track's beginning: of MagnaTagATune's clips, nearly all there is."""
 

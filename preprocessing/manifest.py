@@ -18,11 +18,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from preprocessing import constants, storage
-from preprocessing.audio import AUDIO_SUFFIXES
+from preprocessing.audio import AUDIO_SUFFIXES, audio_length, excerpt_starts
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.clips import AnnotatedClip
-from preprocessing.errors import BadInputError
-from preprocessing.excerpts import FIRST, ExcerptRule
+from preprocessing.errors import BadInputError, ClipError
+from preprocessing.excerpts import FIRST, Excerpt, ExcerptRule, excerpt_id
 from preprocessing.splits import PAPER_RATIO, Draw, Split, check_splits, unit_hash
 from preprocessing.tags import check_tags, training_tags
 
@@ -260,14 +260,46 @@ def checksum(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
+@dataclass(frozen=True)
+class AudioFile:
+    """What the manifest needs to know of a file.
+
+    Attributes:
+        checksum: of its bytes, ``missing``, or ``unreadable: ...``.
+        frames: its length; 0 where it cannot be decoded or nobody asked.
+        rate: Hz, of the frames.
+    """
+
+    checksum: str
+    frames: int = 0
+    rate: int = constants.SAMPLE_RATE
+
+
+def inspect_audio(path: str) -> AudioFile:
+    """Read a file for its checksum."""
+    try:
+        return AudioFile(checksum(storage.read_bytes(path)))
+    except FileNotFoundError:
+        return AudioFile(MISSING)
+    except OSError as error:
+        return AudioFile(f"{UNREADABLE}: {error.strerror or error}")
+
+
+def measure_audio(path: str) -> AudioFile:
+    """Read a file for its checksum and its length."""
+    try:
+        data = storage.read_bytes(path)
+    except OSError:
+        return inspect_audio(path)
+    try:
+        return AudioFile(checksum(data), *audio_length(data))
+    except ClipError:  # rejected for that reason when its turn comes
+        return AudioFile(checksum(data))
+
+
 def audio_checksum(path: str) -> str:
     """Checksum of a file's bytes, ``missing``, or ``unreadable: ...``."""
-    try:
-        return checksum(storage.read_bytes(path))
-    except FileNotFoundError:
-        return MISSING
-    except OSError as error:
-        return f"{UNREADABLE}: {error.strerror or error}"
+    return inspect_audio(path).checksum
 
 
 def build_manifest(
@@ -300,31 +332,42 @@ def build_manifest(
     drops = [_drop_reason(clip, split.rule.tagged_only, frozenset(tags)) for clip in clips]
     check_splits(side for side, dropped in zip(splits, drops, strict=True) if not dropped)
     paths = list(dict.fromkeys(clip.path for clip in clips))
-    checksums = dict(zip(paths, _checksums([storage.join(audio_dir, path) for path in paths], on_clip), strict=True))
-    if all(found.startswith((MISSING, UNREADABLE)) for found in checksums.values()):
+    inspect = inspect_audio if settings.excerpt_count == 1 else measure_audio
+    found = _inspect_all(inspect, [storage.join(audio_dir, path) for path in paths], on_clip)
+    files = dict(zip(paths, found, strict=True))
+    if all(file.checksum.startswith((MISSING, UNREADABLE)) for file in found):
         raise BadInputError(
             f"audio folder {audio_dir}: none of the {len(paths)} annotated files can be read; "
-            f"the first, {paths[0]}, is {checksums[paths[0]]}"
+            f"the first, {paths[0]}, is {found[0].checksum}"
         )
     rows = tuple(
         Clip(
-            clip_id=clip.clip_id if settings.excerpt_count == 1 else f"{clip.clip_id}#{number + 1}",
+            clip_id=clip_id,
             path=clip.path,
             track=clip.track,
             tags=clip.tags,
             split=side,
-            checksum=checksums[clip.path],
+            checksum=files[clip.path].checksum,
             dropped=dropped,
             start=clip.start,
             seconds=clip.seconds,
             excerpt=number,
         )
         for clip, side, dropped in zip(clips, splits, drops, strict=True)
-        for number in range(settings.excerpt_count)
+        for number, clip_id in enumerate([clip.clip_id] if dropped else _ids(clip, files[clip.path], settings))
     )
     _check_ids(rows, name)
     unlisted = _unlisted(audio_dir, clips)
     return Manifest(rows, tuple(tags), settings.shard_clips, unlisted, settings.clip, settings.excerpt_rule)
+
+
+def _ids(clip: AnnotatedClip, file: AudioFile, settings: PreprocessSettings) -> list[str]:
+    """Return an id for each excerpt that the file is long enough for: the clip's own where there is one."""
+    part = Excerpt(settings.excerpt_rule, 0, clip.start, clip.seconds)
+    starts, _ = excerpt_starts(file.frames, file.rate, settings.clip, part)
+    if len(starts) < 2:
+        return [clip.clip_id]
+    return [excerpt_id(clip.clip_id, start / settings.clip.sample_rate) for start in starts]
 
 
 def _check_ids(clips: Iterable[Clip], name: str) -> None:
@@ -354,14 +397,16 @@ def _drop_reason(clip: AnnotatedClip, tagged_only: bool, tags: frozenset[str]) -
     return ""
 
 
-def _checksums(paths: Sequence[str], on_clip: Callable[[int, int], None] | None) -> list[str]:
-    checksums = []
+def _inspect_all(
+    inspect: Callable[[str], AudioFile], paths: Sequence[str], on_clip: Callable[[int, int], None] | None
+) -> list[AudioFile]:
+    files = []
     with concurrent.futures.ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
-        for done, found in enumerate(pool.map(audio_checksum, paths), start=1):
-            checksums.append(found)
+        for done, file in enumerate(pool.map(inspect, paths), start=1):
+            files.append(file)
             if on_clip:
                 on_clip(done, len(paths))
-    return checksums
+    return files
 
 
 def _unlisted(audio_dir: str, clips: Iterable[AnnotatedClip]) -> tuple[str, ...]:

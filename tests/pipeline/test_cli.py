@@ -41,6 +41,8 @@ def test_closed_pipe_ctrl_c_and_full_disk_end_a_command_without_a_stack_trace(er
     [
         ("apache_beam", ["preprocess", "audio", "annotations.csv", "out"], "preprocessing"),
         ("tfx", ["run"], "tfx"),
+        ("pydantic", ["run"], "tfx"),
+        ("pydantic", ["runs"], "tfx"),
         ("httpx", ["download-mtat", "mtat"], "download"),
     ],
 )

@@ -7,7 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from audio_samples import encoded, tone
+from audio_samples import annotation_rows, encoded, table, tone
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +16,7 @@ from preprocessing.audio import load_audio, load_clip
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat, clip_of_seconds
 from preprocessing.errors import BadInputError, ClipError
 from preprocessing.examples import Example, read_records
-from preprocessing.excerpts import EXCERPTS, Excerpt, ExcerptRule
+from preprocessing.excerpts import EXCERPTS, Excerpt, ExcerptRule, excerpt_id
 from preprocessing.features import log_mel
 from preprocessing.job import run_job
 from preprocessing.manifest import Manifest, PreprocessSettings, Shard
@@ -133,8 +133,11 @@ def test_track_gives_several_clips_of_another_format_all_in_one_split(songs):
         ratio=(2, 1, 1), n_tags=1, dataset="table", clip=clip, excerpts="even", excerpt_count=2, seed=3
     )
     manifest, summary, found = examples_of(songs, settings)
-    assert (summary["clips"], summary["examples"], summary["rejected_by_reason"]) == (14, 13, {"no_excerpt": 1})
-    assert {row.clip_id for row in manifest.clips} == {f"{k}.wav#{n}" for k in range(7) for n in (1, 2)}
+    assert (summary["clips"], summary["examples"], summary["rejected_by_reason"]) == (13, 13, {})
+    assert {row.clip_id for row in manifest.clips} == {
+        "6.wav",
+        *(f"{k}.wav@{start}" for k in range(6) for start in ("0", "2.5")),
+    }
     split_of_track = {}
     for name, features in found:
         track = features["track"].bytes_list.value[0]
@@ -148,6 +151,49 @@ def test_track_gives_several_clips_of_another_format_all_in_one_split(songs):
         assert Shard.from_json(shard.to_json()) == shard
     restored = PreprocessSettings.from_json(summary["settings"])
     assert restored == settings
+
+
+def test_ids_say_where_in_the_file_an_excerpt_begins_and_files_without_several_keep_theirs(songs):
+    (songs / "2.wav").write_bytes(b"no audio")
+    (songs / "3.wav").unlink()
+    rows = ["path,tags,start,seconds", "0.wav,rock,0.5,2.2", "1.wav,rock,,", "2.wav,rock,,", "3.wav,rock,,"]
+    rows += ["4.wav,rock,9,", "5.wav,rock,,1.9", "6.wav,pop,,"]
+    (songs / "songs.csv").write_text("\n".join(rows))
+    settings = PreprocessSettings(
+        ratio=(2, 1, 1), tags=("rock",), dataset="table", clip=SECOND, excerpts="first", excerpt_count=3, seed=3
+    )
+    manifest, summary, _ = examples_of(songs, settings)
+    assert [row.clip_id for row in manifest.clips] == [
+        "0.wav@0.5@0.5",
+        "0.wav@0.5@1.5",
+        "1.wav@0",
+        "1.wav@1",
+        "1.wav@2",
+        "2.wav",
+        "3.wav",
+        "4.wav@9",
+        "5.wav",
+        "6.wav",
+    ]
+    assert summary["rejected_by_reason"] == {"missing": 1, "no_excerpt": 1, "undecodable": 1}
+
+
+@pytest.mark.parametrize(("start", "name"), [(0.0, "a@0"), (100.0, "a@100"), (29.1, "a@29.1"), (0.125, "a@0.125")])
+def test_id_of_an_excerpt_is_the_clips_with_the_second(start, name):
+    assert excerpt_id("a", start) == name
+
+
+def test_clip_that_the_split_rule_leaves_out_is_left_out_once(tmp_path):
+    paths = [f"{folder}/a-b-0{number}-t.wav" for number, folder in enumerate("0cdd")]
+    for path in paths:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(encoded(tone(2.0)))
+    tags = dict(zip(paths, (["guitar"], ["guitar"], ["guitar"], []), strict=True))
+    (tmp_path / "annotations.csv").write_text(table(annotation_rows(tags)))
+    settings = PreprocessSettings(split="clean", tags=("guitar",), clip=SECOND, excerpt_count=2)
+    manifest = read_manifest(str(tmp_path), str(tmp_path / "annotations.csv"), settings)
+    assert [row.clip_id for row in manifest.clips] == ["1@0", "1@1", "2@0", "2@1", "3@0", "3@1", "4"]
+    assert [bool(row.dropped) for row in manifest.clips] == [False] * 6 + [True]
 
 
 @pytest.mark.parametrize(
