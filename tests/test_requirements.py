@@ -64,23 +64,6 @@ def test_lock_holds_what_setup_py_asks_for_on_its_python(lock: str, package: dic
                 assert requirement.specifier.contains(Version(version)), f"{requirement} but {version} in {lock}"
 
 
-def names(needs: list[str]) -> set[str]:
-    return {canonicalize_name(Requirement(need).name) for need in needs}
-
-
-def test_base_and_serving_bring_no_beam_and_what_needs_it_does(package: dict[str, Any]) -> None:
-    extras = package["extras_require"]
-    for needs in (package["install_requires"], *(extras[name] for name in ("serving", "tag", "export", "aws", "hdfs"))):
-        assert "apache-beam" not in names(needs)
-    for name in ("preprocessing", "tfx", "gcp"):
-        assert "apache-beam" in names(extras[name])
-
-
-def test_base_is_what_a_worker_of_beams_own_image_lacks(package: dict[str, Any]) -> None:
-    """Beam installs the package on such a worker without extras."""
-    assert names(package["install_requires"]) >= {"librosa", "soundfile", "soxr", "scipy", "numpy", "google-crc32c"}
-
-
 @pytest.mark.parametrize("minor", [10, 11, 12, 13])
 def test_every_supported_python_gets_one_generation_whole(minor: int, package: dict[str, Any]) -> None:
     asked = [Requirement(need) for need in package["extras_require"]["tfx"]]
