@@ -28,11 +28,23 @@ LONG_FILTERS = 51
 
 
 def build_musicnn_2020(
-    n_outputs: int = 50, *, dtype: str | None = None, seed: int = 0, middle: int = 64, hidden: int = 200
+    n_outputs: int = 50,
+    *,
+    dtype: str | None = None,
+    seed: int = 0,
+    middle: int = 64,
+    hidden: int = 200,
+    name: str = "musicnn_2020",
 ) -> keras.Model:
-    """``log_mel`` (batch, 96, 188) dB -> logits (batch, n_outputs) float32. See models.registry.BuildNetwork.
+    """``log_mel`` (batch, 96, 188) dB -> logits (batch, n_outputs) float32.
 
-    ``middle`` is the width of the temporal network, ``hidden`` that of the layer before the logits.
+    Args:
+        n_outputs: number of logits.
+        dtype: Keras dtype policy; the first batch norm and the logits are float32 in any.
+        seed: of initial weights and dropouts.
+        middle: channels of the temporal network.
+        hidden: units of the layer before the logits.
+        name: of the network.
     """
     blocks = Blocks.seeded(seed, dtype)
     log_mel = keras.Input((MELS, FRAMES), name="log_mel")
@@ -50,7 +62,7 @@ def build_musicnn_2020(
     mean = layers.GlobalAveragePooling1D(dtype=dtype, name="time_mean")(x)
     x = layers.Concatenate(dtype=dtype, name="max_and_mean")([loudest, mean])
     x = blocks.hidden_head(x, hidden)
-    return keras.Model(log_mel, blocks.logits(x, n_outputs), name="musicnn_2020")
+    return keras.Model(log_mel, blocks.logits(x, n_outputs), name=name)
 
 
 def _tall(blocks: Blocks, x: Any, bands: int) -> Any:

@@ -289,6 +289,13 @@ _COMPARISON: Final = (
         },
     ),
     _Comparison(
+        "musicnn",
+        "musicnn_2020_msd",
+        7_972_000,
+        {"msd": (0.8803, 0.2983)},
+        {"msd": ("f456be06bd7409125daae533a4d966292dbfa1bf", None)},
+    ),
+    _Comparison(
         "sample",
         "sample_cnn",
         1_869_874,

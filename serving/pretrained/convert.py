@@ -11,7 +11,7 @@ import keras
 
 from models.registry import Network
 from preprocessing.errors import BadInputError
-from serving.pretrained import choi_hdf5, keras_file, liu_yang_npz, musicnn_wheel, tf1_checkpoint
+from serving.pretrained import choi_hdf5, keras_file, liu_yang_npz, musicnn_wheel, sota_2020, tf1_checkpoint, torch_file
 from serving.pretrained.layer_weights import Array
 
 Assign = Callable[[keras.Model, Mapping[str, Array]], None]
@@ -77,6 +77,12 @@ FORMATS: Final[tuple[Format, ...]] = (
         "file of Keras 3 (.keras or .weights.h5)",
         keras_file.is_keras_3_file,
         _fill_from_keras_3,
+    ),
+    Format(
+        "file of PyTorch (.pth)",
+        torch_file.is_torch_file,
+        _fill_with(torch_file.read_state_dict, sota_2020.assign),
+        sota_2020.NETWORKS,
     ),
     Format(
         "checkpoint of TensorFlow 1",

@@ -243,7 +243,7 @@ class _Pickle:
             _refuse("its pickle is broken: it sets items of what has none")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if type(key) is not str:
-                _refuse(f"it has a key of type {type(key).__name__} where a name is expected")
+                _refuse(f"it has a key of type {_kind(key)} where a name is expected")
             target[key] = value
 
     def set_item(self) -> None:
@@ -318,6 +318,10 @@ def _text(content: bytes) -> str:
         _refuse("its pickle has a text that is not UTF-8")
 
 
+def _kind(value: Any) -> str:
+    return type(value).__name__.strip("_").lower()
+
+
 def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < 2**62
 
@@ -359,10 +363,10 @@ def _tensor(arguments: tuple[Any, ...]) -> _Tensor:
 
 def _tensors(state_dict: Any) -> dict[str, _Tensor]:
     if type(state_dict) is not dict:
-        _refuse(f"it holds a {type(state_dict).__name__} where a state dict is expected")
+        _refuse(f"it holds no state dict, but a value of type {_kind(state_dict)}")
     for name, value in state_dict.items():
         if not isinstance(value, _Tensor):
-            _refuse(f"{name[:80]!r} is a {type(value).__name__}, no tensor; save the network's state_dict() alone")
+            _refuse(f"{name[:80]!r} is of type {_kind(value)}, no tensor; save the network's state_dict() alone")
     return state_dict
 
 
@@ -412,9 +416,7 @@ def _read_legacy(content: bytes) -> dict[str, Array]:
             _refuse(f"storage {key[:80]!r} should have {storage.numel:,} values, and the file says otherwise or is cut")
         end += 8
         if len(content) - end < storage.nbytes:
-            _refuse(
-                f"it is cut: storage {key[:80]!r} has {len(content) - end:,} bytes instead of {storage.nbytes:,}"
-            )
+            _refuse(f"it is cut: storage {key[:80]!r} has {len(content) - end:,} bytes instead of {storage.nbytes:,}")
         values[key] = np.frombuffer(content, storage.dtype, storage.numel, end).copy()
         end += storage.nbytes
     if end != len(content):
