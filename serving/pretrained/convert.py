@@ -50,7 +50,11 @@ def _fill_with(read: Callable[[Path], Mapping[str, Array]], assign: Assign) -> C
 
     def fill(model: keras.Model, path: Path, variant: str) -> None:
         _refuse_variant(path, variant)
-        assign(model, read(path))
+        arrays = read(path)
+        try:
+            assign(model, arrays)
+        except BadInputError as error:
+            raise BadInputError(f"{path}: {error}") from error
 
     return fill
 
