@@ -591,3 +591,155 @@ for _network in (
     ),
 ):
     register(_network)
+
+_LEE_2017 = "Lee, Park, Kim and Nam (2017), Sample-level deep convolutional neural networks for music auto-tagging"
+_KIM_2018 = "Kim, Lee and Nam (2018), Sample-level CNN architectures for music auto-tagging using raw waveforms"
+_SAMPLE_LEVEL_HEARS = 59_049
+"""3^10 samples at 22,050 Hz: 2.68 s."""
+_SAMPLE_LEVEL_WINDOWS = WindowRule(hop=_SAMPLE_LEVEL_HEARS)
+"""The ten segments of a clip of 29 s that do not overlap."""
+
+for _network in (
+    Network(
+        name="sample_cnn_2017",
+        title="SampleCNN as first published: eleven convolutions on 2.7 s of waveform",
+        source=f"{_LEE_2017}, arXiv 1703.01789",
+        builder="models.sample_cnn_2017:build_sample_cnn_2017",
+        parameters=1_875_762,
+        window_samples=_SAMPLE_LEVEL_HEARS,
+        sample_rate=22_050,
+        published_parameters=1_869_874,
+        published=(Published("MTAT", "clean", 0.905, None, f"{_LEE_2017}, as later papers cite it"),),
+        score_windows=_SAMPLE_LEVEL_WINDOWS,
+        notes="Another network than the comparison's: 22,050 Hz, and no sample of padding before the first layer.",
+    ),
+    Network(
+        name="rese_2_multi",
+        title="ReSE-2-Multi: residual blocks with squeeze and excitation on 2.7 s of waveform",
+        source=f"{_KIM_2018}, arXiv 1710.10451",
+        builder="models.rese_2_multi:build_rese_2_multi",
+        parameters=26_993_202,
+        window_samples=_SAMPLE_LEVEL_HEARS,
+        sample_rate=22_050,
+        published_parameters=26_980_146,
+        published=(Published("MTAT", "clean", 0.9113, None, "README of its public code"),),
+        score_windows=_SAMPLE_LEVEL_WINDOWS,
+    ),
+):
+    register(_network)
+
+_DIELEMAN_2014 = "Dieleman and Schrauwen (2014), End-to-end learning for music audio"
+_DIELEMAN_HEARS = 48_000
+_DIELEMAN_WINDOWS = WindowRule(hop=_DIELEMAN_HEARS)
+"""Windows of 3 s that do not overlap."""
+_MUSICNN_TRAINING = "README of musicnn-training"
+
+for _network in (
+    Network(
+        name="dieleman_mel",
+        title="Two convolutions over time on 3 s of log-mel",
+        source=_DIELEMAN_2014,
+        builder="models.dieleman:build_dieleman_mel",
+        parameters=74_974,
+        window_samples=_DIELEMAN_HEARS,
+        sample_rate=16_000,
+        front_end=LogMel(
+            sample_rate=16_000, n_fft=256, hop_length=256, pad="none", n_mels=128, fmax=8_000.0, scale="ln_1p"
+        ),
+        published=(Published("MTAT", "not stated", 0.8815, None, f"{_DIELEMAN_2014}, frames of 256 samples"),),
+        normalised=True,
+        score_windows=_DIELEMAN_WINDOWS,
+        notes="Mel power; input standardised: the source was not at hand. Of 129 bins, 128 mel bands leave the lowest "
+        "ones empty.",
+    ),
+    Network(
+        name="dieleman_mel_96",
+        title="Two convolutions over time on 3 s of log-mel, with 96 bands and batch norm on the input",
+        source=f"{_DIELEMAN_2014}; variant of musicnn-training",
+        builder="models.dieleman:build_dieleman_mel",
+        parameters=66_786,
+        window_samples=_MUSICNN_HEARS,
+        sample_rate=16_000,
+        front_end=_MUSICNN_LOG_MEL,
+        published_parameters=66_784,
+        published=(Published("MTAT", "folder", 0.8861, 0.3413, _MUSICNN_TRAINING),),
+        score_windows=_MUSICNN_WINDOWS,
+        arguments={"bands": 96, "input_batch_norm": True, "name": "dieleman_mel_96"},
+    ),
+    Network(
+        name="dieleman_raw",
+        title="Two convolutions over time on 3 s of waveform",
+        source=_DIELEMAN_2014,
+        builder="models.dieleman:build_dieleman_raw",
+        parameters=107_870,
+        window_samples=_DIELEMAN_HEARS,
+        sample_rate=16_000,
+        published=(Published("MTAT", "not stated", 0.8487, None, f"{_DIELEMAN_2014}, frames of 256 samples"),),
+        score_windows=_DIELEMAN_WINDOWS,
+        notes="128 filters with ReLU in the place of the spectrogram: the source was not at hand.",
+    ),
+    Network(
+        name="multi_d",
+        title="Multi-D: timbre filters of twelve shapes on 3 s of log-mel",
+        source="Pons et al. (2017), Timbre analysis of music audio signals with convolutional neural networks, arXiv "
+        "1703.06697; timbre of musicnn-training",
+        builder="models.multi_d:build_multi_d",
+        parameters=186_042,
+        window_samples=_MUSICNN_HEARS,
+        sample_rate=16_000,
+        front_end=_MUSICNN_LOG_MEL,
+        published_parameters=185_856,
+        published=(
+            Published("MTAT", "folder", 0.8928, 0.3538, _MUSICNN_TRAINING),
+            Published("MTAT", "not stated", 0.893, None, "Pons et al. (2017)"),
+        ),
+        score_windows=_MUSICNN_WINDOWS,
+    ),
+):
+    register(_network)
+
+_MFCC_20 = Mfcc(
+    sample_rate=16_000, n_fft=1_024, hop_length=512, n_mels=128, fmax=8_000.0, top_db=80.0, n_mfcc=20, deltas=0
+)
+
+
+def _mfcc_cnn(depth: str, title: str, parameters: int) -> Network:
+    name = f"mfcc_cnn_{depth}"
+    return Network(
+        name=name,
+        title=f"{title} on 29 s of MFCCs",
+        source="Aleskeeva, Klironomou, Markou and Xenaki (2018), Development of a convolutional neural network for "
+        "multi label auto tagging of music audio files",
+        builder="models.mfcc_cnn:build_mfcc_cnn",
+        parameters=parameters,
+        sample_rate=16_000,
+        front_end=_MFCC_20,
+        normalised=True,
+        arguments={"name": name},
+        notes="Sizes and results stood in figures that are lost: 20 coefficients, 5 x 5, 32 to 128 channels.",
+    )
+
+
+for _network in (
+    _mfcc_cnn("shallow", "Two convolutions without pools", 2_393_394),
+    _mfcc_cnn("middle", "Two convolutions with pools", 2_352_434),
+    _mfcc_cnn("deep", "Three convolutions with pools", 722_354),
+    Network(
+        name="genre_mood",
+        title="Four convolutions of 2 x 2 on 3 s of log-mel, for a genre and a mood",
+        source="Yu (Stanford), Music tagging with convolutional neural network",
+        builder="models.genre_mood:build_genre_mood",
+        parameters=2_004_731,
+        window_samples=66_150,
+        sample_rate=22_050,
+        front_end=LogMel(
+            sample_rate=22_050, n_fft=2_048, hop_length=512, n_mels=128, fmax=11_025.0, scale="db", top_db=80.0
+        ),
+        outputs=9,
+        normalised=True,
+        score_windows=WindowRule(hop=66_150),
+        notes="For two one-of heads: 6 genres, 3 moods. Accuracy .844 and .80, on slices of songs that are in training "
+        "too. Channels, mel bands and rate are not given: 16, 16, 32, 32; 128; 22,050 Hz.",
+    ),
+):
+    register(_network)
