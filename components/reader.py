@@ -1,49 +1,84 @@
-"""Training data: TFRecords to batches, parsing only what a branch needs.
+"""Training data: TFRecords to batches, parsing only what a network needs.
 
-A branch on the log-mel reads Transform's output (normalised log-mel and labels, 0.15 MB a clip); a branch on the
-waveform reads the raw examples and applies what Transform learnt (vocabulary and statistics).
+A network whose front end is that of the stored log-mel reads Transform's output (normalised log-mel and labels, 0.15 MB
+a clip). Every other one reads the waveform out of the raw examples, whole or in random windows, and applies what
+Transform learnt (vocabulary and statistics); so does whatever scores a network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from components.transform import CLIP_ID, LABELS, NORMALISED_LOG_MEL, STATISTICS, VOCABULARY, decode_waveform
-from preprocessing.constants import N_FRAMES, N_MELS
+from components.labels import HeadSettings, heads_of
+from components.transform import CLIP_ID, LABELS, NORMALISED_LOG_MEL, STATISTICS, TRACK, decode_pcm
+from models.front_ends.settings import STORED_LOG_MEL
+from models.heads import Heads
+from models.registry import Network
+from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.features import HEALTH_FEATURES
 from serving.model_info import Normalisation
+
+WAVEFORM = "waveform"
+TAGS = "tags"
+
+MakeDataset = Callable[[int | None], tf.data.Dataset]
+"""Makes a split's batches, dicts of ``inputs``, ``labels``, ``clip_id`` and ``track``; takes the seed of the order, or
+None for the files' order."""
 
 
 @dataclass(frozen=True)
 class TransformFacts:
-    """What Transform learnt: the tags in the order of the labels, and the normalisation."""
+    """What Transform learnt: the tags in the order of the labels, and how what networks read is normalised."""
 
     tags: tuple[str, ...]
-    normalisation: Normalisation
+    heads: Heads
+    log_mel: Normalisation
+    waveform: Normalisation
+
+    def normalisation(self, network: Network) -> Normalisation | None:
+        """Return that of what a network reads; None where it takes it as it is."""
+        if not network.normalised:
+            return None
+        return self.waveform if network.front_end is None else self.log_mel
 
 
-def transform_facts(transform_graph: str) -> TransformFacts:
-    """Read vocabulary and statistics out of a transform graph.
+def transform_facts(transform_graph: str, settings: Sequence[HeadSettings]) -> TransformFacts:
+    """Read vocabularies and statistics out of a transform graph.
+
+    Args:
+        transform_graph: its folder.
+        settings: the heads, as Transform was given them.
 
     Raises:
-        ValueError: the vocabulary is smaller than the labels are wide.
+        ValueError: the training split has fewer tags than a head asks for.
     """
     output = tft.TFTransformOutput(transform_graph)
-    tags = tuple(tag.decode() for tag in output.vocabulary_by_name(VOCABULARY))
     raw = {name: tf.zeros([1]) for name in HEALTH_FEATURES}
-    statistics = output.transform_features_layer()(raw)
-    n_tags = output.transformed_feature_spec()[LABELS].shape[0]
-    if len(tags) < n_tags:
+    learnt = output.transform_features_layer()(raw)
+    log_mel_mean, log_mel_std, waveform_mean, waveform_std = (float(learnt[name][0]) for name in STATISTICS)
+    return TransformFacts(
+        tuple(tag for head in settings for tag in _head_tags(output, head)),
+        heads_of(settings),
+        Normalisation(log_mel_mean, log_mel_std),
+        Normalisation(waveform_mean, waveform_std),
+    )
+
+
+def _head_tags(output: tft.TFTransformOutput, head: HeadSettings) -> tuple[str, ...]:
+    if head.tags is not None:
+        return head.tags
+    tags = tuple(tag.decode() for tag in output.vocabulary_by_name(head.name))
+    if len(tags) < head.size:
         raise ValueError(
-            f"the training split has {len(tags)} of the tags and {n_tags} are asked for: "
-            "set data.n_tags lower, or take those it lacks out of data.tags"
+            f"the training split has {len(tags)} tags for the head {head.name!r} and {head.size} are asked for: "
+            f"set data.heads.{head.name}.top lower"
         )
-    return TransformFacts(tags, Normalisation(**{name: float(statistics[name][0]) for name in STATISTICS}))
+    return tags
 
 
 @dataclass(frozen=True)
@@ -51,15 +86,22 @@ class Augmentation:
     """What is changed at random in a training clip, anew each epoch; nothing unless asked for.
 
     Attributes:
-        time_shift: turn the clip round by a random time, what leaves at the end coming in at the beginning.
+        time_shift: turn the clip round by a random time, what leaves at the end coming in at the beginning. Random
+            windows need none.
         gain_db: deviation of a random gain, in dB.
     """
 
     time_shift: bool = False
     gain_db: float = 0.0
 
-    def apply(self, inputs: tf.Tensor, normalisation: Normalisation, seed: tf.Tensor) -> tf.Tensor:
-        """Augment normalised inputs, log-mel [batch, 128, 592] or waveform [batch, 465600]; time is the last axis."""
+    def apply(self, inputs: tf.Tensor, seed: tf.Tensor, decibel: float = 1.0) -> tf.Tensor:
+        """Augment inputs, log-mel [batch, bands, frames] or waveform [batch, samples]; time is the last axis.
+
+        Args:
+            inputs: which.
+            seed: int64 [2].
+            decibel: by what a log-mel changes where its power changes by one decibel.
+        """
         rows, length = tf.shape(inputs)[0], inputs.shape[-1]
         if self.time_shift:
             shift = tf.random.stateless_uniform([rows, 1], seed, maxval=length, dtype=tf.int32)
@@ -67,24 +109,57 @@ class Augmentation:
             inputs = tf.gather(inputs, at, axis=len(inputs.shape) - 1, batch_dims=1)
         if self.gain_db:
             gain = self.gain_db * tf.random.stateless_normal([rows], seed + 1)
-            if len(inputs.shape) == 3:  # decibels, of which the deviation is 1 now
-                return inputs + tf.cast(gain / normalisation.log_mel_std, inputs.dtype)[:, tf.newaxis, tf.newaxis]
+            if len(inputs.shape) == 3:
+                return inputs + tf.cast(gain * decibel, inputs.dtype)[:, tf.newaxis, tf.newaxis]
             return inputs * tf.cast(10 ** (gain / 20), inputs.dtype)[:, tf.newaxis]
         return inputs
 
 
 def augmented(
-    batches: tf.data.Dataset, augmentation: Augmentation, normalisation: Normalisation, seed: int
+    batches: tf.data.Dataset, augmentation: Augmentation, seed: int, decibel: float = 1.0
 ) -> tf.data.Dataset:
     """Apply an augmentation to batches; the same seed gives the same clips."""
 
     def change(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         seeds = tf.stack([tf.constant(seed, tf.int64), step])
-        return {**batch, "inputs": augmentation.apply(batch["inputs"], normalisation, seeds)}
+        return {**batch, "inputs": augmentation.apply(batch["inputs"], seeds, decibel)}
 
     if augmentation == Augmentation():
         return batches
     return batches.enumerate().map(change, tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+
+
+@dataclass(frozen=True)
+class RandomWindows:
+    """Which part of a training clip is heard, anew each epoch.
+
+    Attributes:
+        samples: of a window.
+        per_clip: windows of a clip in an epoch.
+    """
+
+    samples: int
+    per_clip: int = 1
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A part of the training split, whole tracks of it.
+
+    Attributes:
+        number: from 0.
+        of: how many there are.
+        inside: take the fold; otherwise take all but the fold.
+    """
+
+    number: int
+    of: int
+    inside: bool
+
+    def takes(self, track: tf.Tensor) -> tf.Tensor:
+        """Whether a clip of the track, string [], belongs to it."""
+        own = tf.equal(tf.strings.to_hash_bucket_fast(track, self.of), self.number)
+        return own if self.inside else tf.logical_not(own)
 
 
 def _files(patterns: Sequence[str]) -> list[str]:
@@ -94,7 +169,7 @@ def _files(patterns: Sequence[str]) -> list[str]:
     return files
 
 
-def _records(files: Sequence[str], shuffle_seed: int | None, buffer: int) -> tf.data.Dataset:
+def _records(files: Sequence[str], shuffle_seed: int | None, buffer: int, fold: Fold | None) -> tf.data.Dataset:
     compression = "GZIP" if files[0].endswith(".gz") else ""
     if shuffle_seed is not None:
         files = [files[i] for i in np.random.default_rng(shuffle_seed).permutation(len(files))]
@@ -104,68 +179,119 @@ def _records(files: Sequence[str], shuffle_seed: int | None, buffer: int) -> tf.
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
+    if fold is not None:
+        track = {TRACK: tf.io.FixedLenFeature([], tf.string)}
+        records = records.filter(lambda record: fold.takes(tf.io.parse_single_example(record, track)[TRACK]))
     return records if shuffle_seed is None else records.shuffle(buffer, seed=shuffle_seed)
 
 
 def log_mel_dataset(
-    patterns: Sequence[str], n_tags: int, batch_size: int, shuffle_seed: int | None = None
+    patterns: Sequence[str],
+    n_outputs: int,
+    batch_size: int,
+    shuffle_seed: int | None = None,
+    *,
+    clip: ClipFormat = PAPER_CLIP,
+    fold: Fold | None = None,
 ) -> tf.data.Dataset:
     """Batches from Transform's output.
 
     Args:
         patterns: of TFRecord files.
-        n_tags: width of the labels.
+        n_outputs: width of the labels.
         batch_size: clips in a batch; the last one may be smaller.
         shuffle_seed: order of the clips; None for the files' order, which is not that of the raw examples.
+        clip: which the log-mel was made of.
+        fold: part of the clips.
 
     Returns:
-        Dicts of ``inputs`` float16 [batch, 128, 592] normalised, ``labels`` float32 [batch, n_tags] and ``clip_id``
-        string [batch].
+        Dicts of ``inputs`` float16 [batch, 128, frames] normalised, ``labels`` float32 [batch, n_outputs], ``clip_id``
+        and ``track`` string [batch].
 
     Raises:
         ValueError: no file matches.
     """
     spec = {
         NORMALISED_LOG_MEL: tf.io.FixedLenFeature([], tf.string),
-        LABELS: tf.io.FixedLenFeature([n_tags], tf.float32),
+        LABELS: tf.io.FixedLenFeature([n_outputs], tf.float32),
         CLIP_ID: tf.io.FixedLenFeature([], tf.string),
+        TRACK: tf.io.FixedLenFeature([], tf.string),
     }
+    shape = STORED_LOG_MEL.shape(clip.samples)
 
     def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
         features = tf.io.parse_single_example(record, spec)
         values = tf.io.parse_tensor(features[NORMALISED_LOG_MEL], tf.float16)
-        inputs = tf.ensure_shape(values, [N_MELS, N_FRAMES])
-        return {"inputs": inputs, "labels": features[LABELS], "clip_id": features[CLIP_ID]}
+        inputs = tf.ensure_shape(values, shape)
+        return {"inputs": inputs, **{name: features[name] for name in (LABELS, CLIP_ID, TRACK)}}
 
-    parsed = _records(_files(patterns), shuffle_seed, 1024).map(parse, tf.data.AUTOTUNE, deterministic=True)
+    parsed = _records(_files(patterns), shuffle_seed, 1024, fold).map(parse, tf.data.AUTOTUNE, deterministic=True)
     return parsed.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
 def waveform_dataset(
-    patterns: Sequence[str], facts: TransformFacts, batch_size: int, shuffle_seed: int | None = None
+    patterns: Sequence[str],
+    tags: Sequence[str],
+    batch_size: int,
+    shuffle_seed: int | None = None,
+    *,
+    clip: ClipFormat = PAPER_CLIP,
+    windows: RandomWindows | None = None,
+    fold: Fold | None = None,
 ) -> tf.data.Dataset:
-    """Batches from the raw examples: as log_mel_dataset's, with ``inputs`` float32 [batch, 465600] normalised.
+    """Batches from the raw examples, with the waveform as it is stored.
+
+    Args:
+        patterns: of TFRecord files.
+        tags: in the order of the labels.
+        batch_size: clips in a batch; the last one may be smaller.
+        shuffle_seed: order of the clips and place of the windows; None for the files' order.
+        clip: which the examples hold.
+        windows: random ones in place of the whole clip; only with a seed.
+        fold: part of the clips.
+
+    Returns:
+        Dicts of ``inputs`` float32 [batch, samples] in [-1, 1), ``labels`` float32 [batch, tags], ``clip_id`` and
+        ``track`` string [batch]; with several windows a clip, so many rows a clip.
 
     Raises:
-        ValueError: no file matches.
+        ValueError: no file matches; windows without a seed.
     """
+    if windows is not None and shuffle_seed is None:
+        raise ValueError("random windows need a seed")
     spec = {
-        "waveform": tf.io.FixedLenFeature([], tf.string),
-        "tags": tf.io.VarLenFeature(tf.string),
+        WAVEFORM: tf.io.FixedLenFeature([], tf.string),
+        TAGS: tf.io.VarLenFeature(tf.string),
         CLIP_ID: tf.io.FixedLenFeature([], tf.string),
+        TRACK: tf.io.FixedLenFeature([], tf.string),
     }
     table = tf.lookup.StaticHashTable(
-        tf.lookup.KeyValueTensorInitializer(list(facts.tags), tf.range(len(facts.tags), dtype=tf.int64)), -1
+        tf.lookup.KeyValueTensorInitializer(list(tags), tf.range(len(tags), dtype=tf.int64)), -1
     )
-    mean, deviation = facts.normalisation.waveform_mean, facts.normalisation.waveform_std
 
-    def parse(records: tf.Tensor) -> dict[str, tf.Tensor]:
+    def parse(step: tf.Tensor, records: tf.Tensor) -> dict[str, tf.Tensor]:
         features = tf.io.parse_example(records, spec)
-        ids = table.lookup(tf.sparse.to_dense(features["tags"], default_value=""))
-        labels = tf.reduce_max(tf.one_hot(ids, len(facts.tags)), axis=1)
-        inputs = (decode_waveform(features["waveform"]) - mean) / deviation
+        ids = table.lookup(tf.sparse.to_dense(features[TAGS], default_value=""))
         # A batch in which no clip has a tag reduces over nothing.
-        return {"inputs": inputs, "labels": tf.maximum(labels, 0.0), "clip_id": features[CLIP_ID]}
+        labels = tf.maximum(tf.reduce_max(tf.one_hot(ids, len(tags)), axis=1), 0.0)
+        batch = {WAVEFORM: features[WAVEFORM], LABELS: labels, CLIP_ID: features[CLIP_ID], TRACK: features[TRACK]}
+        samples = clip.samples
+        if windows is not None:
+            samples = windows.samples
+            batch = {name: tf.repeat(value, windows.per_clip, axis=0) for name, value in batch.items()}
+            batch[WAVEFORM] = _random_windows(batch[WAVEFORM], clip, samples, (shuffle_seed, step))
+        return {"inputs": decode_pcm(batch.pop(WAVEFORM), samples), **batch}
 
-    records = _records(_files(patterns), shuffle_seed, 256)
-    return records.batch(batch_size).map(parse, tf.data.AUTOTUNE, deterministic=True).prefetch(4)
+    records = _records(_files(patterns), shuffle_seed, 256, fold).batch(batch_size)
+    return records.enumerate().map(parse, tf.data.AUTOTUNE, deterministic=True).prefetch(4)
+
+
+def _random_windows(
+    pcm: tf.Tensor, clip: ClipFormat, samples: int, seed: tuple[int | None, tf.Tensor]
+) -> tf.Tensor:
+    """Cut a window out of each clip's bytes, string [rows] -> string [rows], before they are decoded."""
+    seeds = tf.stack([tf.constant(seed[0], tf.int64), seed[1]])
+    starts = tf.random.stateless_uniform(
+        tf.shape(pcm), seeds, maxval=clip.samples - samples + 1, dtype=tf.int32
+    )
+    return tf.strings.substr(pcm, 2 * starts, tf.fill(tf.shape(pcm), 2 * samples))

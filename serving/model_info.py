@@ -9,41 +9,96 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from preprocessing import constants
+from models.heads import Heads
+from preprocessing.clip_format import ClipFormat
 from preprocessing.digits import is_number
 from preprocessing.errors import BadInputError
+from preprocessing.windows import WindowRule
 
 MODEL_INFO_NAME: Final = "model.json"
+FORMAT: Final = 2
+"""Of ``model.json``; 1 knew one clip, three networks and one list of tags."""
 SAVED_MODEL_NAME: Final = "saved_model.pb"
-
-InputKind = Literal["log_mel", "waveform"]
-"""What a branch reads: log-mel (128, 592) in dB or waveform (465600,) in [-1, 1], both normalised inside the graph."""
-
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Mean and standard deviation over the training split: log-mel in dB, waveform in [-1, 1]."""
+    """Mean and standard deviation over the training split of what a network reads: dB of log-mel, or waveform."""
 
-    log_mel_mean: float
-    log_mel_std: float
-    waveform_mean: float
-    waveform_std: float
+    mean: float
+    std: float
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
-            if not math.isfinite(value) or (name.endswith("_std") and value <= 0):
-                raise ValueError(f"{name} is {value}: means must be finite, deviations finite and positive")
+            if not math.isfinite(value) or (name == "std" and value <= 0):
+                raise ValueError(f"{name} is {value}: a mean must be finite, a deviation finite and positive")
 
 
 @dataclass(frozen=True)
-class BranchInfo:
-    """One branch of the pushed ensemble."""
+class MemberInfo:
+    """One network of the pushed model.
+
+    Attributes:
+        name: as the configuration calls it.
+        network: its name in models.registry.
+        parameters: its weights.
+        window_samples: that it hears at once, at ``sample_rate``.
+        sample_rate: Hz.
+        front_end: settings from which its input is computed; None where it reads the waveform.
+        windows: those of a clip over which its answers are averaged.
+        normalisation: of its input, in the graph; None where it takes it as it is.
+        trained_on: what its weights were first trained on, where they came from elsewhere.
+    """
 
     name: str
-    input: InputKind
+    network: str
     parameters: int
+    window_samples: int
+    sample_rate: int
+    front_end: dict[str, Any] | None
+    windows: WindowRule
+    normalisation: Normalisation | None = None
+    trained_on: str | None = None
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> MemberInfo:
+        """Read one entry of ``members`` in ``model.json``."""
+        learnt = values["normalisation"]
+        return cls(
+            **{
+                **values,
+                "windows": WindowRule(**values["windows"]),
+                "normalisation": None if learnt is None else Normalisation(**learnt),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class CombinerInfo:
+    """What makes one answer of several networks': a kind of models.combiner, and its weights."""
+
+    kind: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model comes from that was not trained here.
+
+    Attributes:
+        name: in the list of trained models, or the file that was imported.
+        source: repository, package or paper.
+        licence: of the weights.
+        published: figures as their source states them, with their split; "" where there are none.
+        notes: what a user has to know, such as that thresholds were not measured.
+    """
+
+    name: str
+    source: str
+    licence: str
+    published: str = ""
+    notes: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,12 +137,6 @@ class SplitScores:
     scored_tags: int
 
 
-def clip_constants() -> dict[str, float]:
-    """The constants of the clip contract that a model's inputs depend on."""
-    names = "SAMPLE_RATE CLIP_SAMPLES N_FFT HOP_LENGTH N_FRAMES N_MELS MEL_FMIN MEL_FMAX POWER_FLOOR TOP_DB PCM_SCALE"
-    return {name.lower(): getattr(constants, name) for name in names.split()}
-
-
 def code_version() -> str:
     """Version of this package, or "unknown" where it is not installed."""
     try:
@@ -102,34 +151,37 @@ class ModelInfo:
 
     Attributes:
         tags: in the order of the outputs.
-        thresholds: tag for tag, from which probability on it counts as heard (best F1 on the validation split).
-        normalisation: applied in the graph.
-        branches: in the order of the combiner's inputs.
-        combiner_parameters: 0 where one branch stands alone.
+        thresholds: tag for tag, from which probability on it counts as heard (best F1 on the validation split). Those
+            of one-of heads are not looked at: of these the most probable tag counts.
+        heads: slices of the outputs.
+        clip: what the model takes at once.
+        members: its networks, in the order of the combiner's inputs.
+        combiner: None where one network stands alone.
         data: what it was made from.
         scores: split -> scores.
+        origin: None where it was trained here.
     """
 
     tags: tuple[str, ...]
     thresholds: tuple[float, ...]
-    normalisation: Normalisation
-    branches: tuple[BranchInfo, ...]
-    combiner_parameters: int
+    heads: Heads
+    clip: ClipFormat
+    members: tuple[MemberInfo, ...]
+    combiner: CombinerInfo | None
     data: DataInfo
     scores: dict[str, SplitScores]
+    origin: Origin | None = None
     code_version: str = field(default_factory=code_version)
-    constants: dict[str, float] = field(default_factory=clip_constants)
 
     @property
     def parameters(self) -> int:
-        """Weights of all branches and the combiner."""
-        return self.combiner_parameters + sum(branch.parameters for branch in self.branches)
+        """Weights of all networks and the combiner."""
+        return (self.combiner.parameters if self.combiner else 0) + sum(member.parameters for member in self.members)
 
     def to_json(self) -> str:
         """Return the text of ``model.json``."""
-        return (
-            json.dumps({**dataclasses.asdict(self), "parameters": self.parameters}, indent=2, ensure_ascii=False) + "\n"
-        )
+        values = {**dataclasses.asdict(self), "heads": self.heads.to_json(), "parameters": self.parameters}
+        return json.dumps({"format": FORMAT, **values}, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> ModelInfo:
@@ -139,23 +191,22 @@ class ModelInfo:
             ValueError, KeyError, TypeError: the text is something else.
         """
         data: dict[str, Any] = json.loads(text)
+        if data.get("format") != FORMAT:
+            raise ValueError(f"its format is {data.get('format', 1)!r}, and this version of autotag reads {FORMAT}")
+        of_data = data["data"]
+        counts = {split: tuple(tags) for split, tags in of_data["clips_with_tag"].items()}
+        combiner, origin = data["combiner"], data["origin"]
         return cls(
             tags=tuple(data["tags"]),
             thresholds=tuple(data["thresholds"]),
-            normalisation=Normalisation(**data["normalisation"]),
-            branches=tuple(BranchInfo(**branch) for branch in data["branches"]),
-            combiner_parameters=data["combiner_parameters"],
-            data=DataInfo(
-                **{
-                    **data["data"],
-                    "clips_with_tag": {
-                        split: tuple(counts) for split, counts in data["data"]["clips_with_tag"].items()
-                    },
-                }
-            ),
+            heads=Heads.from_json(data["heads"]),
+            clip=ClipFormat(**data["clip"]),
+            members=tuple(MemberInfo.from_json(member) for member in data["members"]),
+            combiner=None if combiner is None else CombinerInfo(**combiner),
+            data=DataInfo(**{**of_data, "clips_with_tag": counts}),
             scores={split: SplitScores(**scores) for split, scores in data["scores"].items()},
+            origin=None if origin is None else Origin(**origin),
             code_version=data["code_version"],
-            constants=data["constants"],
         )
 
 
@@ -210,17 +261,14 @@ def read_model_info(model_dir: Path) -> ModelInfo:
     """Read ``model.json`` of a SavedModel's directory.
 
     Raises:
-        BadInputError: it is missing, unreadable, or was made for clips of another kind.
+        BadInputError: it is missing or unreadable, or another version of autotag wrote it.
     """
     path = model_dir / MODEL_INFO_NAME
     try:
-        info = ModelInfo.from_json(path.read_text(encoding="utf-8"))
+        return ModelInfo.from_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInputError(f"{path} cannot be read ({error.strerror}): not a model that autotag exported") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInputError(
-            f"{path} is not autotag's description of a model: {error!r}. Push the model again"
+            f"{path} is not a description of a model that this version of autotag reads: {error}. Push the model again"
         ) from error
-    if info.constants != clip_constants():
-        raise BadInputError(f"{path} was made for other clips, {info.constants}; this version has {clip_constants()}")
-    return info

@@ -1,7 +1,8 @@
-"""The pushed networks and what lies round them: audio or spectrograms in, tag probabilities out, no checks."""
+"""The pushed networks and what lies round them: waveform in, probabilities out, no checks."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,58 +11,120 @@ from typing import Any, Final
 import keras
 import tensorflow as tf
 
-from models.branches import BRANCHES
 from models.combiner import build_combiner
-from models.front_ends.settings import STORED_LOG_MEL
+from models.heads import Heads
+from models.hearing import Hearing
+from models.outputs import with_heads
 from models.precision import in_float32
+from models.registry import NETWORKS, Network, find_network
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
-from preprocessing.constants import CLIP_SAMPLES
 from preprocessing.errors import BadInputError
-from serving.model_info import BranchInfo, InputKind, ModelInfo, Normalisation, read_model_info
+from preprocessing.windows import WindowRule
+from serving.model_info import CombinerInfo, MemberInfo, ModelInfo, Normalisation, read_model_info
 
 CLIPS_AT_ONCE: Final = 8
-"""Clips that go through the networks together; a larger request is worked off in parts, so that memory stays flat."""
+"""Clips that go through the networks together; a larger request is worked off in parts, so that memory stays flat.
+Fewer where the windows of a clip are together longer than the clip."""
+
+LOGITS: Final = "logits"
+"""The layer of a network that gives its outputs; what it reads is the network's embedding."""
 
 
 @dataclass(frozen=True)
+class Member:
+    """One network of a model.
+
+    Attributes:
+        name: as the configuration calls it.
+        network: which it is.
+        model: what it reads of a window, normalised -> probabilities, float32 (batch, heads.size).
+        windows: over which its answers are averaged.
+        normalisation: of what it reads; None where it takes it as it is.
+        trained_on: what its weights were first trained on, where they came from elsewhere.
+    """
+
+    name: str
+    network: Network
+    model: keras.Model
+    windows: WindowRule
+    normalisation: Normalisation | None = None
+    trained_on: str | None = None
+
+    @property
+    def info(self) -> MemberInfo:
+        """What ``model.json`` says of it."""
+        network = self.network
+        return MemberInfo(
+            name=self.name,
+            network=network.name,
+            parameters=self.model.count_params(),
+            window_samples=network.window_samples,
+            sample_rate=network.sample_rate,
+            front_end=None if network.front_end is None else network.front_end.to_json(),
+            windows=self.windows,
+            normalisation=self.normalisation,
+            trained_on=self.trained_on,
+        )
+
+    def answer(self, read: Any) -> Any:
+        """What it reads of windows, before normalisation, [n, ...] -> probabilities float32 [n, heads.size]."""
+        return self.model(self.normalise(read), training=False)
+
+    def normalise(self, read: Any) -> Any:
+        """Shift and scale what it reads."""
+        learnt = self.normalisation
+        return read if learnt is None else (read - learnt.mean) / learnt.std
+
+    @functools.cached_property
+    def embedding(self) -> keras.Model:
+        """What it reads, normalised -> what its last layer reads."""
+        return keras.Model(self.model.input, self.model.get_layer(LOGITS).input)
+
+
 class Ensemble:
-    """The networks in float32, in the order in which the combiner takes their outputs."""
+    """The networks in float32, in the order in which the combiner takes their outputs.
 
-    branches: tuple[tuple[str, InputKind, keras.Model], ...]
-    combiner: keras.Model | None
-    normalisation: Normalisation
-    log_mel: keras.layers.Layer | None
+    Args:
+        members: the networks.
+        combiner: (batch, members * heads.size) -> (batch, heads.size); None where there is one.
+        heads: what they answer.
+        clip: what they are given.
+        combiner_kind: of models.combiner, where there is a combiner.
 
-    @classmethod
-    def build(
-        cls,
-        branches: Mapping[str, keras.Model],
+    Raises:
+        ValueError: the parts do not fit each other.
+        BadInputError: a network hears more than a clip.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
         combiner: keras.Model | None,
-        branch_inputs: Mapping[str, InputKind],
-        normalisation: Normalisation,
-    ) -> Ensemble:
-        """Take the networks as they were trained.
-
-        Args:
-            branches: networks by name, normalised input (batch, ...) -> probabilities (batch, n_tags).
-            combiner: (batch, n_branches * n_tags) -> (batch, n_tags); None where there is one branch.
-            branch_inputs: what each branch reads.
-            normalisation: applied before the branches.
-
-        Raises:
-            ValueError: the parts do not fit each other.
-        """
-        if combiner is None and len(branches) != 1:
-            raise ValueError(f"{len(branches)} branches need a combiner")
-        widths = [model.output_shape[-1] for model in branches.values()]
+        heads: Heads,
+        clip: ClipFormat = PAPER_CLIP,
+        combiner_kind: str = "dense",
+    ) -> None:
+        if combiner is None and len(members) != 1:
+            raise ValueError(f"{len(members)} networks need a combiner")
+        widths = [member.model.output_shape[-1] for member in members]
+        if set(widths) != {heads.size}:
+            raise ValueError(f"the heads have {heads.size} outputs and the networks give {widths}")
         if combiner is not None and combiner.input_shape[-1] != sum(widths):
-            raise ValueError(f"the combiner takes {combiner.input_shape[-1]} values and the branches give {widths}")
-        parts = tuple((name, branch_inputs[name], in_float32(model)) for name, model in branches.items())
-        log_mel = None
-        if any(kind == "log_mel" for _, kind, _ in parts):
-            log_mel = STORED_LOG_MEL.layer()
-            log_mel.build((None, CLIP_SAMPLES))
-        return cls(parts, None if combiner is None else in_float32(combiner), normalisation, log_mel)
+            raise ValueError(f"the combiner takes {combiner.input_shape[-1]} values and the networks give {widths}")
+        self.members = tuple(
+            Member(m.name, m.network, in_float32(m.model), m.windows, m.normalisation, m.trained_on) for m in members
+        )
+        self.combiner = None if combiner is None else in_float32(combiner)
+        self.combiner_kind = combiner_kind
+        self.heads = heads
+        self.clip = clip
+        hearings = {member.name: Hearing.of(member.network, clip, member.windows) for member in members}
+        names = {hearing: f"feature_{number}" for number, hearing in enumerate(dict.fromkeys(hearings.values()))}
+        self.hearings: dict[str, Hearing] = {name: hearing for hearing, name in names.items()}
+        """Feature -> how it comes of a clip; members that hear alike share one."""
+        self.feature_of: dict[str, str] = {member: names[hearing] for member, hearing in hearings.items()}
+        """Member -> the feature that it reads."""
+        self._fronts = {name: hearing.front() for name, hearing in self.hearings.items()}
 
     @classmethod
     def restore(cls, model_dir: Path) -> Ensemble:
@@ -71,10 +134,8 @@ class Ensemble:
             BadInputError: the version lacks one of the two, or they do not fit this version of the networks.
         """
         info = read_model_info(model_dir)
-        ensemble = cls.build(
-            *_untrained(info), {branch.name: branch.input for branch in info.branches}, info.normalisation
-        )
         try:
+            ensemble = _untrained(info)
             reader = tf.train.load_checkpoint(str(model_dir / "variables" / "variables"))
             variables = [variable for network in ensemble.networks for variable in network.variables]
             for number, variable in enumerate(variables):
@@ -86,126 +147,136 @@ class Ensemble:
         return ensemble
 
     @property
-    def kinds(self) -> set[InputKind]:
-        """What the branches read."""
-        return {kind for _, kind, _ in self.branches}
-
-    @property
-    def clip(self) -> ClipFormat:
-        """What the networks are given."""
-        return PAPER_CLIP
-
-    def features(self, waveform: Any) -> dict[str, Any]:
-        """Float32 [batch, 465600] in [-1, 1] -> what the branches read, before normalisation, by name."""
-        return {str(name): value for name, value in self.inputs(waveform).items()}
-
-    def from_features(self, features: Mapping[str, Any]) -> Any:
-        """What ``features`` gave -> probabilities float32 [batch, n_tags]."""
-        return self.from_inputs({kind: features[kind] for kind in sorted(self.kinds)})
-
-    @property
     def n_tags(self) -> int:
         """Number of outputs."""
-        return int(self._last.output_shape[-1])
+        return self.heads.size
 
     @property
-    def networks(self) -> list[keras.layers.Layer]:
-        """All that has weights, branches first."""
-        parts = [model for _, _, model in self.branches] + [self.combiner, self.log_mel]
-        return [part for part in parts if part is not None]
+    def networks(self) -> list[keras.Model]:
+        """All that has weights, members first."""
+        parts = [*(member.model for member in self.members), self.combiner]
+        return [part for part in parts if part is not None and part.weights]
 
-    def infos(self) -> tuple[BranchInfo, ...]:
-        """What ``model.json`` says of the branches."""
-        return tuple(BranchInfo(name, kind, model.count_params()) for name, kind, model in self.branches)
+    @property
+    def combiner_info(self) -> CombinerInfo | None:
+        """What ``model.json`` says of the combiner."""
+        return None if self.combiner is None else CombinerInfo(self.combiner_kind, self.combiner.count_params())
 
-    def inputs(self, waveform: Any) -> dict[InputKind, Any]:
-        """Float32 [batch, 465600] in [-1, 1] -> what the branches read, before normalisation."""
-        inputs: dict[InputKind, Any] = {"waveform": waveform}
-        if self.log_mel is not None:
-            inputs["log_mel"] = self.log_mel(waveform)
-        return {kind: inputs[kind] for kind in sorted(self.kinds)}
+    @property
+    def clips_at_once(self) -> int:
+        """Clips that go through the networks together."""
+        heard = max(hearing.windows * hearing.window for hearing in self.hearings.values())
+        return max(1, CLIPS_AT_ONCE * self.clip.samples // max(heard, self.clip.samples))
+
+    def feature_shape(self, feature: str) -> tuple[int, ...]:
+        """Shape of a feature for one clip: (windows, ...)."""
+        hearing = self.hearings[feature]
+        return hearing.windows, *hearing.shape
+
+    def features(self, waveform: Any) -> dict[str, Any]:
+        """Float32 [batch, clip samples] in [-1, 1] -> what the members read, before normalisation.
+
+        A feature is float32 [batch * windows, ...], the windows of a clip one after another.
+        """
+        return {name: self._fronts[name](hearing.cut(waveform)) for name, hearing in self.hearings.items()}
+
+    def from_features(self, features: Mapping[str, Any]) -> Any:
+        """What ``features`` gave -> probabilities float32 [batch, outputs]."""
+        answers = self.member_answers(features)
+        return answers[0] if self.combiner is None else self.combiner(tf.concat(answers, axis=-1), training=False)
 
     def from_waveform(self, waveform: Any) -> Any:
-        """Float32 [batch, 465600] in [-1, 1] -> probabilities float32 [batch, n_tags]."""
-        return self.from_inputs(self.inputs(waveform))
+        """Float32 [batch, clip samples] in [-1, 1] -> probabilities float32 [batch, outputs]."""
+        return self.from_features(self.features(waveform))
 
-    def from_inputs(self, inputs: Mapping[InputKind, Any]) -> Any:
-        """What the branches read, before normalisation -> probabilities float32 [batch, n_tags]."""
-        if self.combiner is None:
-            ((_, kind, model),) = self.branches
-            return model(self._normalise(kind, inputs[kind]), training=False)
-        return self.combiner(self._branch_outputs(inputs), training=False)
+    def member_answers(self, features: Mapping[str, Any]) -> list[Any]:
+        """What ``features`` gave -> each member's probabilities, float32 [batch, outputs]."""
+        answers = []
+        for member in self.members:
+            feature = self.feature_of[member.name]
+            by_window = member.answer(features[feature])
+            answers.append(self.hearings[feature].mean_over_windows(by_window))
+        return answers
 
-    def embedding_model(self) -> Callable[[Any], Any]:
-        """Return the function waveform float32 [batch, 465600] -> float32 [batch, embedding_size].
+    def embed(self, waveform: Any) -> Any:
+        """Float32 [batch, clip samples] -> float32 [batch, embedding_size].
 
-        The vector that the last layer reads: 512 values of a combiner; of a branch alone their mean over positions.
+        What the last layer reads: that of the combiner, or of a network alone, where it is the mean over places and
+        windows. A combiner without weights reads the members' probabilities.
         """
-        head = keras.Model(self._last.input, self._last_layer.input)
-
-        def embed(waveform: Any) -> Any:
-            inputs = self.inputs(waveform)
-            if self.combiner is None:
-                ((_, kind, _),) = self.branches
-                vector = head(self._normalise(kind, inputs[kind]), training=False)
-            else:
-                vector = head(self._branch_outputs(inputs), training=False)
-            return tf.reduce_mean(tf.reshape(vector, [tf.shape(waveform)[0], -1, self.embedding_size]), axis=1)
-
-        return embed
+        features = self.features(waveform)
+        if self.combiner is not None:
+            return self._combiner_embedding(tf.concat(self.member_answers(features), axis=-1), training=False)
+        (member,) = self.members
+        feature = self.feature_of[member.name]
+        vectors = member.embedding(member.normalise(features[feature]), training=False)
+        windows = tf.shape(features[feature])[0]
+        by_window = tf.reduce_mean(tf.reshape(vectors, [windows, -1, self.embedding_size]), axis=1)
+        return self.hearings[feature].mean_over_windows(by_window)
 
     @property
     def embedding_size(self) -> int:
-        """Width of the last layer's input."""
-        return int(self._last_layer.input.shape[-1])
+        """Width of the embedding."""
+        last = self.members[0].embedding if self.combiner is None else self._combiner_embedding
+        return int(last.output_shape[-1])
 
-    @property
-    def _last_layer(self) -> keras.layers.Layer:
-        return next(layer for layer in reversed(self._last.layers) if layer.weights)
-
-    @property
-    def _last(self) -> keras.Model:
-        return self.combiner if self.combiner is not None else self.branches[0][2]
-
-    def _branch_outputs(self, inputs: Mapping[InputKind, Any]) -> Any:
-        normalised = {kind: self._normalise(kind, inputs[kind]) for kind in sorted(self.kinds)}
-        return tf.concat([model(normalised[kind], training=False) for _, kind, model in self.branches], axis=-1)
-
-    def _normalise(self, kind: InputKind, value: Any) -> Any:
-        learnt = self.normalisation
-        if kind == "log_mel":
-            return (value - learnt.log_mel_mean) / learnt.log_mel_std
-        return (value - learnt.waveform_mean) / learnt.waveform_std
+    @functools.cached_property
+    def _combiner_embedding(self) -> keras.Model:
+        assert self.combiner is not None
+        if not self.combiner.weights:
+            return keras.Model(self.combiner.input, self.combiner.input)
+        return keras.Model(self.combiner.input, self.combiner.get_layer(LOGITS).input)
 
 
-def in_parts(compute: Callable[[dict[str, Any]], Any], inputs: Mapping[str, Any], width: int) -> Any:
-    """Run ``compute`` on CLIPS_AT_ONCE rows of the inputs at a time, in the graph.
+def in_parts(
+    compute: Callable[[dict[str, Any]], Any], inputs: Mapping[str, Any], width: int, at_once: int = CLIPS_AT_ONCE
+) -> Any:
+    """Run ``compute`` on some rows of the inputs at a time, in the graph.
 
     Args:
         compute: inputs of some rows -> float32 [rows, width].
         inputs: tensors of the same, certainly positive, number of rows.
         width: columns of the result.
+        at_once: rows.
 
     Returns:
         Float32 [rows, width].
     """
     rows = tf.shape(next(iter(inputs.values())))[0]
-    parts = (rows + CLIPS_AT_ONCE - 1) // CLIPS_AT_ONCE
+    parts = (rows + at_once - 1) // at_once
     results = tf.TensorArray(tf.float32, size=parts, infer_shape=False, element_shape=[None, width])
 
     def step(part: Any, results: Any) -> tuple[Any, Any]:
-        first = part * CLIPS_AT_ONCE
-        some = {name: value[first : first + CLIPS_AT_ONCE] for name, value in inputs.items()}
+        first = part * at_once
+        some = {name: value[first : first + at_once] for name, value in inputs.items()}
         return part + 1, results.write(part, compute(some))
 
     _, results = tf.while_loop(lambda part, _: part < parts, step, (tf.constant(0), results), parallel_iterations=1)
     return tf.ensure_shape(results.concat(), [None, width])
 
 
-def _untrained(info: ModelInfo) -> tuple[dict[str, keras.Model], keras.Model | None]:
-    unknown: Sequence[str] = sorted({branch.name for branch in info.branches} - set(BRANCHES))
-    if unknown:
-        raise BadInputError(f"the model has the branch {unknown[0]!r}; this version knows {', '.join(BRANCHES)}")
-    n_tags = len(info.tags)
-    branches = {branch.name: BRANCHES[branch.name].build(n_tags, dtype="float32") for branch in info.branches}
-    return branches, build_combiner(len(branches), n_tags) if info.combiner_parameters else None
+def _untrained(info: ModelInfo) -> Ensemble:
+    """The networks that a model card names.
+
+    Raises:
+        BadInputError: one is not known, or hears in another way than it did.
+    """
+    members = []
+    for member in info.members:
+        if member.network not in NETWORKS:
+            raise BadInputError(f"the model has the network {member.network!r}; there are {', '.join(NETWORKS)}")
+        network = find_network(member.network)
+        model = with_heads(network.build(info.heads.size, dtype="float32"), info.heads)
+        made = Member(member.name, network, model, member.windows, member.normalisation, member.trained_on)
+        heard = ("window_samples", "sample_rate", "front_end")
+        changed = [name for name in heard if getattr(made.info, name) != getattr(member, name)]
+        if changed:
+            raise BadInputError(
+                f"the model's network {member.network!r} has another {changed[0]} than this version of autotag gives it"
+            )
+        members.append(made)
+    combiner, kind = None, "dense"
+    if info.combiner is not None:
+        kind = info.combiner.kind
+        combiner = build_combiner(kind, len(members), info.heads)  # type: ignore[arg-type]
+    return Ensemble(members, combiner, info.heads, info.clip, kind)

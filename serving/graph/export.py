@@ -25,6 +25,7 @@ from serving.model_info import (
     SAVED_MODEL_NAME,
     DataInfo,
     ModelInfo,
+    Origin,
     SplitScores,
     check_tag_names,
     check_thresholds,
@@ -38,6 +39,7 @@ def export_ensemble(
     thresholds: Sequence[float],
     data: DataInfo,
     scores: dict[str, SplitScores],
+    origin: Origin | None = None,
 ) -> ModelInfo:
     """Write the SavedModel, its warm-up requests, ``assets/tags.txt`` (a tag a line) and, last, ``model.json``.
 
@@ -48,6 +50,7 @@ def export_ensemble(
         thresholds: tag for tag, from which probability on it counts as heard.
         data: what the model was made from.
         scores: split -> scores.
+        origin: where the model comes from, if it was not trained here.
 
     Returns:
         What ``model.json`` says.
@@ -61,14 +64,16 @@ def export_ensemble(
     info = ModelInfo(
         tags=tags,
         thresholds=check_thresholds(thresholds, tags),
-        normalisation=ensemble.normalisation,
-        branches=ensemble.infos(),
-        combiner_parameters=ensemble.combiner.count_params() if ensemble.combiner is not None else 0,
+        heads=ensemble.heads,
+        clip=ensemble.clip,
+        members=tuple(member.info for member in ensemble.members),
+        combiner=ensemble.combiner_info,
         data=data,
         scores=scores,
+        origin=origin,
     )
     _write_saved_model(str(out_dir), ensemble, info)
-    _write_whole(os.path.join(str(out_dir), WARM_UP_NAME), warm_up_requests(ensemble.kinds))
+    _write_whole(os.path.join(str(out_dir), WARM_UP_NAME), warm_up_requests(ensemble.clip))
     _write_whole(os.path.join(str(out_dir), "assets", "tags.txt"), "".join(f"{tag}\n" for tag in tags).encode())
     _write_whole(os.path.join(str(out_dir), MODEL_INFO_NAME), info.to_json().encode())
     return info

@@ -17,20 +17,13 @@ from typing import Any, Final
 
 import tensorflow as tf
 
-from preprocessing.constants import (
-    CLIP_SAMPLES,
-    CLIP_SECONDS,
-    N_FFT,
-    N_FRAMES,
-    N_MELS,
-    PCM_SCALE,
-    POWER_FLOOR,
-    SAMPLE_RATE,
-)
+from preprocessing.clip_format import ClipFormat
+from preprocessing.constants import HOP_LENGTH, N_MELS, PCM_SCALE
 from serving.graph import example_parser
 from serving.graph.ensemble import in_parts
 from serving.graph.example_parser import Span
-from serving.model_info import InputKind
+
+WAVEFORM: Final = "waveform"
 
 WAVEFORM_SPEC: Final = tf.TensorSpec(None, tf.float32, name="waveform")
 EXAMPLES_SPEC: Final = tf.TensorSpec(None, tf.string, name="examples")
@@ -42,53 +35,44 @@ MOST_SECONDS: Final = 3600
 MOST_CLIPS: Final = 128
 """In one request of ``pcm`` or ``wav``: two bytes cost the server as much as 29.1 s."""
 
-WAVEFORM_BYTES: Final = 2 * CLIP_SAMPLES
-LOG_MEL_BYTES: Final = 2 * N_MELS * N_FRAMES
-
-MOST_EXAMPLE_BYTES: Final = 2 * (WAVEFORM_BYTES + LOG_MEL_BYTES)
-"""Twice what the clip contract needs."""
-
-CONTENT: Final[dict[InputKind, tuple[int, str]]] = {
-    "waveform": (WAVEFORM_BYTES, f"{CLIP_SAMPLES} little-endian int16"),
-    "log_mel": (LOG_MEL_BYTES, f"{N_MELS} x {N_FRAMES} little-endian float16"),
-}
-"""Bytes of an example's features, and what they are."""
-
 MOST_TAGS: Final = 1024
 """Of one example in ``labels``: each is looked at by itself, and an empty one takes two bytes of a request."""
 
 DAMAGED: Final = "examples: expected serialised tf.Examples, got {} with lengths inside that do not fit each other"
-
-MOST_WAV_BYTES: Final = 2 * WAVEFORM_BYTES * math.ceil(MOST_SECONDS / CLIP_SECONDS)
-"""About an hour in stereo. The decoder needs ten times as much memory."""
-
-LEAST_DECIBELS: Final = 10 * math.log10(POWER_FLOOR)
-MOST_DECIBELS: Final = 20 * math.log10(N_FFT / 2)
-"""Of a log-mel: a Hann window's values sum to N_FFT / 2, and a mel filter's weights to less than 1."""
 
 PCM_FORMAT: Final = 1
 FMT_FIRST: Final = ((0, b"RIFF"), (8, b"WAVE"), (12, b"fmt "))
 """Position and word, in the header of nearly every RIFF file of sound."""
 
 
-def check_waveform(waveform: Any) -> Any:
-    """Float32 of any shape -> the same, certainly [batch, 465600], finite and in [-1, 1]."""
+def most_example_bytes(clip: ClipFormat) -> int:
+    """Twice what preprocessing stores of a clip."""
+    return 2 * (clip.waveform_bytes + 2 * N_MELS * (1 + clip.samples // HOP_LENGTH))
+
+
+def most_wav_bytes(clip: ClipFormat) -> int:
+    """About an hour in stereo. The decoder needs ten times as much memory."""
+    return 2 * clip.waveform_bytes * math.ceil(MOST_SECONDS / clip.seconds)
+
+
+def check_waveform(waveform: Any, clip: ClipFormat) -> Any:
+    """Float32 of any shape -> the same, certainly [batch, clip samples], finite and in [-1, 1]."""
     waveform = _require(
         waveform,
         tf.equal(tf.rank(waveform), 2),
-        f"waveform: expected [clips, {CLIP_SAMPLES}], one row a clip, got shape {{}}",
+        f"waveform: expected [clips, {clip.samples}], one row a clip, got shape {{}}",
         tf.shape(waveform),
     )
     waveform = _require_clips(waveform, "waveform")
     samples = tf.shape(waveform)[1]
     waveform = _require(
         waveform,
-        tf.equal(samples, CLIP_SAMPLES),
-        f"waveform: expected {CLIP_SAMPLES} samples a clip ({CLIP_SECONDS} s at {SAMPLE_RATE // 1000} kHz), got {{}}; "
+        tf.equal(samples, clip.samples),
+        f"waveform: expected {clip.samples} samples a clip ({clip.seconds:g} s at {clip.sample_rate} Hz), got {{}}; "
         "pad a shorter clip with zeros, cut a longer one",
         samples,
     )
-    waveform = tf.reshape(waveform, [-1, CLIP_SAMPLES])
+    waveform = tf.reshape(waveform, [-1, clip.samples])
     by_clip = in_parts(lambda some: _unusable_and_peak(some["waveform"]), {"waveform": waveform}, 2)
     waveform = _require_none_unusable(waveform, tf.cast(tf.reduce_sum(by_clip[:, 0]), tf.int32), "waveform")
     peak = tf.reduce_max(by_clip[:, 1])
@@ -100,35 +84,35 @@ def check_waveform(waveform: Any) -> Any:
     )
 
 
-def check_examples(examples: Any, name: str = "examples") -> Any:
+def check_examples(examples: Any, clip: ClipFormat, name: str = "examples") -> Any:
     """Strings of any shape -> the same, certainly [batch], each of bounded size and as long as its first field says."""
     examples = _check_strings(examples, name, "serialised tf.Examples")
-    longest = tf.reduce_max(tf.strings.length(examples))
+    longest, most = tf.reduce_max(tf.strings.length(examples)), most_example_bytes(clip)
     message = (
-        f"{name}: expected at most {MOST_EXAMPLE_BYTES} bytes an example, got {{}}; leave out other features than "
-        "waveform, log_mel and tags"
+        f"{name}: expected at most {most} bytes an example, got {{}}; leave out other features than "
+        "waveform and tags"
     )
-    examples = _require(examples, tf.less_equal(longest, MOST_EXAMPLE_BYTES), message, longest)
+    examples = _require(examples, tf.less_equal(longest, most), message, longest)
     _, whole = example_parser.features_of(examples)
     message = f"{name}: expected serialised tf.Examples, got {{}} that are cut or something else (JSON? audio? base64?)"
     return _require_of_all(examples, whole, message)
 
 
-def check_pcm(pcm: Any) -> Any:
+def check_pcm(pcm: Any, clip: ClipFormat) -> Any:
     """Strings of any shape -> the same, certainly [batch]; each int16 samples, from one to an hour of them."""
-    pcm = _check_strings(pcm, "pcm", f"little-endian int16 samples at {SAMPLE_RATE} Hz, as bytes")
+    pcm = _check_strings(pcm, "pcm", f"little-endian int16 samples at {clip.sample_rate} Hz, as bytes")
     pcm = _require_at_most(pcm, "pcm")
     lengths = tf.strings.length(pcm)
     odd = tf.boolean_mask(lengths, tf.logical_or(tf.equal(lengths, 0), tf.not_equal(lengths % 2, 0)))
     message = "pcm: expected two bytes a sample and at least one sample (little-endian int16), got {} bytes"
     pcm = _require(pcm, tf.equal(tf.size(odd), 0), message, odd)
-    return _require_an_hour(pcm, lengths // 2, "pcm")
+    return _require_an_hour(pcm, lengths // 2, clip, "pcm")
 
 
-def check_wav(wav: Any) -> Any:
+def check_wav(wav: Any, clip: ClipFormat) -> Any:
     """Strings of any shape, RIFF files -> their audio as check_pcm gives it: string [batch].
 
-    16-bit PCM at 16 kHz alone; channels are averaged.
+    16-bit PCM at the clip's sample rate alone; channels are averaged.
     """
     wav = _require_at_most(_check_strings(wav, "wav", "RIFF files (16-bit PCM), as bytes"), "wav")
     header = tf.cast(tf.io.decode_raw(wav, tf.uint8, fixed_length=36), tf.int32)
@@ -148,15 +132,16 @@ def check_wav(wav: Any) -> Any:
     )
     wav = _require(wav, tf.equal(tf.size(wrong), 0), message, wrong)
     rates = _uint16(header, 24) + _uint16(header, 26) % (1 << 15) * (1 << 16)
-    rates = tf.boolean_mask(rates, tf.logical_and(has_fmt, tf.not_equal(rates, SAMPLE_RATE)))
-    message = f"wav: expected a sample rate of {SAMPLE_RATE} Hz, got {{}}; resample the file first"
+    rates = tf.boolean_mask(rates, tf.logical_and(has_fmt, tf.not_equal(rates, clip.sample_rate)))
+    message = f"wav: expected a sample rate of {clip.sample_rate} Hz, got {{}}; resample the file first"
     wav = _require(wav, tf.equal(tf.size(rates), 0), message, tf.reduce_max(rates))
 
-    longest = tf.reduce_max(tf.strings.length(wav))
-    message = f"wav: expected at most {MOST_WAV_BYTES} bytes a file, got {{}}; send a longer one in parts, or as pcm"
-    wav = _require(wav, tf.less_equal(longest, MOST_WAV_BYTES), message, longest)
-    pcm = tf.map_fn(_wav_to_pcm, wav, fn_output_signature=tf.TensorSpec([], tf.string), parallel_iterations=1)
-    return _require_an_hour(pcm, tf.strings.length(pcm) // 2, "wav")
+    longest, most = tf.reduce_max(tf.strings.length(wav)), most_wav_bytes(clip)
+    message = f"wav: expected at most {most} bytes a file, got {{}}; send a longer one in parts, or as pcm"
+    wav = _require(wav, tf.less_equal(longest, most), message, longest)
+    spec = tf.TensorSpec([], tf.string)
+    pcm = tf.map_fn(lambda file: _wav_to_pcm(file, clip), wav, fn_output_signature=spec, parallel_iterations=1)
+    return _require_an_hour(pcm, tf.strings.length(pcm) // 2, clip, "wav")
 
 
 def _uint16(header: Any, position: int) -> Any:
@@ -164,35 +149,32 @@ def _uint16(header: Any, position: int) -> Any:
     return header[:, position] + 256 * header[:, position + 1]
 
 
-def _wav_to_pcm(wav: Any) -> Any:
+def _wav_to_pcm(wav: Any, clip: ClipFormat) -> Any:
     audio, rate = tf.audio.decode_wav(wav)
-    message = f"wav: expected a sample rate of {SAMPLE_RATE} Hz, got {{}}; resample the file first"
-    audio = _require(audio, tf.equal(rate, SAMPLE_RATE), message, rate)
+    message = f"wav: expected a sample rate of {clip.sample_rate} Hz, got {{}}; resample the file first"
+    audio = _require(audio, tf.equal(rate, clip.sample_rate), message, rate)
     frames = tf.shape(audio)[0]
     audio = _require(audio, tf.greater(frames, 0), "wav: expected at least one sample, got {}", frames)
     # Rounded as preprocessing rounds, so that encoding changes nothing; it is the one way from samples to bytes.
     mono = tf.round(tf.reduce_mean(audio, axis=1, keepdims=True) * PCM_SCALE) / PCM_SCALE
-    riff = tf.audio.encode_wav(mono, SAMPLE_RATE)
+    riff = tf.audio.encode_wav(mono, clip.sample_rate)
     return tf.strings.substr(riff, tf.strings.length(riff) - 2 * frames, 2 * frames)
 
 
-def pcm_to_waveform(pcm: Any) -> Any:
-    """String [windows], each at most 465,600 int16 samples -> float32 [windows, 465600] in [-1, 1), zero-padded."""
-    samples = tf.io.decode_raw(pcm, tf.int16, fixed_length=WAVEFORM_BYTES)
-    return tf.cast(tf.reshape(samples, [-1, CLIP_SAMPLES]), tf.float32) / PCM_SCALE
+def pcm_to_waveform(pcm: Any, clip: ClipFormat) -> Any:
+    """String [windows], each at most a clip of int16 samples -> float32 [windows, clip samples] in [-1, 1).
 
-
-def parse_inputs(examples: Any, kinds: set[InputKind]) -> dict[InputKind, Any]:
-    """Read what the branches need, and nothing else, from serialised tf.Examples [batch].
-
-    Returns:
-        ``waveform`` float32 [batch, 465600] in [-1, 1), ``log_mel`` float32 [batch, 128, 592] in dB.
+    A shorter one is followed by zeros.
     """
-    names = sorted(kinds)
-    found, examples = _find_features(examples, names)
-    values = {kind: _only_value(examples, feature, kind) for kind, feature in zip(names, found, strict=True)}
-    decode: dict[InputKind, Any] = {"waveform": _decode_waveform, "log_mel": _decode_log_mel}
-    return {kind: decode[kind](value) for kind, value in values.items()}
+    samples = tf.io.decode_raw(pcm, tf.int16, fixed_length=clip.waveform_bytes)
+    return tf.cast(tf.reshape(samples, [-1, clip.samples]), tf.float32) / PCM_SCALE
+
+
+def parse_waveform(examples: Any, clip: ClipFormat) -> Any:
+    """Read the waveform, and nothing else, from serialised tf.Examples [batch]: float32 [batch, clip samples]."""
+    (feature,), examples = _find_features(examples, [WAVEFORM])
+    pcm = tf.io.decode_raw(_only_value(examples, feature, clip), tf.int16)
+    return tf.cast(tf.reshape(pcm, [-1, clip.samples]), tf.float32) / PCM_SCALE
 
 
 def multi_hot_labels(examples: Any, tag_names: Any) -> Any:
@@ -231,20 +213,20 @@ def _find_features(examples: Any, names: Sequence[str]) -> tuple[list[Span], Any
     return found, _require_of_all(examples, sound, DAMAGED)
 
 
-def _only_value(examples: Any, feature: Span, kind: InputKind) -> Any:
-    """Return the one value of a feature of bytes: string [batch]."""
-    length, content = CONTENT[kind]
+def _only_value(examples: Any, feature: Span, clip: ClipFormat) -> Any:
+    """Return the one value of the feature ``waveform``: string [batch]."""
+    content = f"{clip.samples} little-endian int16"
     values, of_bytes = example_parser.bytes_list(examples, feature)
     value, there = example_parser.next_value(examples, values)
     only = tf.logical_and(tf.logical_and(of_bytes, there), tf.equal(value.end, values.end))
     message = (
-        f"examples: feature {kind}: expected one value of bytes ({content}); "
+        f"examples: feature {WAVEFORM}: expected one value of bytes ({content}); "
         "it is missing, of another type, or not one value in {} of them"
     )
     examples = _require_of_all(examples, only, message)
     lengths = value.end - value.start
-    wrong = tf.boolean_mask(lengths, tf.not_equal(lengths, length))
-    message = f"examples: feature {kind} must be {length} bytes ({content}), got {{}}"
+    wrong = tf.boolean_mask(lengths, tf.not_equal(lengths, clip.waveform_bytes))
+    message = f"examples: feature {WAVEFORM} must be {clip.waveform_bytes} bytes ({content}), got {{}}"
     examples = _require(examples, tf.equal(tf.size(wrong), 0), message, wrong)
     return example_parser.cut_out(examples, value)
 
@@ -265,31 +247,10 @@ def _require_at_most(value: Any, name: str) -> Any:
     return _require(value, tf.less_equal(clips, MOST_CLIPS), message, clips)
 
 
-def _require_an_hour(value: Any, samples: Any, name: str) -> Any:
-    longest = tf.reduce_max(samples)
-    message = (
-        f"{name}: expected at most an hour ({MOST_SECONDS * SAMPLE_RATE} samples), got {{}}; send a longer one in parts"
-    )
-    return _require(value, tf.less_equal(longest, MOST_SECONDS * SAMPLE_RATE), message, longest)
-
-
-def _decode_waveform(value: Any) -> Any:
-    pcm = tf.reshape(tf.io.decode_raw(value, tf.int16), [-1, CLIP_SAMPLES])
-    return tf.cast(pcm, tf.float32) / PCM_SCALE
-
-
-def _decode_log_mel(value: Any) -> Any:
-    decibels = tf.reshape(tf.io.decode_raw(value, tf.float16), [-1, N_MELS, N_FRAMES])
-    decibels = tf.cast(decibels, tf.float32)
-    unusable = tf.reduce_sum(tf.cast(tf.logical_not(tf.math.is_finite(decibels)), tf.int32))
-    decibels = _require_none_unusable(decibels, unusable, "examples: feature log_mel")
-    range_ = tf.stack([tf.reduce_min(decibels), tf.reduce_max(decibels)])
-    message = (
-        f"examples: feature log_mel: expected decibels from {LEAST_DECIBELS:.0f} to {MOST_DECIBELS:.0f}, before "
-        "normalisation, got from least to most {}"
-    )
-    within = tf.logical_and(range_[0] >= LEAST_DECIBELS, range_[1] <= MOST_DECIBELS)
-    return _require(decibels, within, message, range_)
+def _require_an_hour(value: Any, samples: Any, clip: ClipFormat, name: str) -> Any:
+    longest, most = tf.reduce_max(samples), MOST_SECONDS * clip.sample_rate
+    message = f"{name}: expected at most an hour ({most} samples), got {{}}; send a longer one in parts"
+    return _require(value, tf.less_equal(longest, most), message, longest)
 
 
 def _require_clips(value: Any, name: str) -> Any:

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import tensorflow as tf
 
-from preprocessing.constants import CLIP_SAMPLES
-from preprocessing.windows import LEAST_REST
+from models.heads import ONE_OF
+from preprocessing.clip_format import ClipFormat
+from preprocessing.windows import least_rest
 from serving.graph import request_checks
 from serving.graph.ensemble import Ensemble, in_parts
 
@@ -34,14 +35,14 @@ def signatures(
     """
     names = tf.constant(list(tags))
     limits = tf.constant(list(thresholds), tf.float32)
-    embed = ensemble.embedding_model()
+    clip, at_once = ensemble.clip, ensemble.clips_at_once
 
     def rows(value: Any, clips: Any) -> Any:
         return tf.tile(value[tf.newaxis], [clips, 1])
 
     def answer(probabilities: Any) -> dict[str, Any]:
         clips = tf.shape(probabilities)[0]
-        above = tf.greater_equal(probabilities, limits)
+        above = decide(ensemble, probabilities, limits)
         return {
             "predictions": probabilities,
             "tags": rows(names, clips),
@@ -52,16 +53,17 @@ def signatures(
 
     def of_examples(examples: Any) -> Any:
         def of_some(some: dict[str, Any]) -> Any:
-            return ensemble.from_inputs(request_checks.parse_inputs(some["examples"], ensemble.kinds))
+            return ensemble.from_waveform(request_checks.parse_waveform(some["examples"], clip))
 
-        return in_parts(of_some, {"examples": examples}, ensemble.n_tags)
+        return in_parts(of_some, {"examples": examples}, ensemble.n_tags, at_once)
 
     def of_pcm(pcm: Any) -> dict[str, Any]:
-        windows, counts = cut(pcm)
+        windows, counts = cut(pcm, clip)
         by_window = in_parts(
-            lambda some: ensemble.from_waveform(request_checks.pcm_to_waveform(some["pcm"])),
+            lambda some: ensemble.from_waveform(request_checks.pcm_to_waveform(some["pcm"], clip)),
             {"pcm": windows},
             ensemble.n_tags,
+            at_once,
         )
         return {
             **answer(mean_by_clip(by_window, counts)),
@@ -70,22 +72,28 @@ def signatures(
         }
 
     def serving_default(examples: Any) -> dict[str, Any]:
-        return answer(of_examples(request_checks.check_examples(examples)))
+        return answer(of_examples(request_checks.check_examples(examples, clip)))
 
     def waveform(waveform: Any) -> dict[str, Any]:
-        checked = {"waveform": request_checks.check_waveform(waveform)}
-        return answer(in_parts(lambda some: ensemble.from_waveform(some["waveform"]), checked, ensemble.n_tags))
+        checked = {"waveform": request_checks.check_waveform(waveform, clip)}
+        probabilities = in_parts(
+            lambda some: ensemble.from_waveform(some["waveform"]), checked, ensemble.n_tags, at_once
+        )
+        return answer(probabilities)
 
     def pcm(pcm: Any) -> dict[str, Any]:
-        return of_pcm(request_checks.check_pcm(pcm))
+        return of_pcm(request_checks.check_pcm(pcm, clip))
 
     def wav(wav: Any) -> dict[str, Any]:
-        return of_pcm(request_checks.check_wav(wav))
+        return of_pcm(request_checks.check_wav(wav, clip))
 
     def embedding(pcm: Any) -> dict[str, Any]:
-        windows, counts = cut(request_checks.check_pcm(pcm))
+        windows, counts = cut(request_checks.check_pcm(pcm, clip), clip)
         by_window = in_parts(
-            lambda some: embed(request_checks.pcm_to_waveform(some["pcm"])), {"pcm": windows}, ensemble.embedding_size
+            lambda some: ensemble.embed(request_checks.pcm_to_waveform(some["pcm"], clip)),
+            {"pcm": windows},
+            ensemble.embedding_size,
+            at_once,
         )
         return {
             "embedding": mean_by_clip(by_window, counts),
@@ -94,11 +102,11 @@ def signatures(
         }
 
     def classify(inputs: Any) -> dict[str, Any]:
-        scores = of_examples(request_checks.check_examples(inputs, "inputs"))
+        scores = of_examples(request_checks.check_examples(inputs, clip, "inputs"))
         return {"classes": rows(names, tf.shape(scores)[0]), "scores": scores}
 
     def labels(examples: Any) -> dict[str, Any]:
-        checked = {"examples": request_checks.check_examples(examples)}
+        checked = {"examples": request_checks.check_examples(examples, clip)}
         return {
             "labels": in_parts(
                 lambda some: request_checks.multi_hot_labels(some["examples"], names), checked, ensemble.n_tags
@@ -116,21 +124,33 @@ def signatures(
     }
 
 
-def cut(pcm: Any) -> tuple[Any, Any]:
+def decide(ensemble: Ensemble, probabilities: Any, thresholds: Any) -> Any:
+    """Say which tags count as heard: models.heads.Heads.decide in the graph, bool [clips, n_tags]."""
+    above = tf.greater_equal(probabilities, thresholds)
+    if all(head.kind != ONE_OF for head in ensemble.heads.heads):
+        return above
+    parts = []
+    for head, at in ensemble.heads.slices():
+        largest = tf.one_hot(tf.argmax(probabilities[:, at], axis=1), head.size, on_value=True, off_value=False)
+        parts.append(largest if head.kind == ONE_OF else above[:, at])
+    return tf.concat(parts, axis=1)
+
+
+def cut(pcm: Any, clip: ClipFormat) -> tuple[Any, Any]:
     """Cut int16 bytes, string [clips], into windows by the rule of preprocessing.windows.
 
     Returns:
         String [windows], the clips' one after another, and how many each clip has, int32 [clips].
     """
     samples = tf.strings.length(pcm) // 2
-    counts = tf.maximum((samples + CLIP_SAMPLES - LEAST_REST) // CLIP_SAMPLES, 1)
-    clip = tf.repeat(tf.range(tf.size(counts)), counts)
-    number = tf.range(tf.size(clip)) - tf.gather(tf.cumsum(counts, exclusive=True), clip)
-    last = tf.maximum(tf.gather(samples, clip) - CLIP_SAMPLES, 0)
-    start = tf.minimum(number * CLIP_SAMPLES, last)
-    length = tf.minimum(tf.gather(samples, clip), CLIP_SAMPLES)
+    counts = tf.maximum((samples + clip.samples - least_rest(clip)) // clip.samples, 1)
+    song = tf.repeat(tf.range(tf.size(counts)), counts)
+    number = tf.range(tf.size(song)) - tf.gather(tf.cumsum(counts, exclusive=True), song)
+    last = tf.maximum(tf.gather(samples, song) - clip.samples, 0)
+    start = tf.minimum(number * clip.samples, last)
+    length = tf.minimum(tf.gather(samples, song), clip.samples)
     # One string of all clips: what each window is copied from once. Offsets of 128 hours need 64 bits.
-    offsets = tf.gather(tf.cumsum(tf.cast(samples, tf.int64), exclusive=True), clip)
+    offsets = tf.gather(tf.cumsum(tf.cast(samples, tf.int64), exclusive=True), song)
     position = 2 * (offsets + tf.cast(start, tf.int64))
     return tf.strings.substr(tf.strings.reduce_join(pcm), position, 2 * tf.cast(length, tf.int64)), counts
 

@@ -14,32 +14,23 @@ import numpy as np
 import soundfile as sf
 
 from preprocessing.audio import from_pcm
-from preprocessing.constants import CLIP_SAMPLES, PCM_SCALE, SAMPLE_RATE
+from preprocessing.clip_format import ClipFormat
+from preprocessing.constants import PCM_SCALE
 from preprocessing.examples import encode_example, write_record
-from preprocessing.features import log_mel
 from serving.client.messages import Example, PredictionLog, to_tensor
-from serving.model_info import InputKind
 
 WARM_UP_NAME: Final = "assets.extra/tf_serving_warmup_requests"
 MODEL_NAME: Final = "autotag"
 
 
-def warm_up_requests(kinds: set[InputKind]) -> bytes:
-    """Return the file: one request of one clip for every signature that a client may ask.
-
-    Args:
-        kinds: what the model's examples hold.
-    """
-    noise = np.random.default_rng(0).normal(0, 0.05, CLIP_SAMPLES)
+def warm_up_requests(clip: ClipFormat) -> bytes:
+    """Return the file: one request of one clip for every signature that a client may ask."""
+    noise = np.random.default_rng(0).normal(0, 0.05, clip.samples)
     pcm = np.round(noise.clip(-1, 1 - 1 / PCM_SCALE) * PCM_SCALE).astype("<i2")
     waveform = from_pcm(pcm)
-    features: dict[InputKind, Any] = {
-        "waveform": lambda: pcm.tobytes(),
-        "log_mel": lambda: log_mel(waveform).astype("<f2").tobytes(),
-    }
-    example = encode_example({kind: features[kind]() for kind in sorted(kinds)})
+    example = encode_example({"waveform": pcm.tobytes()})
     riff = io.BytesIO()
-    sf.write(riff, pcm, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+    sf.write(riff, pcm, clip.sample_rate, format="WAV", subtype="PCM_16")
     logs = [
         _predict("serving_default", "examples", [example]),
         _predict("waveform", "waveform", waveform[np.newaxis]),

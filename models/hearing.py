@@ -1,0 +1,102 @@
+"""From a clip's waveform to what a network reads of it: windows, another sample rate, front end. Keras operators alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from models.front_ends.settings import FrontEnd
+from models.registry import Network
+from preprocessing.clip_format import ClipFormat
+from preprocessing.windows import WindowRule
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """What a network hears of a clip. Two networks whose hearing is equal can share what is computed.
+
+    Attributes:
+        clip: the clip.
+        window: samples of the clip that make one window.
+        starts: where the windows begin; before 0 and behind the clip's end there are zeros.
+        sample_rate: Hz, of the network.
+        window_samples: of one window at the network's rate.
+        front_end: from a window at the network's rate to its input; None where it reads the waveform.
+    """
+
+    clip: ClipFormat
+    window: int
+    starts: tuple[int, ...]
+    sample_rate: int
+    window_samples: int
+    front_end: FrontEnd | None
+
+    @classmethod
+    def of(cls, network: Network, clip: ClipFormat, rule: WindowRule | None = None) -> Hearing:
+        """Return what a network hears of a clip.
+
+        Args:
+            network: which.
+            clip: what it is given.
+            rule: windows over which its answers are averaged; the network's own unless given.
+
+        Raises:
+            BadInputError: the clip is shorter than the network's window.
+        """
+        window = network.window_in(clip)
+        starts = (rule or network.score_windows).starts(clip.samples, window)
+        return cls(clip, window, starts, network.sample_rate, network.window_samples, network.front_end)
+
+    @property
+    def windows(self) -> int:
+        """Of a clip."""
+        return len(self.starts)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of what the network reads of one window."""
+        return (self.window_samples,) if self.front_end is None else self.front_end.shape(self.window_samples)
+
+    def cut(self, waveform: Any) -> Any:
+        """Float32 [batch, clip samples] -> [batch * windows, window], the windows of a clip one after another."""
+        before = max(0, -min(self.starts))
+        behind = max(0, max(self.starts) + self.window - self.clip.samples)
+        if before or behind:
+            waveform = ops.pad(waveform, ((0, 0), (before, behind)))
+        if self.windows == 1:
+            first = before + self.starts[0]
+            return waveform[:, first : first + self.window]
+        pieces = [waveform[:, before + start : before + start + self.window] for start in self.starts]
+        return ops.reshape(ops.stack(pieces, axis=1), (-1, self.window))
+
+    def front(self) -> Callable[[Any], Any]:
+        """Return the function from windows, float32 [n, window], to what the network reads, [n, *shape]."""
+        steps: list[layers.Layer] = []
+        if self.sample_rate != self.clip.sample_rate:
+            from models.front_ends.resample import Resample
+
+            steps.append(Resample(self.clip.sample_rate, self.sample_rate, self.window_samples))
+        if self.front_end is not None:
+            steps.append(self.front_end.layer())
+
+        def run(windows: Any) -> Any:
+            for step in steps:
+                windows = step(windows)
+            return windows
+
+        return run
+
+    def from_window(self, network: keras.Model, name: str = "window") -> keras.Model:
+        """Return the network with its front: waveform of one window, float32 [batch, window] -> its answer."""
+        window = keras.Input((self.window,), name=name, dtype="float32")
+        return keras.Model(window, network(self.front()(window)), name=f"{network.name}_from_window")
+
+    def mean_over_windows(self, by_window: Any) -> Any:
+        """[batch * windows, n] -> [batch, n]."""
+        if self.windows == 1:
+            return by_window
+        return ops.mean(ops.reshape(by_window, (-1, self.windows, by_window.shape[-1])), axis=1)
