@@ -1,23 +1,22 @@
-"""EnsembleTrainer: the branches' predictions, computed once; a combiner for every combination; the export.
+"""EnsembleTrainer: the networks' predictions, computed once; combiners fitted on them; the export.
 
-TFX's Trainer takes one base model; this component takes one model a branch. The combiner (Bengani et al. 2019, Table 4)
-learns from the branches' probabilities, which are computed once for each split and kept with the run. All
-combinations of two and three branches are trained and scored on the test split (the paper's Table 5); the configured
-one is exported.
+TFX's Trainer takes one base model; this component takes one model a network. Every network is asked once about every
+clip, from the waveform, as it will be when it is served. The combiners (Bengani et al. 2019, Table 4) are fitted on
+those predictions: on predictions for clips that the networks did not learn from, unless the paper's way is asked for.
+All networks and combinations are scored on the test split (the paper's Table 5); the configured one is exported.
 """
 
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import logging
 import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import keras
@@ -30,153 +29,132 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import path_utils
 
-from components.metrics import score_tags
-from components.reader import TransformFacts, transform_facts
+from components.combiners import OUT_OF_FOLD, VALID, CombinerTask, Fit, fit_combiner
+from components.labels import read_settings
+from components.metrics import head_accuracies, score_tags
+from components.reader import TransformFacts, transform_facts, waveform_dataset
 from components.thresholds import best_f1_thresholds, macro_f1
-from components.training import (
-    TrainingSettings,
-    branch_dataset,
-    fit,
-    inference,
-    load_network,
-    predict,
-    write_history,
-)
-from models.branches import BRANCHES, INPUT_SHAPES
-from models.combiner import build_combiner
+from components.training import TrainingSettings, load_network, read_out_of_fold, write_history
+from models.heads import Heads
+from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import SPLITS
-from serving.graph.ensemble import Ensemble
+from serving.graph.ensemble import Ensemble, Member, Members
 from serving.graph.export import export_ensemble, write_engine_files
 from serving.model_info import DataInfo, SplitScores
 
 log = logging.getLogger(__name__)
 
 Array = npt.NDArray[np.float32]
-Predictions = Mapping[str, Mapping[str, Array]]
-"""split -> branch -> probabilities, float32 [clips, tags]."""
 
 SCORES_FILE = "scores.json"
 PREDICTIONS_FILE = "predictions.npz"
-PREDICT_BATCH = 16
-TIMED_CLIPS = 32
-
-
-def combinations(branches: Sequence[str]) -> list[tuple[str, ...]]:
-    """All combinations of two and more branches, in the paper's order."""
-    return [chosen for size in range(2, len(branches) + 1) for chosen in itertools.combinations(branches, size)]
-
-
-def side_by_side(predictions: Mapping[str, Array], chosen: Sequence[str]) -> Array:
-    """The combiner's input, float32 [clips, branches * tags]."""
-    return np.concatenate([predictions[name] for name in chosen], axis=1)
+PREDICT_BATCH = 8
+TIMED_CLIPS = 16
 
 
 @dataclass(frozen=True)
-class SplitFiles:
-    """Where a split's examples lie: the raw ones and Transform's."""
+class Combination:
+    """Several networks and what makes one answer of theirs.
 
-    raw: list[str]
-    transformed: list[str]
-
-
-def predict_all(
-    networks: Mapping[str, keras.Model], files: Mapping[str, SplitFiles], transform_graph: str
-) -> tuple[Predictions, Mapping[str, Array]]:
-    """Run every branch over every split once.
-
-    Args:
-        networks: branch -> network.
-        files: split -> its examples.
-        transform_graph: folder of Transform's graph.
-
-    Returns:
-        Predictions, split -> branch -> probabilities, and labels, split -> 0 or 1; all float32 [clips, tags], in the
-        order of the clips' ids.
-
-    Raises:
-        ValueError: two branches were given other clips or labels of a split, a split has no files, or the vocabulary
-            is smaller than the labels are wide.
-    """
-    predictions: dict[str, dict[str, Array]] = {split: {} for split in files}
-    labels: dict[str, Array] = {}
-    clip_ids: dict[str, tuple[bytes, ...]] = {}
-    for name, network in networks.items():
-        step = inference(network)
-        for split, paths in files.items():
-            started = time.perf_counter()
-            patterns = paths.transformed if BRANCHES[name].input == "log_mel" else paths.raw
-            answers = predict(step, branch_dataset(BRANCHES[name], patterns, transform_graph, PREDICT_BATCH))
-            # Raw and transformed examples come in different orders; by their ids they are the same clips.
-            if clip_ids.setdefault(split, answers.clip_ids) != answers.clip_ids:
-                raise ValueError(f"{split}: {name} was given other clips than the branches before it")
-            if not np.array_equal(labels.setdefault(split, answers.labels), answers.labels):
-                raise ValueError(f"{split}: {name} was given other labels than the branches before it")
-            predictions[split][name] = answers.predictions
-            log.warning(
-                "%s on %s: %d clips in %.0f s", name, split, len(answers.clip_ids), time.perf_counter() - started
-            )
-    return predictions, labels
-
-
-def train_combiner(
-    chosen: Sequence[str],
-    predictions: Predictions,
-    labels: Mapping[str, Array],
-    settings: TrainingSettings,
-    checkpoint_dir: str,
-) -> tuple[keras.Model, dict[str, Any]]:
-    """Train a combiner on the training split's predictions, stopped by the validation split's.
-
-    Args:
-        chosen: the branches that it combines.
-        predictions: split -> branch -> probabilities, float32 [clips, tags].
-        labels: split -> 0 or 1, float32 [clips, tags].
-        settings: how.
-        checkpoint_dir: below which the state is kept after each epoch, in a folder of the combiner's own.
-
-    Returns:
-        The network with the weights of its best epoch, and its entry in the history.
-
-    Raises:
-        ValueError: the loss is not finite.
+    Attributes:
+        name: of the ensemble, or the networks' names joined.
+        of: names of its networks, in the order of the combiner's inputs.
+        combiner: kind, of models.combiner.
+        fit: on which predictions it is fitted, see components.combiners.
     """
 
-    def dataset(split: str) -> Callable[[int | None], tf.data.Dataset]:
-        inputs, truth = side_by_side(predictions[split], chosen), labels[split]
-        rows = [b"%08d" % row for row in range(len(truth))]
+    name: str
+    of: tuple[str, ...]
+    combiner: str
+    fit: Fit
 
-        def make(seed: int | None) -> tf.data.Dataset:
-            clips = tf.data.Dataset.from_tensor_slices({"inputs": inputs, "labels": truth, "clip_id": rows})
-            clips = clips if seed is None else clips.shuffle(len(inputs), seed=seed)
-            return clips.batch(settings.batch_size)
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Combination:
+        """Read one of a component's configuration."""
+        return cls(values["name"], tuple(values["of"]), values["combiner"], values["fit"])
 
-        return make
 
-    n_tags = labels["train"].shape[1]
-    name = "+".join(chosen)
-    model, state = fit(
-        lambda: build_combiner(len(chosen), n_tags, seed=settings.seed),
-        dataset("train"),
-        dataset("valid"),
-        settings,
-        os.path.join(checkpoint_dir, name),
-        name=name,
-        epoch_level=logging.DEBUG,
+@dataclass(frozen=True)
+class Predictions:
+    """What the networks say of the clips of one split.
+
+    Attributes:
+        clip_ids: sorted.
+        labels: 0 or 1, float32 [clips, outputs].
+        by_network: name -> probabilities, float32 [clips, outputs].
+    """
+
+    clip_ids: tuple[bytes, ...]
+    labels: Array
+    by_network: dict[str, Array]
+
+    def side_by_side(self, chosen: Sequence[str]) -> Array:
+        """The combiner's input, float32 [clips, networks * outputs]."""
+        return np.concatenate([self.by_network[name] for name in chosen], axis=1)
+
+
+def predict_split(
+    members: Sequence[Member], patterns: list[str], facts: TransformFacts, clip: ClipFormat
+) -> Predictions:
+    """Ask all networks about a split, from the waveform; what several of them hear alike is computed once.
+
+    Args:
+        members: the networks.
+        patterns: of the split's raw examples.
+        facts: tags and heads.
+        clip: what the examples hold.
+
+    Raises:
+        ValueError: no file matches.
+        BadInputError: a network hears more than a clip.
+    """
+    asked = Members(members, facts.heads, clip)
+    spec = tf.TensorSpec([None, clip.samples], tf.float32)
+    step = tf.function(
+        lambda waveform: asked.member_answers(asked.features(waveform)), input_signature=[spec], autograph=False
     )
-    log.warning("combiner %s: valid ROC-AUC %.4f after %d epochs", name, state.best_roc_auc, state.best_epoch)
-    return model, {"name": name, "precision": "float32", **asdict(state)}
+    ids, labels, answers = [], [], []
+    for batch in waveform_dataset(patterns, facts.tags, min(PREDICT_BATCH, asked.clips_at_once), clip=clip):
+        ids.append(batch["clip_id"].numpy())
+        labels.append(batch["labels"].numpy())
+        answers.append([answer.numpy() for answer in step(batch["inputs"])])
+    clip_ids = np.concatenate(ids)
+    order = np.argsort(clip_ids)
+    by_network = {
+        member.name: np.concatenate(parts)[order]
+        for member, parts in zip(members, zip(*answers, strict=True), strict=True)
+    }
+    return Predictions(tuple(clip_ids[order]), np.concatenate(labels)[order], by_network)
 
 
-def seconds_for_1000_clips(network: keras.Model, input_shape: tuple[int, ...]) -> float:
-    """Measure a network alone, in float32, input in memory, batches of 16: the paper's Table 5 column."""
-    step = inference(network)
-    batch = tf.random.stateless_normal((PREDICT_BATCH, *input_shape), seed=(1, 2))
+def seconds_for_1000_clips(member: Member, clip: ClipFormat) -> float:
+    """Measure a network alone, in float32, input in memory: the paper's Table 5 column.
+
+    A clip counts with all windows over which its answer is averaged.
+    """
+    alone = Ensemble([member], None, Heads.of_tags(member.model.output_shape[-1]), clip)
+    (feature,) = alone.hearings
+    clips = min(TIMED_CLIPS, alone.clips_at_once)
+    windows, *shape = alone.feature_shape(feature)
+    network = alone.members[0]
+    step = tf.function(lambda read: network.model(read, training=False), autograph=False)
+    batch = tf.random.stateless_normal((clips * windows, *shape), seed=(1, 2))
+    return _seconds(step, batch) / clips * 1000
+
+
+def _seconds(step: Any, batch: tf.Tensor, rounds: int = 2) -> float:
     step(batch)
-    rounds = TIMED_CLIPS // PREDICT_BATCH
     started = time.perf_counter()
     for _ in range(rounds):
         step(batch).numpy()
-    return (time.perf_counter() - started) / (rounds * PREDICT_BATCH) * 1000
+    return (time.perf_counter() - started) / rounds
+
+
+def combiner_seconds(combiner: keras.Model) -> float:
+    """As ``seconds_for_1000_clips``, of a combiner."""
+    batch = tf.random.stateless_uniform((TIMED_CLIPS, *combiner.input_shape[1:]), seed=(1, 2))
+    step = tf.function(lambda inputs: combiner(inputs, training=False), autograph=False)
+    return _seconds(step, batch) / TIMED_CLIPS * 1000
 
 
 def megabytes(network: keras.Model) -> float:
@@ -185,7 +163,7 @@ def megabytes(network: keras.Model) -> float:
 
 
 class EnsembleTrainerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
-    """Predicts, trains the combiners, scores, exports."""
+    """Predicts, fits the combiners, scores, exports."""
 
     def Do(  # noqa: N802 TFX's name
         self,
@@ -193,54 +171,49 @@ class EnsembleTrainerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Write the ensemble's SavedModel, and scores, curves and predictions beside it.
+        """Write the model's SavedModel, and scores, curves and predictions beside it.
 
         Raises:
             ValueError: inputs do not fit each other, or a combiner's loss is not finite.
         """
         config = json.loads(exec_properties["config"])
-        settings = TrainingSettings(**config["settings"])
-        graph = artifact_utils.get_single_uri(input_dict["transform_graph"])
-        facts = transform_facts(graph)
-        networks = {
-            name: load_network(artifact_utils.get_single_uri(input_dict[name]))
-            for name in BRANCHES
-            if name in input_dict
-        }
+        clip, names = ClipFormat(**config["clip"]), config["networks"]
+        uris = {name: artifact_utils.get_single_uri(input_dict[name]) for name in names}
+        facts = transform_facts(
+            artifact_utils.get_single_uri(input_dict["transform_graph"]), read_settings(config["heads"])
+        )
+        members = {name: load_network(uri) for name, uri in uris.items()}
         run_dir = artifact_utils.get_single_uri(output_dict["model_run"])
         model_uri = artifact_utils.get_single_uri(output_dict["model"])
-        predictions, labels = predict_all(networks, _split_files(input_dict), graph)
-        _keep_predictions(os.path.join(run_dir, PREDICTIONS_FILE), predictions, labels)
+        combinations = [Combination.from_json(values) for values in config["combinations"]]
 
-        combiners, histories = {}, []
-        for chosen in combinations(list(networks)):
-            combiners[chosen], history = train_combiner(
-                chosen, predictions, labels, settings, os.path.join(run_dir, "checkpoints")
-            )
-            histories.append(history)
-        shutil.rmtree(os.path.join(run_dir, "checkpoints"), ignore_errors=True)
+        splits = _predict_all(list(members.values()), input_dict, facts, clip, combinations)
+        _keep_predictions(os.path.join(run_dir, PREDICTIONS_FILE), splits)
+        combiners, histories = _fit_combiners(combinations, splits, uris, facts.heads, config["settings"], run_dir)
         write_history(run_dir, {"combiners": histories})
 
-        scores = _score_all(networks, combiners, predictions, labels, facts)
+        scores = _score_all(members, combinations, combiners, splits["test"], facts, clip)
         with tf.io.gfile.GFile(os.path.join(run_dir, SCORES_FILE), "w") as file:
-            json.dump(scores, file, indent=1)
+            json.dump({**scores, "pushed": config["push"]}, file, indent=1)
         for row in scores["models"]:
             log.warning("%-32s test ROC-AUC %.4f, PR-AUC %.4f", row["name"], row["roc_auc"], row["pr_auc"])
 
-        pushed = tuple(config["ensemble"])
-        ensemble = Ensemble.build(
-            {name: networks[name] for name in pushed},
-            combiners[pushed] if len(pushed) > 1 else None,
-            {name: BRANCHES[name].input for name in pushed},
-            facts.normalisation,
+        pushed = next((one for one in combinations if one.name == config["push"]), None)
+        chosen = (config["push"],) if pushed is None else pushed.of
+        combiner = None if pushed is None else combiners[pushed.name]
+        ensemble = Ensemble(
+            [members[name] for name in chosen],
+            combiner,
+            facts.heads,
+            clip,
+            "dense" if pushed is None else pushed.combiner,
         )
         outputs = {
-            split: combiners[pushed].predict(side_by_side(by_name, pushed), batch_size=256, verbose=0)
-            if len(pushed) > 1
-            else by_name[pushed[0]]
-            for split, by_name in predictions.items()
+            split: answers.by_network[chosen[0]] if combiner is None else _combined(combiner, answers, chosen)
+            for split, answers in splits.items()
             if split != "train"
         }
+        labels = {split: splits[split].labels for split in outputs}
         thresholds = best_f1_thresholds(labels["valid"], outputs["valid"])
         model_dir = path_utils.serving_model_dir(model_uri)
         info = export_ensemble(
@@ -248,12 +221,82 @@ class EnsembleTrainerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
             ensemble,
             facts.tags,
             thresholds.tolist(),
-            data_info(config["data"], labels),
-            {split: split_scores(labels[split], output, thresholds, facts.tags) for split, output in outputs.items()},
+            data_info(config["data"], _all_labels(splits, input_dict, facts, clip)),
+            {
+                split: split_scores(labels[split], output, thresholds, facts.tags, facts.heads)
+                for split, output in outputs.items()
+            },
         )
         write_engine_files(model_dir, ensemble, info)
         model = artifact_utils.get_single_instance(output_dict["model"])
-        model.set_string_custom_property("ensemble", "+".join(pushed))
+        model.set_string_custom_property("ensemble", config["push"])
+
+
+def _predict_all(
+    members: list[Member],
+    input_dict: dict[str, list[types.Artifact]],
+    facts: TransformFacts,
+    clip: ClipFormat,
+    combinations: Sequence[Combination],
+) -> dict[str, Predictions]:
+    """Ask the networks about validation and test split, and about the training split where a combiner needs it."""
+    needed = ["valid", "test"]
+    if any(one.fit != VALID and one.combiner != "mean" for one in combinations):
+        needed.insert(0, "train")
+    splits = {}
+    for split in needed:
+        started = time.perf_counter()
+        splits[split] = predict_split(members, _patterns(input_dict, split), facts, clip)
+        clips, seconds = len(splits[split].clip_ids), time.perf_counter() - started
+        log.warning("%d networks on %s: %d clips in %.0f s", len(members), split, clips, seconds)
+    return splits
+
+
+def _all_labels(
+    splits: Mapping[str, Predictions],
+    input_dict: dict[str, list[types.Artifact]],
+    facts: TransformFacts,
+    clip: ClipFormat,
+) -> dict[str, Array]:
+    """Labels of all splits, read where no network was asked about them."""
+    labels = {}
+    for split in SPLITS:
+        if split in splits:
+            labels[split] = splits[split].labels
+            continue
+        batches = waveform_dataset(_patterns(input_dict, split), facts.tags, PREDICT_BATCH, clip=clip)
+        labels[split] = np.concatenate([batch["labels"].numpy() for batch in batches])
+    return labels
+
+
+def _fit_combiners(
+    combinations: Sequence[Combination],
+    splits: Mapping[str, Predictions],
+    uris: Mapping[str, str],
+    heads: Heads,
+    settings: dict[str, Any],
+    run_dir: str,
+) -> tuple[dict[str, keras.Model], list[dict[str, Any]]]:
+    """Fit every combiner; name -> network, and the histories of those that are trained in epochs."""
+    checkpoints = os.path.join(run_dir, "checkpoints")
+    out_of_fold: dict[str, dict[bytes, Array]] = {}
+    combiners, histories = {}, []
+    for one in combinations:
+        if one.fit == OUT_OF_FOLD and one.combiner != "mean":
+            for name in one.of:
+                out_of_fold.setdefault(name, read_out_of_fold(uris[name]))
+        task = CombinerTask(one.combiner, one.of, one.fit, heads, TrainingSettings(**settings))
+        folder = os.path.join(checkpoints, one.name)
+        combiners[one.name], history = fit_combiner(task, splits, out_of_fold, folder)
+        if history is not None:
+            histories.append({"name": one.name, "precision": "float32", **history})
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return combiners, histories
+
+
+def _combined(combiner: keras.Model, answers: Predictions, chosen: Sequence[str]) -> Array:
+    output: Array = combiner.predict(answers.side_by_side(chosen), batch_size=256, verbose=0)
+    return output
 
 
 def data_info(data: Mapping[str, Any], labels: Mapping[str, Array]) -> DataInfo:
@@ -267,38 +310,41 @@ def data_info(data: Mapping[str, Any], labels: Mapping[str, Array]) -> DataInfo:
     )
 
 
-def split_scores(labels: Array, predictions: Array, thresholds: Array, tags: Sequence[str]) -> SplitScores:
+def split_scores(
+    labels: Array, predictions: Array, thresholds: Array, tags: Sequence[str], heads: Heads
+) -> SplitScores:
     """What the model card says of one split.
 
     Args:
-        labels: 0 or 1, float32 [clips, tags].
-        predictions: probabilities, float32 [clips, tags].
-        thresholds: float32 [tags]; a probability at the threshold counts as heard.
+        labels: 0 or 1, float32 [clips, outputs].
+        predictions: probabilities, float32 [clips, outputs].
+        thresholds: float32 [outputs]; a probability at the threshold counts as heard.
         tags: names, in the order of the columns.
+        heads: slices of the columns; F1 is of those of multi-label heads, accuracy of the others.
 
     Raises:
         ValueError: the shapes do not fit each other.
     """
     scores = score_tags(labels, predictions, tags)
-    both = scores.scored_tags > 0
+    both, own = scores.scored_tags > 0, heads.thresholded
     return SplitScores(
         roc_auc=scores.roc_auc if both else None,
         pr_auc=scores.pr_auc if both else None,
-        f1=macro_f1(labels, predictions, thresholds),
+        f1=macro_f1(labels[:, own], predictions[:, own], thresholds[own]) if own.any() else None,
         scored_tags=scores.scored_tags,
+        accuracy=head_accuracies(labels, predictions, heads),
     )
 
 
-def _split_files(input_dict: dict[str, list[types.Artifact]]) -> dict[str, SplitFiles]:
-    def patterns(key: str, split: str) -> list[str]:
-        return [os.path.join(uri, "*") for uri in artifact_utils.get_split_uris(input_dict[key], split)]
-
-    return {split: SplitFiles(patterns("examples", split), patterns("transformed_examples", split)) for split in SPLITS}
+def _patterns(input_dict: dict[str, list[types.Artifact]], split: str) -> list[str]:
+    return [os.path.join(uri, "*") for uri in artifact_utils.get_split_uris(input_dict["examples"], split)]
 
 
-def _keep_predictions(path: str, predictions: Predictions, labels: Mapping[str, Array]) -> None:
-    arrays = {f"{split}/{name}": array for split, by_name in predictions.items() for name, array in by_name.items()}
-    arrays |= {f"{split}/labels": array for split, array in labels.items()}
+def _keep_predictions(path: str, splits: Mapping[str, Predictions]) -> None:
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for split, answers in splits.items():
+        arrays |= {f"{split}/{name}": array for name, array in answers.by_network.items()}
+        arrays |= {f"{split}/labels": answers.labels, f"{split}/clip_ids": np.array(answers.clip_ids)}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     tf.io.gfile.makedirs(os.path.dirname(path))
@@ -307,40 +353,62 @@ def _keep_predictions(path: str, predictions: Predictions, labels: Mapping[str, 
 
 
 def _score_all(
-    networks: Mapping[str, keras.Model],
-    combiners: Mapping[tuple[str, ...], keras.Model],
-    predictions: Predictions,
-    labels: Mapping[str, Array],
+    members: Mapping[str, Member],
+    combinations: Sequence[Combination],
+    combiners: Mapping[str, keras.Model],
+    test: Predictions,
     facts: TransformFacts,
+    clip: ClipFormat,
 ) -> dict[str, Any]:
-    """Score branches and combinations on the test split: ROC-AUC, PR-AUC, seconds for 1,000 clips, MB."""
-    seconds = {
-        name: seconds_for_1000_clips(network, INPUT_SHAPES[BRANCHES[name].input]) for name, network in networks.items()
-    }
-    outputs: dict[tuple[str, ...], Array] = {(name,): predictions["test"][name] for name in networks}
-    for chosen, combiner in combiners.items():
-        outputs[chosen] = combiner.predict(side_by_side(predictions["test"], chosen), batch_size=256, verbose=0)
+    """Score networks and combinations on the test split: ROC-AUC, PR-AUC, seconds for 1,000 clips, MB."""
+    seconds = {name: seconds_for_1000_clips(member, clip) for name, member in members.items()}
+    sizes = {name: megabytes(member.model) for name, member in members.items()}
     rows = []
-    for chosen, output in outputs.items():
-        scores = score_tags(labels["test"], output, facts.tags)
-        size = sum(megabytes(networks[name]) for name in chosen)
-        time_ = sum(seconds[name] for name in chosen)
-        if len(chosen) > 1:
-            size += megabytes(combiners[chosen])
-            time_ += seconds_for_1000_clips(combiners[chosen], combiners[chosen].input_shape[1:])
-        rows.append(
-            {
-                "name": "+".join(chosen),
-                "branches": list(chosen),
-                "roc_auc": scores.roc_auc,
-                "pr_auc": scores.pr_auc,
-                "scored_tags": scores.scored_tags,
-                "seconds_for_1000_clips": time_,
-                "megabytes": size,
-                "per_tag": {tag: list(pair) for tag, pair in scores.per_tag.items()},
-            }
+    for name, member in members.items():
+        row = _score_row(name, (name,), test.by_network[name], test.labels, facts, seconds[name], sizes[name])
+        rows.append({**row, "network": member.network.name})
+    for one in combinations:
+        combiner = combiners[one.name]
+        row = _score_row(
+            one.name,
+            one.of,
+            _combined(combiner, test, one.of),
+            test.labels,
+            facts,
+            sum(seconds[name] for name in one.of) + combiner_seconds(combiner),
+            sum(sizes[name] for name in one.of) + megabytes(combiner),
         )
-    return {"test_clips": len(labels["test"]), "machine": _machine(), "tags": list(facts.tags), "models": rows}
+        rows.append({**row, "combiner": one.combiner, "fit": one.fit})
+    return {
+        "test_clips": len(test.labels),
+        "machine": _machine(),
+        "tags": list(facts.tags),
+        "heads": facts.heads.to_json(),
+        "models": rows,
+    }
+
+
+def _score_row(
+    name: str,
+    networks: Sequence[str],
+    output: Array,
+    labels: Array,
+    facts: TransformFacts,
+    seconds: float,
+    size: float,
+) -> dict[str, Any]:
+    scores = score_tags(labels, output, facts.tags)
+    return {
+        "name": name,
+        "networks": list(networks),
+        "roc_auc": scores.roc_auc,
+        "pr_auc": scores.pr_auc,
+        "scored_tags": scores.scored_tags,
+        "accuracy": head_accuracies(labels, output, facts.heads),
+        "seconds_for_1000_clips": seconds,
+        "megabytes": size,
+        "per_tag": {tag: list(pair) for tag, pair in scores.per_tag.items()},
+    }
 
 
 def _machine() -> str:
@@ -353,23 +421,27 @@ def _gpus() -> list[Any]:
 
 
 class EnsembleTrainerSpec(ComponentSpec):  # type: ignore[misc]
-    """EnsembleTrainer's interface: one model a branch."""
+    """EnsembleTrainer's interface; ``of_networks`` adds one model a network."""
 
     PARAMETERS: ClassVar[dict[str, Any]] = {"config": ExecutionParameter(type=str)}
     INPUTS: ClassVar[dict[str, Any]] = {
         "examples": ChannelParameter(type=standard_artifacts.Examples),
-        "transformed_examples": ChannelParameter(type=standard_artifacts.Examples),
         "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
-        **{name: ChannelParameter(type=standard_artifacts.Model, optional=True) for name in BRANCHES},
     }
     OUTPUTS: ClassVar[dict[str, Any]] = {
         "model": ChannelParameter(type=standard_artifacts.Model),
         "model_run": ChannelParameter(type=standard_artifacts.ModelRun),
     }
 
+    @classmethod
+    def of_networks(cls, names: Sequence[str]) -> type[EnsembleTrainerSpec]:
+        """Return the interface for networks of these names, which a configuration chooses."""
+        models = {name: ChannelParameter(type=standard_artifacts.Model) for name in names}
+        return type(cls.__name__, (cls,), {"INPUTS": {**cls.INPUTS, **models}, "__module__": cls.__module__})
+
 
 class EnsembleTrainer(base_component.BaseComponent):  # type: ignore[misc]
-    """Trains and scores all combinations of the branches and exports the configured one."""
+    """Fits and scores the combinations of the networks and exports the configured one."""
 
     SPEC_CLASS = EnsembleTrainerSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(EnsembleTrainerExecutor)
@@ -377,29 +449,27 @@ class EnsembleTrainer(base_component.BaseComponent):  # type: ignore[misc]
     def __init__(
         self,
         examples: types.BaseChannel,
-        transformed_examples: types.BaseChannel,
         transform_graph: types.BaseChannel,
-        branches: Mapping[str, types.BaseChannel],
+        networks: Mapping[str, types.BaseChannel],
         config: Mapping[str, Any],
     ) -> None:
         """Construct the component.
 
         Args:
             examples: the raw ones.
-            transformed_examples: Transform's.
             transform_graph: Transform's.
-            branches: name -> the Trainer's model.
-            config: ``settings`` (TrainingSettings), ``ensemble`` (names of the branches to export), ``data`` (name,
-                licence and split, for the model card) and ``code``.
+            networks: name -> the Trainer's model.
+            config: ``networks`` (names in order), ``combinations`` (Combination as JSON), ``push`` (name of the network
+                or combination to export), ``settings`` (TrainingSettings of combiners that are trained in epochs),
+                ``heads``, ``clip``, ``data`` (name, licence and split, for the model card) and ``code``.
         """
         super().__init__(
-            spec=EnsembleTrainerSpec(
+            spec=EnsembleTrainerSpec.of_networks(list(networks))(
                 examples=examples,
-                transformed_examples=transformed_examples,
                 transform_graph=transform_graph,
                 config=json.dumps(config, sort_keys=True),
                 model=types.Channel(type=standard_artifacts.Model),
                 model_run=types.Channel(type=standard_artifacts.ModelRun),
-                **branches,
+                **networks,
             )
         )

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from models.heads import MULTI_LABEL, Head, Heads, Kind
 
-
 ANY: Final = "*"
 """Behind a prefix: all tags that begin so."""
 

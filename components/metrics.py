@@ -15,13 +15,16 @@ import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 import tensorflow_model_analysis as tfma
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
+
+from models.heads import ONE_OF, Heads
 
 Scores = npt.NDArray[np.floating[Any]]
 
 ROC_AUC = "roc_auc"
 PR_AUC = "pr_auc"
 SCORED_TAGS = "scored_tags"
+ACCURACY = "accuracy"
 
 
 @dataclass(frozen=True)
@@ -72,14 +75,35 @@ def score_tags(labels: Scores, predictions: Scores, tags: Sequence[str]) -> TagS
     return TagScores(float(roc), float(precision), per_tag)
 
 
+def head_accuracies(labels: Scores, predictions: Scores, heads: Heads) -> dict[str, float]:
+    """Accuracy of each one-of head: how often its most probable tag is the clip's.
+
+    Args:
+        labels: 0 or 1, float [clips, outputs].
+        predictions: probabilities, float [clips, outputs].
+        heads: slices of the columns.
+
+    Returns:
+        Head -> accuracy over the clips that are labelled with one of its tags; a head without such clips is left out.
+    """
+    accuracies = {}
+    for head, at in heads.slices():
+        labelled = np.asarray(labels)[:, at].sum(axis=1) > 0
+        if head.kind == ONE_OF and labelled.any():
+            truth, answer = (np.asarray(values)[labelled, at].argmax(axis=1) for values in (labels, predictions))
+            accuracies[head.name] = float(accuracy_score(truth, answer))
+    return accuracies
+
+
 Accumulator = list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
 
 
 class _CollectScores(beam.CombineFn):  # type: ignore[misc]
     """Collects labels and predictions (400 bytes a clip) and asks scikit-learn at the end."""
 
-    def __init__(self, n_tags: int, keys: Mapping[str, tfma.metrics.MetricKey], model: str, **kwargs: Any) -> None:
-        self._tags = tag_numbers(n_tags)
+    def __init__(self, heads: Heads, keys: Mapping[str, tfma.metrics.MetricKey], model: str, **kwargs: Any) -> None:
+        self._heads = heads
+        self._tags = tag_numbers(heads.size)
         self._keys = keys
         self._model = model
         self._kwargs = kwargs
@@ -112,18 +136,26 @@ class _CollectScores(beam.CombineFn):  # type: ignore[misc]
         values = {ROC_AUC: scores.roc_auc, PR_AUC: scores.pr_auc, SCORED_TAGS: float(scores.scored_tags)}
         for tag, (roc, precision) in scores.per_tag.items():
             values[f"{ROC_AUC}/{tag}"], values[f"{PR_AUC}/{tag}"] = roc, precision
+        accuracies = head_accuracies(labels, predictions, self._heads)
+        values |= {f"{ACCURACY}/{name}": accuracies.get(name, math.nan) for name in one_of_heads(self._heads)}
         return {self._keys[name]: value for name, value in values.items()}
 
 
+def one_of_heads(heads: Heads) -> list[str]:
+    """Names of the heads that have an accuracy."""
+    return [head.name for head in heads.heads if head.kind == ONE_OF]
+
+
 class MacroTagScores(tfma.metrics.Metric):  # type: ignore[misc]
-    """TFMA metric: ``roc_auc``, ``pr_auc``, ``scored_tags`` and, per tag, ``roc_auc/NN`` and ``pr_auc/NN``.
+    """TFMA metric: ``roc_auc``, ``pr_auc``, ``scored_tags``, per tag ``roc_auc/NN`` and ``pr_auc/NN``, per one-of head
+    ``accuracy/NAME``. The tags of a one-of head count in the means as one tag against the others.
 
     NN is the tag's place in the model's outputs: the names are learnt by Transform, after this is configured.
     """
 
-    def __init__(self, n_tags: int, name: str = "tag_scores") -> None:
-        """Score ``n_tags`` outputs."""
-        super().__init__(_computations, n_tags=n_tags, name=name)
+    def __init__(self, heads: list[dict[str, Any]], name: str = "tag_scores") -> None:
+        """Score the outputs of heads, given as models.heads.Heads.to_json gives them."""
+        super().__init__(_computations, heads=heads, name=name)
 
 
 def tag_numbers(n_tags: int) -> list[str]:
@@ -132,7 +164,7 @@ def tag_numbers(n_tags: int) -> list[str]:
 
 
 def _computations(
-    n_tags: int,
+    heads: list[dict[str, Any]],
     name: str | None = None,
     eval_config: Any = None,
     model_names: Sequence[str] | None = None,
@@ -140,11 +172,13 @@ def _computations(
     **_: Any,
 ) -> list[tfma.metrics.MetricComputation]:
     """One computation a model: all values come from the one collection of its scores."""
+    scored = Heads.from_json(heads)
     names = [
         ROC_AUC,
         PR_AUC,
         SCORED_TAGS,
-        *(f"{kind}/{tag}" for tag in tag_numbers(n_tags) for kind in (ROC_AUC, PR_AUC)),
+        *(f"{kind}/{tag}" for tag in tag_numbers(scored.size) for kind in (ROC_AUC, PR_AUC)),
+        *(f"{ACCURACY}/{name}" for name in one_of_heads(scored)),
     ]
     computations = []
     for model in model_names or [""]:
@@ -153,6 +187,6 @@ def _computations(
                 value: tfma.metrics.MetricKey(name=value, model_name=model, output_name=output, example_weighted=None)
                 for value in names
             }
-            combiner = _CollectScores(n_tags, keys, model, output_name=output, eval_config=eval_config)
+            combiner = _CollectScores(scored, keys, model, output_name=output, eval_config=eval_config)
             computations.append(tfma.metrics.MetricComputation(list(keys.values()), None, combiner))
     return computations

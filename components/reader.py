@@ -115,9 +115,7 @@ class Augmentation:
         return inputs
 
 
-def augmented(
-    batches: tf.data.Dataset, augmentation: Augmentation, seed: int, decibel: float = 1.0
-) -> tf.data.Dataset:
+def augmented(batches: tf.data.Dataset, augmentation: Augmentation, seed: int, decibel: float = 1.0) -> tf.data.Dataset:
     """Apply an augmentation to batches; the same seed gives the same clips."""
 
     def change(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -286,12 +284,8 @@ def waveform_dataset(
     return records.enumerate().map(parse, tf.data.AUTOTUNE, deterministic=True).prefetch(4)
 
 
-def _random_windows(
-    pcm: tf.Tensor, clip: ClipFormat, samples: int, seed: tuple[int | None, tf.Tensor]
-) -> tf.Tensor:
+def _random_windows(pcm: tf.Tensor, clip: ClipFormat, samples: int, seed: tuple[int | None, tf.Tensor]) -> tf.Tensor:
     """Cut a window out of each clip's bytes, string [rows] -> string [rows], before they are decoded."""
     seeds = tf.stack([tf.constant(seed[0], tf.int64), seed[1]])
-    starts = tf.random.stateless_uniform(
-        tf.shape(pcm), seeds, maxval=clip.samples - samples + 1, dtype=tf.int32
-    )
+    starts = tf.random.stateless_uniform(tf.shape(pcm), seeds, maxval=clip.samples - samples + 1, dtype=tf.int32)
     return tf.strings.substr(pcm, 2 * starts, tf.fill(tf.shape(pcm), 2 * samples))

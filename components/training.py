@@ -1,8 +1,12 @@
-"""Training of a network: the loop that branches and combiners share, and the Trainer's run_fn for a branch.
+"""Training of a network: the loop that networks and combiners share, and the Trainer's run_fn for a network.
 
-Binary cross entropy and Adam (Bengani et al. 2019, 'Implementation'); after every epoch the macro ROC-AUC on the
-validation split decides what is kept and when to stop. The state is saved whole after every epoch, so a killed training
-goes on at its last one and ends with the same weights as one that was left alone.
+The heads' losses (binary cross entropy for tags: Bengani et al. 2019, 'Implementation') and Adam; after every epoch the
+macro ROC-AUC on the validation split decides what is kept and when to stop. The state is saved whole after every epoch,
+so a killed training goes on at its last one and ends with the same weights as one that was left alone.
+
+A network that hears less than a clip learns from random windows of it and is scored as what it is outside: the mean
+over windows. Trained weights may be started from; while the rest of the network is frozen, what it says of each window
+is computed once.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import keras
@@ -24,24 +28,40 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from components.labels import read_settings
 from components.metrics import score_tags
-from components.reader import Augmentation, augmented, log_mel_dataset, transform_facts, waveform_dataset
-from models.branches import BRANCHES, Branch
+from components.reader import (
+    Augmentation,
+    Fold,
+    MakeDataset,
+    RandomWindows,
+    TransformFacts,
+    augmented,
+    log_mel_dataset,
+    transform_facts,
+    waveform_dataset,
+)
+from components.starting_weights import started_network
 from models.heads import Heads
-from models.outputs import set_initial_bias
+from models.hearing import Hearing
+from models.outputs import LOGITS, heads_loss, set_initial_bias, with_heads
 from models.precision import in_float32
+from models.registry import NETWORKS, Network, find_network
+from preprocessing.clip_format import ClipFormat
 from preprocessing.whole_files import write_whole
+from preprocessing.windows import WindowRule
+from serving.graph.ensemble import Member
+from serving.model_info import MemberInfo, Normalisation
 
 log = logging.getLogger(__name__)
 
 KERAS_FOLDER = "Format-Keras"
 MODEL_FILE = "model.keras"
+MEMBER_FILE = "member.json"
+OUT_OF_FOLD_FILE = "out_of_fold.npz"
 HISTORY_FILE = "history.json"
 
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
-MakeDataset = Callable[[int | None], tf.data.Dataset]
-"""Makes a split's batches, dicts of ``inputs``, ``labels`` and ``clip_id`` (components.reader); takes the seed of the
-order, or None for the files' order."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +74,15 @@ class TrainingSettings:
         learning_rate: Adam's, at the start.
         schedule: ``constant``, or ``cosine`` down to a hundredth over all epochs.
         patience: stop after this many epochs without a better validation ROC-AUC.
-        seed: of weights, order and dropout.
-        precision: Keras' dtype policy, or ``auto`` for what suits device and branch.
-        time_shift: augmentation of a branch's training clips, see components.reader.Augmentation.
+        seed: of weights, order, windows and dropout.
+        precision: Keras' dtype policy, or ``auto`` for what suits the device.
+        time_shift: augmentation of a network's training clips, see components.reader.Augmentation.
         gain_db: likewise.
+        train_windows: random windows of a clip in an epoch, of a network that hears less than a clip.
+        score_windows: evenly spaced windows over which a clip's answer is averaged; None for the network's own rule.
+        weights: trained weights to start from: a name that ``autotag pretrained`` lists, a file, or a pushed version.
+        train: ``all`` of the network; its ``head`` alone, the rest staying as it is; or the head for a number of
+            epochs and then all.
     """
 
     epochs: int = 30
@@ -69,6 +94,14 @@ class TrainingSettings:
     precision: Precision = "auto"
     time_shift: bool = False
     gain_db: float = 0.0
+    train_windows: int = 1
+    score_windows: int | None = None
+    weights: str | None = None
+    train: Literal["all", "head"] | int = "all"
+
+    def window_rule(self, network: Network) -> WindowRule:
+        """Return the windows over which a clip's answer is averaged."""
+        return network.score_windows if self.score_windows is None else WindowRule(self.score_windows)
 
 
 @dataclass
@@ -81,8 +114,8 @@ class TrainingState:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def choose_precision(precision: Precision, branch: str) -> str:
-    """Return Keras' dtype policy for a branch on the devices that there are.
+def choose_precision(precision: Precision, network: str) -> str:
+    """Return Keras' dtype policy for a network on the devices that there are.
 
     On a GPU bfloat16 from compute capability 8.0 on (Ampere), float16 from 7.0 on (Volta, the paper's V100). On a CPU
     what benchmarks/networks.py found faster: bfloat16 where the CPU multiplies in it (AMX or AVX-512).
@@ -93,7 +126,7 @@ def choose_precision(precision: Precision, branch: str) -> str:
     if gpus:
         capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
         return "mixed_bfloat16" if capability >= (8, 0) else "mixed_float16" if capability >= (7, 0) else "float32"
-    return "mixed_bfloat16" if _multiplies_bfloat16() and branch in BRANCHES else "float32"
+    return "mixed_bfloat16" if _multiplies_bfloat16() and network in NETWORKS else "float32"
 
 
 def _multiplies_bfloat16() -> bool:
@@ -111,27 +144,35 @@ def distribution() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
 
 
+Predict = Callable[[keras.Model], "SplitPredictions"]
+"""Asks a network about the validation split."""
+
+
 def fit(
     build: Callable[[], keras.Model],
     train: MakeDataset,
-    valid: MakeDataset,
+    validate: Predict,
     settings: TrainingSettings,
+    heads: Heads,
     checkpoint_dir: str,
     log_dir: str | None = None,
     name: str = "network",
     epoch_level: int = logging.WARNING,
+    initial_bias: bool = True,
 ) -> tuple[keras.Model, TrainingState]:
     """Train a network until its validation ROC-AUC stops rising.
 
     Args:
-        build: makes the untrained network, inside the distribution's scope.
+        build: makes the network to begin with, inside the distribution's scope: a batch's ``inputs`` -> probabilities.
         train: the training split's batches, in a new order each epoch.
-        valid: the validation split's batches.
+        validate: the network's answers for the validation split.
         settings: how.
+        heads: what it answers.
         checkpoint_dir: where the state is kept after each epoch; a state found there is gone on from.
         log_dir: for TensorBoard.
         name: for the log.
         epoch_level: level of the epochs' lines in the log.
+        initial_bias: start from the tags' frequencies.
 
     Returns:
         The network with the weights of its best epoch, and the history.
@@ -139,28 +180,29 @@ def fit(
     Raises:
         ValueError: the loss is not finite.
     """
-    steps, frequencies = _survey(train)
+    steps, frequencies = _survey(train, settings.seed)
     with distribution().scope():
         keras.utils.set_random_seed(settings.seed)
         model, state = _restore(checkpoint_dir)
         if model is None:
             model = build()
-            set_initial_bias(model, Heads.of_tags(len(frequencies)), frequencies)
+            if initial_bias:
+                set_initial_bias(core_of(model), heads, frequencies)
             model.compile(
                 optimizer=_optimizer(model, _learning_rate(settings, steps)),
-                loss=keras.losses.BinaryCrossentropy(),
+                loss=heads_loss(heads),
                 jit_compile=bool(tf.config.list_physical_devices("GPU")),
             )
-    step = inference(model)
     writer = tf.summary.create_file_writer(log_dir) if log_dir else None
     while state.epoch < settings.epochs and state.epoch - state.best_epoch < settings.patience:
         _seed_dropout(model, settings.seed, state.epoch)
-        batches = train(settings.seed * 10_007 + state.epoch).map(lambda batch: (batch["inputs"], batch["labels"]))
+        batches = train(_epoch_seed(settings.seed, state.epoch))
+        batches = batches.map(lambda batch: (batch["inputs"], batch["labels"]))
         batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
         losses = model.fit(batches, epochs=1, verbose=0).history["loss"]
         if not math.isfinite(losses[-1]):
             raise ValueError(f"{name}: the loss is {losses[-1]} in epoch {state.epoch + 1}; lower the learning rate")
-        split = predict(step, valid)
+        split = validate(model)
         scores = score_tags(split.labels, split.predictions, [str(tag) for tag in range(split.labels.shape[1])])
         state.epoch += 1
         figures = {
@@ -183,6 +225,16 @@ def fit(
         _save(checkpoint_dir, model, state, better)
     best = keras.models.load_model(os.path.join(checkpoint_dir, _best_file(state)), compile=False)
     return best, state
+
+
+def core_of(model: keras.Model) -> keras.Model:
+    """Return the network itself where ``model`` has its front before it (models.hearing.Hearing.from_window)."""
+    inner = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    return inner[-1] if inner and all(layer.name != LOGITS for layer in model.layers) else model
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return seed * 10_007 + epoch
 
 
 @dataclass(frozen=True)
@@ -223,20 +275,19 @@ def predict(step: Callable[[tf.Tensor], tf.Tensor], dataset: MakeDataset) -> Spl
 
 def _seed_dropout(model: keras.Model, seed: int, epoch: int) -> None:
     """Give each epoch its own random numbers: Keras does not keep the generators' state in a saved model."""
-    for number, layer in enumerate(model.layers):
-        generator = getattr(layer, "seed_generator", None)
-        if generator is not None:
-            generator.state.assign(np.array([seed * 1009 + number, epoch], dtype="uint32"))
+    states = [variable for variable in model.variables if variable.name == "seed_generator_state"]
+    for number, state in enumerate(states):
+        state.assign(np.array([seed * 1009 + number, epoch], dtype="uint32"))
 
 
 def _line(figures: Mapping[str, float]) -> str:
     return "loss {loss:.4f}, valid ROC-AUC {valid_roc_auc:.4f}, PR-AUC {valid_pr_auc:.4f}".format(**figures)
 
 
-def _survey(dataset: MakeDataset) -> tuple[int, npt.NDArray[np.float64]]:
+def _survey(dataset: MakeDataset, seed: int) -> tuple[int, npt.NDArray[np.float64]]:
     """Number of batches, and how frequent each tag is."""
     steps, clips, positives = 0, 0, np.float64(0.0)
-    for batch in dataset(None):
+    for batch in dataset(_epoch_seed(seed, 0)):
         labels = batch["labels"].numpy()
         steps, clips, positives = steps + 1, clips + len(labels), positives + labels.sum(axis=0, dtype=np.float64)
     return steps, np.asarray(positives / clips)
@@ -253,7 +304,7 @@ def _optimizer(
 ) -> keras.optimizers.Optimizer:
     """Adam; its loss scaled where layers compute in float16, which Keras does by itself for a whole model alone."""
     adam = keras.optimizers.Adam(learning_rate)
-    in_float16 = any(layer.compute_dtype == "float16" for layer in model.layers)
+    in_float16 = any(layer.compute_dtype == "float16" for layer in core_of(model).layers)
     return keras.optimizers.LossScaleOptimizer(adam) if in_float16 else adam
 
 
@@ -298,70 +349,333 @@ def checkpoint_key(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def branch_dataset(
-    branch: Branch,
-    patterns: list[str],
-    transform_graph: str,
-    batch_size: int,
-    augmentation: Augmentation = Augmentation(),  # noqa: B008 frozen
-) -> MakeDataset:
-    """Return what makes a split's batches for a branch: from Transform's output or from the raw examples.
+@dataclass(frozen=True)
+class Task:
+    """One network to be trained, on one data set.
 
-    Augmented only where a seed of the order is given, which is in training.
-
-    Raises:
-        ValueError: the vocabulary is smaller than the labels are wide; when it is called, that no file matches.
+    Attributes:
+        name: as the configuration calls it.
+        network: which.
+        settings: how.
+        clip: what the examples hold.
+        facts: what Transform learnt.
+        normalisation: of what the network reads; None where it takes it as it is.
     """
-    facts = transform_facts(transform_graph)
 
-    def make(seed: int | None) -> tf.data.Dataset:
-        if branch.input == "log_mel":
-            batches = log_mel_dataset(patterns, len(facts.tags), batch_size, seed)
-        else:
-            batches = waveform_dataset(patterns, facts, batch_size, seed)
-        return batches if seed is None else augmented(batches, augmentation, facts.normalisation, seed)
+    name: str
+    network: Network
+    settings: TrainingSettings
+    clip: ClipFormat
+    facts: TransformFacts
+    normalisation: Normalisation | None = None
 
-    return make
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], transform_graph: str, train: list[str]) -> Task:
+        """Read a Trainer's ``custom_config``.
+
+        Args:
+            config: see run_fn.
+            transform_graph: Transform's.
+            train: patterns of the training split's examples; a normalisation that Transform did not learn is learnt
+                from them.
+
+        Raises:
+            BadInputError: there is no such network, or it hears more than a clip.
+            ValueError: the training split has fewer tags than are asked for.
+        """
+        facts = transform_facts(transform_graph, read_settings(config["heads"]))
+        network, settings = find_network(config["network"]), TrainingSettings(**config["settings"])
+        task = cls(config["name"], network, settings, ClipFormat(**config["clip"]), facts)
+        return replace(task, normalisation=task._learn_normalisation(train))
+
+    def _learn_normalisation(self, train: list[str]) -> Normalisation | None:
+        """Mean and deviation over all values of what the network reads; of the first training clips where it is not
+        what is stored."""
+        if not self.network.normalised or self.network.reads_stored_log_mel or self.network.front_end is None:
+            return self.facts.normalisation(self.network)
+        front, hearing = self.hearing.front(), self.hearing
+        clips = self.clip_dataset(train)(None).take(NORMALISATION_CLIPS // SCORING_BATCH)
+        sums = np.zeros(3)
+        for batch in clips:
+            values = np.asarray(front(hearing.cut(batch["inputs"])), np.float64)
+            sums += values.size, values.sum(), np.square(values).sum()
+        mean = sums[1] / sums[0]
+        return Normalisation(float(mean), float(np.sqrt(max(sums[2] / sums[0] - mean**2, 1e-12))))
+
+    @property
+    def heads(self) -> Heads:
+        """What it answers."""
+        return self.facts.heads
+
+    @property
+    def hearing(self) -> Hearing:
+        """What it hears of a clip where it is scored."""
+        return Hearing.of(self.network, self.clip, self.settings.window_rule(self.network))
+
+    @property
+    def windowed(self) -> bool:
+        """Whether it hears so little of a clip that it is trained on random windows."""
+        return self.hearing.windows > 1
+
+    @property
+    def precision(self) -> str:
+        """Keras' dtype policy."""
+        return choose_precision(self.settings.precision, self.network.name)
+
+    def build(self) -> keras.Model:
+        """Build it untrained: what it reads, normalised -> probabilities."""
+        network = self.network.build(self.heads.size, dtype=self.precision, seed=self.settings.seed)
+        return with_heads(network, self.heads)
+
+    def with_front(self, network: keras.Model) -> keras.Model:
+        """Return what computes probabilities from a training batch's inputs."""
+        if self.network.reads_stored_log_mel:
+            return network
+        learnt = self.normalisation
+        scale = None if learnt is None else (1 / learnt.std, -learnt.mean / learnt.std)
+        return self.hearing.from_window(network, scale)
+
+    def training_dataset(self, patterns: list[str], fold: Fold | None = None) -> MakeDataset:
+        """Return what makes the training split's batches: augmented, and in random windows where it hears those.
+
+        Args:
+            patterns: of Transform's examples for a network that reads the stored log-mel, of the raw ones otherwise.
+            fold: part of the clips.
+
+        Raises:
+            ValueError: when it is called, that no file matches.
+        """
+        settings, windows = self.settings, None
+        if self.windowed:
+            windows = RandomWindows(self.hearing.window, settings.train_windows)
+        augmentation = Augmentation(settings.time_shift and not self.windowed, settings.gain_db)
+        size, clip = settings.batch_size, self.clip
+
+        def make(seed: int | None) -> tf.data.Dataset:
+            if self.network.reads_stored_log_mel:
+                batches = log_mel_dataset(patterns, self.heads.size, size, seed, clip=clip, fold=fold)
+                return batches if seed is None else augmented(batches, augmentation, seed, 1 / self.facts.log_mel.std)
+            batches = waveform_dataset(patterns, self.facts.tags, size, seed, clip=clip, windows=windows, fold=fold)
+            batches = batches if seed is None else augmented(batches, augmentation, seed)
+            return batches if self.windowed else batches.map(self._one_window, tf.data.AUTOTUNE, deterministic=True)
+
+        return make
+
+    def _one_window(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Cut or pad a batch of clips to what the network hears at once."""
+        return {**batch, "inputs": self.hearing.cut(batch["inputs"])}
+
+    def clip_dataset(self, patterns: list[str], fold: Fold | None = None) -> MakeDataset:
+        """Return what makes a split's whole clips, for scoring; arguments as of ``training_dataset``."""
+        size, clip = SCORING_BATCH, self.clip
+        if self.network.reads_stored_log_mel:
+            return lambda seed: log_mel_dataset(patterns, self.heads.size, size, seed, clip=clip, fold=fold)
+        return lambda seed: waveform_dataset(patterns, self.facts.tags, size, seed, clip=clip, fold=fold)
+
+    def clip_answer(self, network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Return the function from what ``clip_dataset`` gives to probabilities: the mean over a clip's windows."""
+        network = core_of(network)
+        if self.network.reads_stored_log_mel:
+            return inference(network)
+        member, hearing, front = self.member(network), self.hearing, self.hearing.front()
+        return self._of_clips(lambda waveform: hearing.mean_over_windows(member.answer(front(hearing.cut(waveform)))))
+
+    def clip_embedding(self, network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Return the function from what ``clip_dataset`` gives to what the last layer reads, [clips, windows, ...]."""
+        member = self.member(network)
+        if self.network.reads_stored_log_mel:
+            embedding = inference(member.embedding)
+            return lambda batch: embedding(batch)[:, tf.newaxis]
+        hearing, front = self.hearing, self.hearing.front()
+
+        def embed(waveform: tf.Tensor) -> tf.Tensor:
+            vectors = member.embedding(member.normalise(front(hearing.cut(waveform))), training=False)
+            return tf.reshape(vectors, [tf.shape(waveform)[0], hearing.windows, *vectors.shape[1:]])
+
+        return self._of_clips(embed)
+
+    def _of_clips(self, function: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor], tf.Tensor]:
+        spec = tf.TensorSpec([None, self.clip.samples], tf.float32)
+        traced: Callable[[tf.Tensor], tf.Tensor] = tf.function(function, input_signature=[spec], autograph=False)
+        return traced
+
+    def member(self, network: keras.Model, trained_on: str | None = None) -> Member:
+        """Return the network as a part of what is served."""
+        rule = self.settings.window_rule(self.network)
+        return Member(self.name, self.network, network, rule, self.normalisation, trained_on)
+
+
+SCORING_BATCH = 8
+"""Clips that are scored at a time: of each there may be many windows."""
+
+NORMALISATION_CLIPS = 256
+"""From so many training clips a normalisation is learnt that Transform does not know."""
 
 
 def run_fn(fn_args: Any) -> None:
-    """Train one branch: TFX Trainer's user function.
+    """Train one network: TFX Trainer's user function.
 
     Args:
-        fn_args: TFX's FnArgs; ``custom_config`` holds ``branch``, ``settings`` (TrainingSettings), ``n_tags``,
-            ``checkpoints`` (folder) and ``code``.
+        fn_args: TFX's FnArgs; ``custom_config`` holds ``name``, ``network``, ``settings`` (TrainingSettings),
+            ``heads``, ``clip``, ``folds`` (0, or how many further networks are trained to predict the clips that each
+            did not see), ``checkpoints`` (folder) and ``code``. The files are Transform's for a network that reads the
+            stored log-mel, the raw examples for any other.
 
     Raises:
-        ValueError: a split has no files, the vocabulary is smaller than the labels are wide, or the loss is not finite.
+        ValueError: a split has no files, the training split lacks tags, or the loss is not finite.
+        BadInputError: the trained weights to start from cannot be had or do not fit.
     """
     config = fn_args.custom_config
-    branch, settings = BRANCHES[config["branch"]], TrainingSettings(**config["settings"])
-    n_tags, graph = config["n_tags"], fn_args.transform_graph_path
-    policy = choose_precision(settings.precision, branch.name)
-    log.warning("%s: training in %s on %s", branch.name, policy, _devices())
-    train, valid = (
-        branch_dataset(
-            branch, list(files), graph, settings.batch_size, Augmentation(settings.time_shift, settings.gain_db)
-        )
-        for files in (fn_args.train_files, fn_args.eval_files)
-    )
-    key = checkpoint_key(branch.name, asdict(settings), policy, config["code"], fn_args.train_files, graph)
-    checkpoint_dir = os.path.join(config["checkpoints"], f"{branch.name}-{key}")
-    model, state = fit(
-        lambda: branch.build(n_tags, dtype=policy, seed=settings.seed),
-        train,
-        valid,
-        settings,
-        checkpoint_dir,
-        fn_args.model_run_dir,
-        branch.name,
-    )
-    model = in_float32(model)
-    save_network(model, os.path.dirname(fn_args.serving_model_dir))
+    train, valid = list(fn_args.train_files), list(fn_args.eval_files)
+    task = Task.from_config(config, fn_args.transform_graph_path, train)
+    log.warning("%s: training in %s on %s", task.name, task.precision, _devices())
+    parts = (task.name, config["network"], asdict(task.settings), task.precision, config["code"], config["heads"])
+    key = checkpoint_key(*parts, train, fn_args.transform_graph_path)
+    checkpoint_dir = os.path.join(config["checkpoints"], f"{task.name}-{key}")
+    network, state, trained_on = _train(task, train, valid, checkpoint_dir, fn_args.model_run_dir)
+    network = in_float32(network)
+    model_uri = os.path.dirname(fn_args.serving_model_dir)
+    save_network(task.member(network, trained_on), model_uri)
+    if config.get("folds"):
+        _write_out_of_fold(task, train, valid, config["folds"], checkpoint_dir, model_uri)
     with contextlib.redirect_stdout(io.StringIO()):  # Keras prints the signature whatever it is told
-        model.export(fn_args.serving_model_dir, verbose=False)
-    write_history(fn_args.model_run_dir, {"name": branch.name, "precision": policy, **asdict(state)})
-    shutil.rmtree(checkpoint_dir)
+        network.export(fn_args.serving_model_dir, verbose=False)
+    history = {"name": task.name, "network": task.network.name, "precision": task.precision, **asdict(state)}
+    write_history(fn_args.model_run_dir, {**history, "weights": task.settings.weights})
+    shutil.rmtree(checkpoint_dir, ignore_errors=True)
+
+
+def _train(
+    task: Task,
+    train: list[str],
+    valid: list[str],
+    checkpoint_dir: str,
+    log_dir: str | None = None,
+    fold: Fold | None = None,
+) -> tuple[keras.Model, TrainingState, str | None]:
+    """Train one network, from trained weights where the settings say so.
+
+    Returns:
+        What the network reads, normalised -> probabilities; its history; what its weights were first trained on.
+    """
+    settings, trained_on, initial = task.settings, None, None
+    if settings.weights is not None:
+        initial, trained_on = started_network(
+            settings.weights, task.network, task.heads, task.facts.tags, task.precision
+        )
+        if settings.train != "all":
+            epochs = settings.epochs if settings.train == "head" else settings.train
+            initial, state = train_head(task, initial, train, valid, epochs, f"{checkpoint_dir}-head", fold)
+            if settings.train == "head":
+                return initial, state, trained_on
+    held = task.clip_dataset(valid)
+    model, state = fit(
+        lambda: task.with_front(task.build() if initial is None else initial),
+        task.training_dataset(train, fold),
+        lambda model: predict(task.clip_answer(model), held),
+        settings,
+        task.heads,
+        checkpoint_dir,
+        log_dir,
+        task.name,
+        initial_bias=initial is None,
+    )
+    return core_of(model), state, trained_on
+
+
+def train_head(
+    task: Task,
+    network: keras.Model,
+    train: list[str],
+    valid: list[str],
+    epochs: int,
+    checkpoint_dir: str,
+    fold: Fold | None = None,
+) -> tuple[keras.Model, TrainingState]:
+    """Train a network's last layer; what the rest of it says of each window is computed once.
+
+    Args:
+        task: which network, on what.
+        network: what it reads, normalised -> probabilities.
+        train: patterns of the training split's examples.
+        valid: of the validation split's.
+        epochs: at most.
+        checkpoint_dir: where the state is kept.
+        fold: part of the training clips.
+
+    Returns:
+        The network with its new last layer, and the history.
+    """
+    step = task.clip_embedding(in_float32(network))
+    learnt, held = predict(step, task.clip_dataset(train, fold)), predict(step, task.clip_dataset(valid))
+    log.warning("%s: embeddings of %d clips, computed once", task.name, len(learnt.labels) + len(held.labels))
+    windows = learnt.predictions.shape[1]
+    inputs, labels = _window_by_window(learnt.predictions), np.tile(learnt.labels, (windows, 1))
+
+    def dataset(seed: int | None) -> tf.data.Dataset:
+        rows = tf.data.Dataset.from_tensor_slices({"inputs": inputs, "labels": labels})
+        rows = rows if seed is None else rows.shuffle(len(inputs), seed=seed)
+        return rows.batch(task.settings.batch_size)
+
+    def validate(head: keras.Model) -> SplitPredictions:
+        by_window = head.predict(_window_by_window(held.predictions), batch_size=256, verbose=0)
+        return SplitPredictions(held.clip_ids, held.labels, np.mean(np.split(by_window, windows), axis=0))
+
+    head, state = fit(
+        lambda: _head_alone(network, task.settings.seed),
+        dataset,
+        validate,
+        replace(task.settings, epochs=epochs),
+        task.heads,
+        checkpoint_dir,
+        name=f"{task.name} head",
+    )
+    network.get_layer(LOGITS).set_weights(head.get_layer(LOGITS).get_weights())
+    shutil.rmtree(checkpoint_dir, ignore_errors=True)
+    return network, state
+
+
+def _window_by_window(of_clips: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """[clips, windows, ...] -> [windows * clips, ...], the first windows of all clips first."""
+    return of_clips.swapaxes(0, 1).reshape(-1, *of_clips.shape[2:])
+
+
+def _head_alone(network: keras.Model, seed: int) -> keras.Model:
+    """What a network's last layer reads -> probabilities: new layers of the same kinds, with dropout before them."""
+    logits = network.get_layer(LOGITS)
+    embedding = keras.Input(logits.input.shape[1:], name="embedding", dtype="float32")
+    x = keras.layers.Dropout(HEAD_DROPOUT, seed=seed, name="head_dropout")(embedding)
+    for layer in network.layers[network.layers.index(logits) :]:
+        x = layer.__class__.from_config(layer.get_config())(x)
+    return keras.Model(embedding, x, name="head")
+
+
+HEAD_DROPOUT = 0.5
+"""Before a head that is trained alone: as musicnn, S-CNN and nearly all others have it before their last layer."""
+
+
+def _write_out_of_fold(
+    task: Task, train: list[str], valid: list[str], folds: int, checkpoint_dir: str, model_uri: str
+) -> None:
+    """Keep what networks trained on the other folds say of each training clip."""
+    parts = []
+    for number in range(folds):
+        folder = f"{checkpoint_dir}-fold{number}"
+        network, _, _ = _train(task, train, valid, folder, fold=Fold(number, folds, inside=False))
+        held = task.clip_dataset(train, Fold(number, folds, inside=True))
+        parts.append(predict(task.clip_answer(in_float32(network)), held))
+        shutil.rmtree(folder, ignore_errors=True)
+    ids = np.concatenate([np.array(part.clip_ids) for part in parts])
+    predictions = np.concatenate([part.predictions for part in parts])
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, clip_ids=ids, predictions=predictions)
+    write_whole(os.path.join(model_uri, KERAS_FOLDER, OUT_OF_FOLD_FILE), buffer.getvalue())
+
+
+def read_out_of_fold(model_uri: str) -> dict[bytes, npt.NDArray[np.float32]]:
+    """Read what a Trainer kept: clip_id -> probabilities, float32 [outputs]."""
+    with np.load(os.path.join(model_uri, KERAS_FOLDER, OUT_OF_FOLD_FILE)) as arrays:
+        return dict(zip(arrays["clip_ids"].tolist(), arrays["predictions"], strict=True))
 
 
 def _devices() -> str:
@@ -369,16 +683,21 @@ def _devices() -> str:
     return f"{len(gpus)} GPU" if gpus else f"{os.cpu_count()} CPU cores"
 
 
-def save_network(model: keras.Model, model_uri: str) -> None:
+def save_network(member: Member, model_uri: str) -> None:
     """Keep the Keras network beside TFX's serving format, for the combiner."""
     folder = os.path.join(model_uri, KERAS_FOLDER)
     os.makedirs(folder, exist_ok=True)
-    model.save(os.path.join(folder, MODEL_FILE))
+    member.model.save(os.path.join(folder, MODEL_FILE))
+    write_whole(os.path.join(folder, MEMBER_FILE), json.dumps(asdict(member.info)))
 
 
-def load_network(model_uri: str) -> keras.Model:
+def load_network(model_uri: str) -> Member:
     """Load what save_network kept."""
-    return keras.models.load_model(os.path.join(model_uri, KERAS_FOLDER, MODEL_FILE), compile=False)
+    folder = os.path.join(model_uri, KERAS_FOLDER)
+    with open(os.path.join(folder, MEMBER_FILE), encoding="utf-8") as file:
+        info = MemberInfo.from_json(json.load(file))
+    model = keras.models.load_model(os.path.join(folder, MODEL_FILE), compile=False)
+    return Member(info.name, find_network(info.network), model, info.windows, info.normalisation, info.trained_on)
 
 
 def write_history(folder: str, history: Mapping[str, Any]) -> None:

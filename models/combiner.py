@@ -15,7 +15,7 @@ from keras import layers, ops
 
 from models.convolution import glorot, seed_stream
 from models.heads import ONE_OF, Heads
-from models.outputs import with_heads
+from models.outputs import LOGITS, with_heads
 
 Combiner = Literal["dense", "logistic", "mean"]
 COMBINERS: Final[tuple[Combiner, ...]] = ("dense", "logistic", "mean")
@@ -38,24 +38,23 @@ def build_combiner(
     """
     inputs = keras.Input((n_networks * heads.size,), name="networks")
     if kind == "dense":
-        return keras.Model(inputs, with_heads(_dense(inputs, heads.size, dtype, seed), heads).output, name="dense")
+        return with_heads(keras.Model(inputs, _dense(inputs, heads.size, dtype, seed), name=kind), heads)
     if kind == "logistic":
-        logits = LogisticPerTag(n_networks, heads.size, name="logits")(HeadLogits(heads.to_json())(inputs))
-        return keras.Model(inputs, with_heads(keras.Model(inputs, logits), heads).output, name="logistic")
+        logits = LogisticPerTag(n_networks, heads.size, name=LOGITS)(HeadLogits(heads.to_json())(inputs))
+        return with_heads(keras.Model(inputs, logits, name=kind), heads)
     if kind == "mean":
         return keras.Model(inputs, NetworkMean(n_networks, name="mean")(inputs), name="mean")
     raise ValueError(f"combiner {kind!r}: expected one of {', '.join(COMBINERS)}")
 
 
-def _dense(inputs: Any, n_outputs: int, dtype: str | None, seed: int) -> keras.Model:
+def _dense(inputs: Any, n_outputs: int, dtype: str | None, seed: int) -> Any:
     next_seed = seed_stream(seed)
 
     def dense(units: int, name: str) -> layers.Layer:
         return layers.Dense(units, activation="relu", kernel_initializer=glorot(next_seed), dtype=dtype, name=name)
 
     x = dense(512, "dense_2")(dense(256, "dense_1")(inputs))
-    logits = layers.Dense(n_outputs, kernel_initializer=glorot(next_seed), dtype="float32", name="logits")(x)
-    return keras.Model(inputs, logits)
+    return layers.Dense(n_outputs, kernel_initializer=glorot(next_seed), dtype="float32", name=LOGITS)(x)
 
 
 @keras.saving.register_keras_serializable(package="autotag")

@@ -1,4 +1,4 @@
-"""From a clip's waveform to what a network reads of it: windows, another sample rate, front end. Keras operators alone."""
+"""From a clip's waveform to what a network reads of it: windows, another sample rate, front end."""
 
 from __future__ import annotations
 
@@ -90,10 +90,18 @@ class Hearing:
 
         return run
 
-    def from_window(self, network: keras.Model, name: str = "window") -> keras.Model:
-        """Return the network with its front: waveform of one window, float32 [batch, window] -> its answer."""
-        window = keras.Input((self.window,), name=name, dtype="float32")
-        return keras.Model(window, network(self.front()(window)), name=f"{network.name}_from_window")
+    def from_window(self, network: keras.Model, scale: tuple[float, float] | None = None) -> keras.Model:
+        """Return the network with its front: waveform of one window, float32 [batch, window] -> its answer.
+
+        Args:
+            network: what it reads, normalised -> its answer.
+            scale: factor and offset of its normalisation; None where it takes what it reads as it is.
+        """
+        window = keras.Input((self.window,), name="window", dtype="float32")
+        read = self.front()(window)
+        if scale is not None:
+            read = layers.Rescaling(*scale, dtype="float32", name="normalise")(read)
+        return keras.Model(window, network(read), name=f"{network.name}_from_window")
 
     def mean_over_windows(self, by_window: Any) -> Any:
         """[batch * windows, n] -> [batch, n]."""

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import os
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from preprocessing.constants import N_TAGS
+from components.labels import ANY, HeadSettings
+from models.registry import NETWORKS, Network, find_network
+from preprocessing.clip_format import ClipFormat
+from preprocessing.constants import CLIP_SECONDS, N_TAGS, SAMPLE_RATE
 from preprocessing.errors import BadInputError
 from preprocessing.manifest import PreprocessSettings
 from preprocessing.runners import BeamSettings
-from preprocessing.splits import PAPER_RATIO
+from preprocessing.splits import PAPER_RATIO, RULES
 
-BRANCH_NAMES = ("mel_1d", "mel_2d", "waveform_1d")
+log = logging.getLogger(__name__)
 
+PAPER_NETWORKS = ("mel_1d", "mel_2d", "waveform_1d")
+"""Of Bengani et al. (2019): what is trained unless a configuration says other."""
+MOST_FOR_SUBSETS = 3
+"""Up to so many networks all their combinations are measured, as the paper's Table 5 has them."""
+ANNOTATIONS_NAME = "annotations_final.csv"
 
 _CPU = r"^([0-9]+(\.[0-9]+)?|[0-9]+m)$"
 _MEMORY = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$"
@@ -28,41 +40,131 @@ class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
+class HeadConfig(_Settings):
+    """What a network answers: one list of tags (components.labels.HeadSettings)."""
+
+    kind: Literal["multi-label", "one-of"] = Field("multi-label", description="any number of the tags, or one of them")
+    top: int | None = Field(None, ge=1, description="how many of the training split's most frequent tags")
+    tags: tuple[str, ...] | None = Field(None, min_length=1, description="the tags, in this order, in place of top")
+    prefix: str = Field("", description="of the tags that top counts, such as genre---")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> HeadConfig:
+        if (self.top is None) == (self.tags is None):
+            raise ValueError("give either top (how many of the most frequent tags) or tags (a list)")
+        if self.tags is not None and len(set(self.tags)) < len(self.tags):
+            raise ValueError(f"the tag {max(self.tags, key=self.tags.count)!r} stands there twice")
+        if self.kind == "one-of" and (self.top or len(self.tags or ())) < 2:
+            raise ValueError("one-of needs two tags at least")
+        return self
+
+
+class ClipConfig(_Settings):
+    """What a clip is."""
+
+    seconds: float = Field(CLIP_SECONDS, gt=0, le=600)
+    sample_rate: int = Field(SAMPLE_RATE, ge=1000, le=96_000, description="Hz")
+
+    @property
+    def format(self) -> ClipFormat:
+        """In samples."""
+        return ClipFormat(self.sample_rate, round(self.seconds * self.sample_rate))
+
+
 class DataConfig(_Settings):
     """Audio, annotations, and how they are divided."""
 
-    name: str = Field("unnamed", description="of the data set, for the model card")
-    licence: str = Field("not stated", description="of the data, for the model card")
+    dataset: str = Field("mtat", description="whose files and annotations they are, of datasets/")
+    name: str | None = Field(None, description="of the data, for the model card; the data set's own unless given")
+    licence: str | None = Field(None, description="of the data, for the model card; the data set's own unless given")
     audio_dir: str = Field("demo-data", description="folder that the paths in the annotations are relative to")
-    annotations: str = Field("demo-data/annotations_final.csv", description="annotations_final.csv")
-    split: Literal["track", "paper", "folder", "clean"] = "track"
+    annotations: str | None = Field(None, description="annotations_final.csv in audio_dir unless given")
+    split: str = Field("track", description="rule by which clips are divided")
     ratio: tuple[int, int, int] = PAPER_RATIO
     seed: int = 0
-    n_tags: int = Field(N_TAGS, ge=1, description="how many of the training split's most frequent tags are learnt")
-    tags: tuple[str, ...] | None = Field(None, min_length=1, description="the tags to learn, in place of n_tags")
+    heads: dict[str, HeadConfig] = Field(
+        default_factory=lambda: {"tags": HeadConfig(top=N_TAGS)}, description="name -> what is answered"
+    )
     synonyms: str | None = None
     shard_clips: int = Field(128, ge=1)
+    clip: ClipConfig = ClipConfig()
     schema_file: str | None = Field(
         None, description="curated schema; the one that comes with the package unless given"
     )
     max_short_share: float = Field(0.02, ge=0, le=1, description="of clips shorter than 80 % of a clip, per split")
     max_silent_share: float = Field(0.02, ge=0, le=1, description="of silent clips, per split")
 
-    def preprocess_settings(self) -> PreprocessSettings:
-        """What ``autotag preprocess`` takes for the same data."""
-        return PreprocessSettings(
-            self.split, self.ratio, self.seed, self.n_tags, self.synonyms, self.shard_clips, self.tags
-        )
+    @field_validator("split")
+    @classmethod
+    def _known_split(cls, split: str) -> str:
+        if split not in RULES:
+            raise ValueError(f"expected one of {', '.join(RULES)}")
+        return split
+
+    @field_validator("heads")
+    @classmethod
+    def _heads_apart(cls, heads: dict[str, HeadConfig]) -> dict[str, HeadConfig]:
+        if not heads:
+            raise ValueError("give one head at least, such as {tags: {top: 50}}")
+        for name in heads:
+            _check_name(name, "head")
+        listed = [tag for head in heads.values() for tag in head.tags or ()]
+        if len(set(listed)) < len(listed):
+            raise ValueError(f"the tag {max(listed, key=listed.count)!r} is in two heads")
+        counted = [head.prefix for head in heads.values() if head.tags is None]
+        if len(set(counted)) < len(counted):
+            raise ValueError("two heads with top and the same prefix would learn the same tags")
+        return heads
+
+    def head_settings(self) -> tuple[HeadSettings, ...]:
+        """What components take for the heads."""
+        settings = []
+        for name, head in self.heads.items():
+            others = {other: values for other, values in self.heads.items() if other != name}
+            taken = [tag for values in others.values() for tag in values.tags or ()]
+            taken += [
+                f"{values.prefix}{ANY}"
+                for values in others.values()
+                if values.tags is None and values.prefix.startswith(head.prefix) and values.prefix
+            ]
+            of_head = HeadSettings(name, head.kind, head.top, head.tags, head.prefix)
+            settings.append(of_head if head.tags is not None else replace(of_head, others=tuple(taken)))
+        return tuple(settings)
 
     @property
-    def tag_count(self) -> int:
-        """How many tags are learnt."""
-        return self.n_tags if self.tags is None else len(self.tags)
+    def annotations_file(self) -> str:
+        """Where the annotations are."""
+        if self.annotations is not None:
+            return self.annotations
+        return f"{self.audio_dir.rstrip('/')}/{ANNOTATIONS_NAME}"
+
+    def preprocess_settings(self) -> PreprocessSettings:
+        """What ``autotag preprocess`` takes for the same data."""
+        fixed = [tag for head in self.heads.values() for tag in head.tags or ()]
+        counted = sum(head.top or 0 for head in self.heads.values())
+        tags = tuple(fixed) if fixed and not counted else None
+        return PreprocessSettings(
+            self.split, self.ratio, self.seed, counted or len(fixed), self.synonyms, self.shard_clips, tags
+        )
 
 
-class TrainConfig(_Settings):
-    """How one network is trained (components.training.TrainingSettings)."""
+class WindowsConfig(_Settings):
+    """Windows of a clip, of a network that hears less than a clip."""
 
+    train: int = Field(1, ge=1, description="random ones of a clip in an epoch")
+    score: int | None = Field(None, ge=1, description="evenly spaced ones that are averaged; the network's own rule")
+
+
+class HeadFirst(_Settings):
+    """Train the last layer first."""
+
+    all_after: int = Field(ge=1, description="epochs of the last layer alone, before all is trained")
+
+
+class NetworkConfig(_Settings):
+    """One network and how it is trained (components.training.TrainingSettings)."""
+
+    network: str | None = Field(None, description="of `autotag networks`; its name here unless given")
     epochs: int = Field(30, ge=1)
     batch_size: int = Field(16, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
@@ -72,10 +174,27 @@ class TrainConfig(_Settings):
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
     time_shift: bool = Field(False, description="turn each training clip round by a random time")
     gain_db: float = Field(0.0, ge=0, description="deviation of a random gain on each training clip")
+    windows: WindowsConfig = WindowsConfig()
+    weights: str | None = Field(
+        None, description="to start from: a name that `autotag pretrained` lists, a pushed version, a .keras file"
+    )
+    train: Literal["all", "head"] | HeadFirst = Field("all", description="what is trained, where weights are given")
+
+    @model_validator(mode="after")
+    def _weights_for_head(self) -> NetworkConfig:
+        if self.train != "all" and self.weights is None:
+            raise ValueError("train other than 'all' needs weights to start from")
+        return self
+
+    def training_settings(self) -> dict[str, Any]:
+        """What a Trainer takes, as JSON."""
+        values = self.model_dump(mode="json", exclude={"network", "windows", "train"})
+        train = self.train.all_after if isinstance(self.train, HeadFirst) else self.train
+        return {**values, "train_windows": self.windows.train, "score_windows": self.windows.score, "train": train}
 
 
 class CombinerConfig(_Settings):
-    """How the combiners are trained: in float32, on the branches' probabilities."""
+    """How combiners that are trained in epochs are trained: in float32, on the networks' probabilities."""
 
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(64, ge=1)
@@ -83,6 +202,26 @@ class CombinerConfig(_Settings):
     schedule: Literal["constant", "cosine"] = "cosine"
     patience: int = Field(10, ge=1)
     seed: int = 0
+    folds: int = Field(3, ge=2, le=20, description="of the training split, for combiners that are fitted out of fold")
+
+    def training_settings(self) -> dict[str, Any]:
+        """What EnsembleTrainer takes, as JSON."""
+        return self.model_dump(mode="json", exclude={"folds"})
+
+
+class EnsembleConfig(_Settings):
+    """Several networks and what makes one answer of theirs (models.combiner)."""
+
+    of: tuple[str, ...] = Field(min_length=2, description="networks, in the order of the combiner's inputs")
+    combiner: Literal["dense", "logistic", "mean"] = Field("dense", description="the paper's; per tag; nothing learnt")
+    fit: Literal["valid", "out_of_fold", "in_sample"] = Field(
+        "valid", description="on whose predictions: see components/combiners.py"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_list(cls, values: Any) -> Any:
+        return {"of": values} if isinstance(values, list | tuple) else values
 
 
 class GateConfig(_Settings):
@@ -215,9 +354,12 @@ class PipelineConfig(_Settings):
     root: str = Field("demo-run", description="artifacts, metadata, checkpoints and pushed models")
     push_dir: str | None = Field(None, description="where TF Serving looks; ROOT/pushed unless given")
     data: DataConfig = DataConfig()
-    branches: dict[str, TrainConfig] = Field(default_factory=lambda: {name: TrainConfig() for name in BRANCH_NAMES})
+    networks: dict[str, NetworkConfig] = Field(
+        default_factory=lambda: {name: NetworkConfig() for name in PAPER_NETWORKS}, min_length=1
+    )
+    ensembles: dict[str, EnsembleConfig] = Field(default_factory=dict)
     combiner: CombinerConfig = CombinerConfig()
-    ensemble: tuple[str, ...] = Field(BRANCH_NAMES, description="branches of the model that is pushed")
+    push: str | None = Field(None, description="network or ensemble of the model that is pushed")
     gate: GateConfig = GateConfig()
     beam: BeamSettings = Field(
         BeamSettings(),
@@ -226,22 +368,68 @@ class PipelineConfig(_Settings):
     metadata: MetadataConfig = MetadataConfig()
     kubeflow: KubeflowConfig = KubeflowConfig()
 
-    @field_validator("branches")
+    @field_validator("networks")
     @classmethod
-    def _known_branches(cls, branches: dict[str, TrainConfig]) -> dict[str, TrainConfig]:
-        unknown = sorted(branches.keys() - set(BRANCH_NAMES))
-        if unknown:
-            raise ValueError(f"unknown branch {unknown[0]!r}; known: {', '.join(BRANCH_NAMES)}")
-        return {name: branches[name] for name in BRANCH_NAMES if name in branches}
+    def _known_networks(cls, networks: dict[str, NetworkConfig]) -> dict[str, NetworkConfig]:
+        for name, network in networks.items():
+            _check_name(name, "network")
+            if (network.network or name) not in NETWORKS:
+                raise ValueError(
+                    f"{name}: no network is called {network.network or name!r}; there are {', '.join(NETWORKS)}"
+                )
+        return networks
 
     @model_validator(mode="after")
-    def _ensemble_of_branches(self) -> PipelineConfig:
-        missing = [name for name in self.ensemble if name not in self.branches]
-        if missing or not self.ensemble:
-            raise ValueError(f"ensemble {list(self.ensemble)}: expected branches out of {', '.join(self.branches)}")
-        if list(self.ensemble) != [name for name in BRANCH_NAMES if name in self.ensemble]:
-            raise ValueError(f"ensemble {list(self.ensemble)}: expected the order {', '.join(BRANCH_NAMES)}")
+    def _ensembles_of_networks(self) -> PipelineConfig:
+        for name, ensemble in self.ensembles.items():
+            _check_name(name, "ensemble")
+            if name in self.networks:
+                raise ValueError(f"ensembles: {name!r} is a network's name already")
+            missing = [network for network in ensemble.of if network not in self.networks]
+            if missing or len(set(ensemble.of)) < len(ensemble.of):
+                raise ValueError(
+                    f"ensembles.{name}: {list(ensemble.of)}: expected different ones of {', '.join(self.networks)}"
+                )
+        possible = [*self.networks, *self.ensembles]
+        if self.push is not None and self.push not in possible:
+            raise ValueError(f"push: {self.push!r}: expected one of {', '.join(possible)}")
+        if self.push is None and len(self.ensembles) != 1 and len(self.networks) != 1:
+            raise ValueError(f"push: say which model is to be pushed: {', '.join(possible)}")
         return self
+
+    @model_validator(mode="after")
+    def _networks_hear_clips(self) -> PipelineConfig:
+        for name in self.networks:
+            try:
+                self.network(name).window_in(self.data.clip.format)
+            except BadInputError as error:
+                raise ValueError(f"networks.{name}: {error}") from None
+        return self
+
+    def network(self, name: str) -> Network:
+        """Return the registry's entry of a network of this configuration."""
+        return find_network(self.networks[name].network or name)
+
+    @property
+    def push_name(self) -> str:
+        """Network or ensemble that is pushed."""
+        return self.push or next(iter(self.ensembles), None) or next(iter(self.networks))
+
+    @property
+    def needs_folds(self) -> bool:
+        """Whether some combiner is fitted on predictions for clips that the networks were not trained on."""
+        return any(one.fit == "out_of_fold" and one.combiner != "mean" for one in self.all_combinations().values())
+
+    def all_combinations(self) -> dict[str, EnsembleConfig]:
+        """Return the ensembles and, of up to three networks, all further subsets, combined as the pushed one is."""
+        combinations = dict(self.ensembles)
+        if 2 <= len(self.networks) <= MOST_FOR_SUBSETS:
+            like = self.ensembles.get(self.push_name) or next(iter(self.ensembles.values()), None)
+            there = {frozenset(one.of) for one in combinations.values()}
+            for chosen in all_subsets(list(self.networks)):
+                if like is not None and frozenset(chosen) not in there:
+                    combinations["+".join(chosen)] = EnsembleConfig(of=chosen, combiner=like.combiner, fit=like.fit)
+        return combinations
 
     @property
     def pushed(self) -> str:
@@ -258,6 +446,19 @@ class PipelineConfig(_Settings):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
+_RESERVED = frozenset({"examples", "transform_graph", "model", "model_run", "config"})
+
+
+def _check_name(name: str, what: str) -> None:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name in _RESERVED:
+        raise ValueError(f"{name!r} cannot be the name of a {what}: a letter, then letters, digits and _")
+
+
+def all_subsets(networks: Sequence[str]) -> list[tuple[str, ...]]:
+    """All combinations of two and more networks, in the paper's order."""
+    return [chosen for size in range(2, len(networks) + 1) for chosen in itertools.combinations(networks, size)]
+
+
 def absolute(path: str) -> str:
     """Make a path absolute; an address on an object store (``s3://...``) stays as it is."""
     return path if "://" in path else os.path.abspath(path)
@@ -268,7 +469,7 @@ def load_config(path: str | None, overrides: Sequence[str] = ()) -> PipelineConf
 
     Args:
         path: YAML file; None for the defaults.
-        overrides: ``KEY=VALUE`` with a dotted key and a YAML value, such as ``branches.mel_1d.epochs=3``.
+        overrides: ``KEY=VALUE`` with a dotted key and a YAML value, such as ``networks.mel_1d.epochs=3``.
 
     Raises:
         BadInputError: says which setting is wrong and why.
@@ -283,6 +484,7 @@ def load_config(path: str | None, overrides: Sequence[str] = ()) -> PipelineConf
             raise BadInputError(f"configuration {path}: expected a mapping of settings")
     for override in overrides:
         _set(values, override)
+    values = convert_old(values, path or "settings")
     try:
         return PipelineConfig.model_validate(values)
     except ValidationError as error:
@@ -295,16 +497,54 @@ def load_config(path: str | None, overrides: Sequence[str] = ()) -> PipelineConf
 def _set(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise BadInputError(f"--set {override}: expected KEY=VALUE, such as --set branches.mel_1d.epochs=3")
+        raise BadInputError(f"--set {override}: expected KEY=VALUE, such as --set networks.mel_1d.epochs=3")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise BadInputError(f"--set {override}: {error}") from None
     *parents, last = key.split(".")
-    if parents and parents[0] == "branches" and "branches" not in values:
-        values["branches"] = {name: {} for name in BRANCH_NAMES}
+    if parents and parents[0] in ("networks", "branches") and not values.keys() & {"networks", "branches"}:
+        values["networks"] = {name: {} for name in PAPER_NETWORKS}
     for parent in parents:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise BadInputError(f"--set {override}: {parent!r} is a value and has no settings below it")
     values[last] = value
+
+
+def convert_old(values: dict[str, Any], source: str) -> dict[str, Any]:
+    """Return settings as they are written today, with a line in the log where they were written as in 0.1.
+
+    ``branches`` are ``networks``; ``ensemble``, a list, is one of ``ensembles`` and what is pushed; ``data.n_tags`` and
+    ``data.tags`` are ``data.heads.tags``.
+    """
+    values, old = dict(values), []
+    if "branches" in values:
+        old.append("branches")
+        mine = values.pop("branches") or {}
+        networks = dict(values.get("networks") or {})
+        for name, settings in mine.items():
+            networks[name] = {**(networks.get(name) or {}), **(settings or {})}
+        values["networks"] = networks
+    if "ensemble" in values:
+        old.append("ensemble")
+        chosen = values.pop("ensemble")
+        if isinstance(chosen, list | tuple) and len(chosen) == 1:
+            values["push"] = chosen[0]
+        else:
+            values["ensembles"] = {"all": {"of": chosen, "combiner": "dense", "fit": "in_sample"}}
+            values["push"] = "all"
+    data = values.get("data")
+    if isinstance(data, dict) and data.keys() & {"n_tags", "tags"}:
+        old += [f"data.{key}" for key in ("n_tags", "tags") if key in data]
+        data = dict(data)
+        count, tags = data.pop("n_tags", None), data.pop("tags", None)
+        head = {"tags": tags} if tags is not None else {"top": count}
+        values["data"] = {**data, "heads": {"tags": head}}
+    if old:
+        log.warning(
+            "%s: %s as in autotag 0.1; `autotag run --show-config` prints it as it is written today",
+            source,
+            ", ".join(old),
+        )
+    return values

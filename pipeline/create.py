@@ -26,13 +26,13 @@ from components.baseline import Baseline, BaselineEvaluator
 from components.ensemble import EnsembleTrainer
 from components.example_gen import ClipExampleGen
 from components.gates import RequireNoAnomalies, ShareLimit, ShareValidator
+from components.labels import heads_of
 from components.metrics import ROC_AUC
 from components.push_folder import TEST_SET
 from components.pusher import WholePusherExecutor
 from components.schema import CuratedSchema
-from components.source_hash import ENSEMBLE_SOURCE, EXAMPLE_SOURCE, NETWORK_SOURCE, source_hash
-from models.branches import BRANCHES
-from pipeline.config import PipelineConfig, TrainConfig, absolute
+from components.source_hash import ENSEMBLE_SOURCE, EXAMPLE_SOURCE, TRAINING_SOURCE, network_hash, source_hash
+from pipeline.config import PipelineConfig, absolute
 from preprocessing.constants import SPLITS
 from preprocessing.features import HEALTH_FEATURES
 
@@ -72,7 +72,7 @@ def create_pipeline(config: PipelineConfig, inputs: Inputs, metadata: Any = None
         manifest=inputs.manifest,
         data_version=inputs.data_version,
         audio_dir=absolute(config.data.audio_dir),
-        annotations=absolute(config.data.annotations),
+        annotations=absolute(config.data.annotations_file),
         settings=json.dumps(asdict(config.data.preprocess_settings()), sort_keys=True),
         work_dir=os.path.join(root, "shards"),
         code=source_hash(*EXAMPLE_SOURCE),
@@ -85,8 +85,8 @@ def create_pipeline(config: PipelineConfig, inputs: Inputs, metadata: Any = None
         schema=schema,
         preprocessing_fn="components.transform.preprocessing_fn",
         custom_config={
-            "n_tags": config.data.tag_count,
-            "tags": None if config.data.tags is None else list(config.data.tags),
+            "heads": _heads(config),
+            "clip": asdict(config.data.clip.format),
             "code": source_hash("components.transform"),
         },
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=list(SPLITS)),
@@ -94,17 +94,22 @@ def create_pipeline(config: PipelineConfig, inputs: Inputs, metadata: Any = None
         disable_analyzer_cache=True,
     )
     transform.add_upstream_node(require_no_anomalies)
-    trainers = {name: _trainer(name, train, config, examples, transform) for name, train in config.branches.items()}
+    trainers = {name: _trainer(name, config, examples, transform) for name in config.networks}
     ensemble = EnsembleTrainer(
         examples=examples,
-        transformed_examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
-        branches={name: trainer.outputs["model"] for name, trainer in trainers.items()},
+        networks={name: trainer.outputs["model"] for name, trainer in trainers.items()},
         config={
-            "settings": config.combiner.model_dump(mode="json"),
-            "ensemble": list(config.ensemble),
+            "networks": list(config.networks),
+            "combinations": [
+                {"name": name, **one.model_dump(mode="json")} for name, one in config.all_combinations().items()
+            ],
+            "push": config.push_name,
+            "settings": config.combiner.training_settings(),
+            "heads": _heads(config),
+            "clip": asdict(config.data.clip.format),
             "data": _data_card(config),
-            "code": source_hash(*ENSEMBLE_SOURCE),
+            "code": [network_hash(config.network(name), *ENSEMBLE_SOURCE) for name in config.networks],
         },
     )
     nodes = [example_gen, *validation, transform, *trainers.values(), ensemble]
@@ -130,7 +135,7 @@ def _validation_nodes(config: PipelineConfig, inputs: Inputs, examples: BaseChan
         statistics=statistics.outputs["statistics"],
         schema=schema.outputs["schema"],
         limits=[
-            ShareLimit("short", config.data.max_short_share, "shorter than 80 % of 29.1 s"),
+            ShareLimit("short", config.data.max_short_share, "shorter than 80 % of a clip"),
             ShareLimit("silent", config.data.max_silent_share, "silent"),
         ],
     ).with_id("ExampleValidator")
@@ -138,39 +143,55 @@ def _validation_nodes(config: PipelineConfig, inputs: Inputs, examples: BaseChan
     return [schema, statistics, proposal, validator, require]
 
 
-def _trainer(
-    name: str, train: TrainConfig, config: PipelineConfig, examples: BaseChannel, transform: Transform
-) -> Trainer:
-    on_mel = BRANCHES[name].input == "log_mel"
+def _heads(config: PipelineConfig) -> list[dict[str, Any]]:
+    return [head.to_json() for head in config.data.head_settings()]
+
+
+def _trainer(name: str, config: PipelineConfig, examples: BaseChannel, transform: Transform) -> Trainer:
+    network = config.network(name)
     return Trainer(
         run_fn="components.training.run_fn",
-        examples=transform.outputs["transformed_examples"] if on_mel else examples,
+        examples=transform.outputs["transformed_examples"] if network.reads_stored_log_mel else examples,
         transform_graph=transform.outputs["transform_graph"],
         train_args=trainer_pb2.TrainArgs(splits=["train"]),
         eval_args=trainer_pb2.EvalArgs(splits=["valid"]),
         custom_config={
-            "branch": name,
-            "settings": train.model_dump(mode="json"),
-            "n_tags": config.data.tag_count,
+            "name": name,
+            "network": network.name,
+            "settings": config.networks[name].training_settings(),
+            "heads": _heads(config),
+            "clip": asdict(config.data.clip.format),
+            "folds": config.combiner.folds if config.needs_folds else 0,
             "checkpoints": os.path.join(os.path.abspath(config.root), "checkpoints"),
-            "code": source_hash(*NETWORK_SOURCE),
+            "code": network_hash(network, *TRAINING_SOURCE),
         },
     ).with_id(f"Trainer_{name}")
 
 
 def _test_set(config: PipelineConfig) -> str:
-    """What says which clips and tags a model is measured on: only models of the same can be compared."""
+    """What says which clips and tags a model is measured on: only models of the same can be compared.
+
+    Tags that are learnt from the training split stand in the models' cards, which components.baseline compares.
+    """
     data = config.data
-    tags = data.n_tags if data.tags is None else sorted(data.tags)
-    return json.dumps([data.split, list(data.ratio), data.seed, tags, data.synonyms])
+    return json.dumps(
+        {
+            "data": [data.dataset, _data_card(config)["name"]],
+            "split": [data.split, list(data.ratio), data.seed],
+            "heads": _heads(config),
+            "synonyms": data.synonyms,
+            "clip": asdict(data.clip.format),
+        },
+        sort_keys=True,
+    )
 
 
 def _data_card(config: PipelineConfig) -> dict[str, Any]:
     """What the model card says of the data besides its counts."""
     data = config.data
     return {
-        "name": data.name,
-        "licence": data.licence,
+        "name": data.name or data.dataset,
+        "licence": data.licence or "not stated",
         "split": {"rule": data.split, "ratio": list(data.ratio), "seed": data.seed},
     }
 
@@ -205,6 +226,7 @@ def evaluation_config(config: PipelineConfig) -> config_pb2.EvalConfig:
             direction=config_pb2.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -config.gate.max_drop}
         ),
     )
+    heads = heads_of(config.data.head_settings()).to_json()
     spec = {
         "signature_name": "serving_default",
         "preprocessing_function_names": ["labels"],
@@ -224,9 +246,7 @@ def evaluation_config(config: PipelineConfig) -> config_pb2.EvalConfig:
                     config_pb2.MetricConfig(
                         class_name="MacroTagScores",
                         module="components.metrics",
-                        config=json.dumps(
-                            {"n_tags": config.data.tag_count, "name": f"tag_scores_{source_hash('components.metrics')}"}
-                        ),
+                        config=json.dumps({"heads": heads, "name": f"tag_scores_{source_hash('components.metrics')}"}),
                     )
                 ],
                 thresholds={ROC_AUC: threshold},

@@ -34,7 +34,7 @@ def prepare_inputs(config: PipelineConfig, on_clip: Callable[[int, int], None] |
 
     manifest = read_manifest(
         absolute(config.data.audio_dir),
-        absolute(config.data.annotations),
+        absolute(config.data.annotations_file),
         config.data.preprocess_settings(),
         on_clip,
     )

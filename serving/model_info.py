@@ -22,6 +22,7 @@ FORMAT: Final = 2
 """Of ``model.json``; 1 knew one clip, three networks and one list of tags."""
 SAVED_MODEL_NAME: Final = "saved_model.pb"
 
+
 @dataclass(frozen=True)
 class Normalisation:
     """Mean and standard deviation over the training split of what a network reads: dB of log-mel, or waveform."""
@@ -129,12 +130,14 @@ class SplitScores:
         pr_auc: average precision.
         f1: at the model's thresholds.
         scored_tags: number of tags with both classes.
+        accuracy: of each one-of head, over the clips that are labelled with one of its tags.
     """
 
     roc_auc: float | None
     pr_auc: float | None
     f1: float | None
     scored_tags: int
+    accuracy: dict[str, float] = field(default_factory=dict)
 
 
 def code_version() -> str:

@@ -41,7 +41,7 @@ def for_cluster(config: PipelineConfig) -> PipelineConfig:
     changed = config.model_copy(update={"root": kubeflow.work_dir})
     for setting, path in (
         ("data.audio_dir", config.data.audio_dir),
-        ("data.annotations", config.data.annotations),
+        ("data.annotations", config.data.annotations_file),
         ("data.synonyms", config.data.synonyms or "default"),
         ("kubeflow.work_dir", kubeflow.work_dir),
         ("push_dir", changed.pushed),
@@ -265,7 +265,7 @@ def find_data_version(config: PipelineConfig, on_clip: Callable[[int, int], None
     Raises:
         BadInputError: they can be seen and cannot be used.
     """
-    audio_dir, annotations = absolute(config.data.audio_dir), absolute(config.data.annotations)
+    audio_dir, annotations = absolute(config.data.audio_dir), absolute(config.data.annotations_file)
     try:
         visible = storage.exists(annotations)
     except (OSError, ValueError, ImportError):  # no access, no credentials, no client for the store

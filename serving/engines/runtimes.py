@@ -24,10 +24,10 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocessing.audio import Samples
-from preprocessing.constants import CLIP_SAMPLES
+from preprocessing.clip_format import PAPER_CLIP
 from preprocessing.errors import AutotagError, BadInputError
 from serving.engines.engine_files import litert_file, onnx_file
-from serving.model_info import SAVED_MODEL_NAME
+from serving.model_info import SAVED_MODEL_NAME, read_model_info
 
 WAVEFORM: Final = "waveform"
 FEATURE: Final = re.compile(r"feature_\d+")
@@ -45,7 +45,7 @@ MOST_AT_ONCE: Final = 8
 
 Probabilities = npt.NDArray[np.float32]
 Runner = Callable[[Samples], Probabilities]
-"""Float32 [1, 465600] -> float32 [1, n_tags]; for one thread at a time."""
+"""Float32 [1, samples] -> float32 [1, n_tags]; for one thread at a time."""
 
 
 class Engine(Protocol):
@@ -59,7 +59,7 @@ class Engine(Protocol):
     """What the networks' weights are multiplied in: ``float32``, ``bfloat16``, ``int8``."""
 
     def predict(self, waveforms: Samples) -> Probabilities:
-        """Float32 [n, 465600] in [-1, 1] -> probabilities float32 [n, n_tags].
+        """Float32 [n, clip samples] in [-1, 1] -> probabilities float32 [n, n_tags].
 
         Raises:
             ValueError: another shape.
@@ -124,9 +124,13 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _check(waveforms: Samples) -> Samples:
-    if waveforms.ndim != 2 or waveforms.shape[1] != CLIP_SAMPLES:
-        raise ValueError(f"expected waveforms of shape [clips, {CLIP_SAMPLES}], got {list(waveforms.shape)}")
+def _clip_samples(model_dir: Path) -> int:
+    return read_model_info(model_dir).clip.samples
+
+
+def _check(waveforms: Samples, samples: int) -> Samples:
+    if waveforms.ndim != 2 or waveforms.shape[1] != samples:
+        raise ValueError(f"expected waveforms of shape [clips, {samples}], got {list(waveforms.shape)}")
     return np.ascontiguousarray(waveforms, dtype=np.float32)
 
 
@@ -140,12 +144,19 @@ class _ClipByClip:
         precision: see Engine.
         make_runners: (how many, threads of each) -> runners.
         threads: that may be used.
+        samples: of a clip.
     """
 
     def __init__(
-        self, name: str, precision: str, make_runners: Callable[[int, int], Sequence[Runner]], threads: int
+        self,
+        name: str,
+        precision: str,
+        make_runners: Callable[[int, int], Sequence[Runner]],
+        threads: int,
+        samples: int = PAPER_CLIP.samples,
     ) -> None:
         self.name = name
+        self._samples = samples
         self.precision = precision
         self._make_runners = make_runners
         self._at_once = min(threads, MOST_AT_ONCE)
@@ -155,7 +166,7 @@ class _ClipByClip:
 
     def predict(self, waveforms: Samples) -> Probabilities:
         """See Engine."""
-        waveforms = _check(waveforms)
+        waveforms = _check(waveforms, self._samples)
         if len(waveforms) < 2 or self._at_once == 1:
             runner = self._alone[0]
             return np.concatenate([runner(clip[np.newaxis]) for clip in waveforms])
@@ -180,7 +191,7 @@ def _load_litert(model_dir: Path, threads: int) -> Engine:
     def make_runners(count: int, threads: int) -> list[Runner]:
         return [_litert_runner(Interpreter, litert_file(model_dir)) for _ in range(count)]
 
-    return _ClipByClip("litert", "int8", make_runners, threads)
+    return _ClipByClip("litert", "int8", make_runners, threads, _clip_samples(model_dir))
 
 
 def _litert_runner(interpreter_class: Any, file: Path) -> Runner:
@@ -215,7 +226,7 @@ def _load_onnxruntime(model_dir: Path, threads: int) -> Engine:
 
         return [run] * count  # a session may be run by several threads
 
-    return _ClipByClip("onnxruntime", "float32", make_runners, threads)
+    return _ClipByClip("onnxruntime", "float32", make_runners, threads, _clip_samples(model_dir))
 
 
 def _load_openvino(model_dir: Path, threads: int) -> Engine:
@@ -235,7 +246,7 @@ def _load_openvino(model_dir: Path, threads: int) -> Engine:
         return [_openvino_runner(to_features, to_tags) for _ in range(count)]
 
     precision = {"bf16": "bfloat16", "f32": "float32"}[fast]
-    return _ClipByClip("openvino", precision, make_runners, threads)
+    return _ClipByClip("openvino", precision, make_runners, threads, _clip_samples(model_dir))
 
 
 def _openvino_runner(front_ends: Any, networks: Any) -> Runner:
@@ -312,12 +323,15 @@ class _TensorFlow:
         if WAVEFORM not in names:
             raise BadInputError(f"the model at {model_dir} has no signature {WAVEFORM!r}, only {names}")
         self._predict = self._model.signatures[WAVEFORM]
+        self._samples = _clip_samples(model_dir)
 
     def predict(self, waveforms: Samples) -> Probabilities:
         """See Engine."""
         import tensorflow as tf
 
-        probabilities: Probabilities = self._predict(waveform=tf.constant(_check(waveforms)))["predictions"].numpy()
+        probabilities: Probabilities = self._predict(waveform=tf.constant(_check(waveforms, self._samples)))[
+            "predictions"
+        ].numpy()
         return probabilities
 
 

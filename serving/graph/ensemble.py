@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ import tensorflow as tf
 from models.combiner import build_combiner
 from models.heads import Heads
 from models.hearing import Hearing
-from models.outputs import with_heads
+from models.outputs import LOGITS, with_heads
 from models.precision import in_float32
 from models.registry import NETWORKS, Network, find_network
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
@@ -25,9 +25,6 @@ from serving.model_info import CombinerInfo, MemberInfo, ModelInfo, Normalisatio
 CLIPS_AT_ONCE: Final = 8
 """Clips that go through the networks together; a larger request is worked off in parts, so that memory stays flat.
 Fewer where the windows of a clip are together longer than the clip."""
-
-LOGITS: Final = "logits"
-"""The layer of a network that gives its outputs; what it reads is the network's embedding."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +78,64 @@ class Member:
         return keras.Model(self.model.input, self.model.get_layer(LOGITS).input)
 
 
-class Ensemble:
-    """The networks in float32, in the order in which the combiner takes their outputs.
+class Members:
+    """Networks in float32 that are given the same clips.
+
+    Args:
+        members: the networks.
+        heads: what they answer.
+        clip: what they are given.
+
+    Raises:
+        ValueError: they have other outputs than the heads.
+        BadInputError: a network hears more than a clip.
+    """
+
+    def __init__(self, members: Sequence[Member], heads: Heads, clip: ClipFormat = PAPER_CLIP) -> None:
+        widths = [member.model.output_shape[-1] for member in members]
+        if set(widths) != {heads.size}:
+            raise ValueError(f"the heads have {heads.size} outputs and the networks give {widths}")
+        self.members = tuple(replace(member, model=in_float32(member.model)) for member in members)
+        self.heads = heads
+        self.clip = clip
+        hearings = {member.name: Hearing.of(member.network, clip, member.windows) for member in members}
+        names = {hearing: f"feature_{number}" for number, hearing in enumerate(dict.fromkeys(hearings.values()))}
+        self.hearings: dict[str, Hearing] = {name: hearing for hearing, name in names.items()}
+        """Feature -> how it comes of a clip; members that hear alike share one."""
+        self.feature_of: dict[str, str] = {member: names[hearing] for member, hearing in hearings.items()}
+        """Member -> the feature that it reads."""
+        self._fronts = {name: hearing.front() for name, hearing in self.hearings.items()}
+
+    @property
+    def clips_at_once(self) -> int:
+        """Clips that go through the networks together."""
+        heard = max(hearing.windows * hearing.window for hearing in self.hearings.values())
+        return max(1, CLIPS_AT_ONCE * self.clip.samples // max(heard, self.clip.samples))
+
+    def feature_shape(self, feature: str) -> tuple[int, ...]:
+        """Shape of a feature for one clip: (windows, ...)."""
+        hearing = self.hearings[feature]
+        return hearing.windows, *hearing.shape
+
+    def features(self, waveform: Any) -> dict[str, Any]:
+        """Float32 [batch, clip samples] in [-1, 1] -> what the members read, before normalisation.
+
+        A feature is float32 [batch * windows, ...], the windows of a clip one after another.
+        """
+        return {name: self._fronts[name](hearing.cut(waveform)) for name, hearing in self.hearings.items()}
+
+    def member_answers(self, features: Mapping[str, Any]) -> list[Any]:
+        """What ``features`` gave -> each member's probabilities, float32 [batch, outputs]."""
+        answers = []
+        for member in self.members:
+            feature = self.feature_of[member.name]
+            by_window = member.answer(features[feature])
+            answers.append(self.hearings[feature].mean_over_windows(by_window))
+        return answers
+
+
+class Ensemble(Members):
+    """What is served: networks in the order in which the combiner takes their outputs.
 
     Args:
         members: the networks.
@@ -104,27 +157,16 @@ class Ensemble:
         clip: ClipFormat = PAPER_CLIP,
         combiner_kind: str = "dense",
     ) -> None:
+        super().__init__(members, heads, clip)
         if combiner is None and len(members) != 1:
             raise ValueError(f"{len(members)} networks need a combiner")
-        widths = [member.model.output_shape[-1] for member in members]
-        if set(widths) != {heads.size}:
-            raise ValueError(f"the heads have {heads.size} outputs and the networks give {widths}")
-        if combiner is not None and combiner.input_shape[-1] != sum(widths):
-            raise ValueError(f"the combiner takes {combiner.input_shape[-1]} values and the networks give {widths}")
-        self.members = tuple(
-            Member(m.name, m.network, in_float32(m.model), m.windows, m.normalisation, m.trained_on) for m in members
-        )
+        if combiner is not None and combiner.input_shape[-1] != len(members) * heads.size:
+            raise ValueError(
+                f"the combiner takes {combiner.input_shape[-1]} values and {len(members)} networks of {heads.size} "
+                "outputs were given"
+            )
         self.combiner = None if combiner is None else in_float32(combiner)
         self.combiner_kind = combiner_kind
-        self.heads = heads
-        self.clip = clip
-        hearings = {member.name: Hearing.of(member.network, clip, member.windows) for member in members}
-        names = {hearing: f"feature_{number}" for number, hearing in enumerate(dict.fromkeys(hearings.values()))}
-        self.hearings: dict[str, Hearing] = {name: hearing for hearing, name in names.items()}
-        """Feature -> how it comes of a clip; members that hear alike share one."""
-        self.feature_of: dict[str, str] = {member: names[hearing] for member, hearing in hearings.items()}
-        """Member -> the feature that it reads."""
-        self._fronts = {name: hearing.front() for name, hearing in self.hearings.items()}
 
     @classmethod
     def restore(cls, model_dir: Path) -> Ensemble:
@@ -162,24 +204,6 @@ class Ensemble:
         """What ``model.json`` says of the combiner."""
         return None if self.combiner is None else CombinerInfo(self.combiner_kind, self.combiner.count_params())
 
-    @property
-    def clips_at_once(self) -> int:
-        """Clips that go through the networks together."""
-        heard = max(hearing.windows * hearing.window for hearing in self.hearings.values())
-        return max(1, CLIPS_AT_ONCE * self.clip.samples // max(heard, self.clip.samples))
-
-    def feature_shape(self, feature: str) -> tuple[int, ...]:
-        """Shape of a feature for one clip: (windows, ...)."""
-        hearing = self.hearings[feature]
-        return hearing.windows, *hearing.shape
-
-    def features(self, waveform: Any) -> dict[str, Any]:
-        """Float32 [batch, clip samples] in [-1, 1] -> what the members read, before normalisation.
-
-        A feature is float32 [batch * windows, ...], the windows of a clip one after another.
-        """
-        return {name: self._fronts[name](hearing.cut(waveform)) for name, hearing in self.hearings.items()}
-
     def from_features(self, features: Mapping[str, Any]) -> Any:
         """What ``features`` gave -> probabilities float32 [batch, outputs]."""
         answers = self.member_answers(features)
@@ -188,15 +212,6 @@ class Ensemble:
     def from_waveform(self, waveform: Any) -> Any:
         """Float32 [batch, clip samples] in [-1, 1] -> probabilities float32 [batch, outputs]."""
         return self.from_features(self.features(waveform))
-
-    def member_answers(self, features: Mapping[str, Any]) -> list[Any]:
-        """What ``features`` gave -> each member's probabilities, float32 [batch, outputs]."""
-        answers = []
-        for member in self.members:
-            feature = self.feature_of[member.name]
-            by_window = member.answer(features[feature])
-            answers.append(self.hearings[feature].mean_over_windows(by_window))
-        return answers
 
     def embed(self, waveform: Any) -> Any:
         """Float32 [batch, clip samples] -> float32 [batch, embedding_size].

@@ -30,7 +30,7 @@ from preprocessing.clip_format import ClipFormat
 from serving.engines.on_device import CARD_NAME, LABELS_NAME
 from serving.graph.ensemble import Ensemble
 from serving.graph.frozen import WAVEFORM, feature_shapes, frozen_feature, frozen_network
-from serving.model_info import ModelInfo, clip_constants
+from serving.model_info import ModelInfo
 
 Weights = Literal["float32", "float16", "int8"]
 WEIGHTS: Final[tuple[Weights, ...]] = ("float32", "float16", "int8")
@@ -212,7 +212,6 @@ def _card(info: ModelInfo, weights: Weights, version: str, clip: ClipFormat) -> 
         "tags": list(info.tags),
         "thresholds": list(info.thresholds),
         "data": {"name": info.data.name, "licence": info.data.licence},
-        "constants": clip_constants(),
     }
     return json.dumps(card, indent=2, ensure_ascii=False) + "\n"
 

@@ -89,8 +89,7 @@ def check_examples(examples: Any, clip: ClipFormat, name: str = "examples") -> A
     examples = _check_strings(examples, name, "serialised tf.Examples")
     longest, most = tf.reduce_max(tf.strings.length(examples)), most_example_bytes(clip)
     message = (
-        f"{name}: expected at most {most} bytes an example, got {{}}; leave out other features than "
-        "waveform and tags"
+        f"{name}: expected at most {most} bytes an example, got {{}}; leave out other features than waveform and tags"
     )
     examples = _require(examples, tf.less_equal(longest, most), message, longest)
     _, whole = example_parser.features_of(examples)
