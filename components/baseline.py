@@ -11,9 +11,11 @@ now.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from tfx import types
@@ -28,6 +30,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import path_utils
 
 from components.push_folder import PUSH_RECORD, push_record, versions
+from serving.model_info import MODEL_INFO_NAME
 
 log = logging.getLogger(__name__)
 
@@ -35,20 +38,34 @@ NONE = "none"
 """The choice where there is no model to compare with."""
 
 
-def choose_baseline(push_dir: str, test_set: str, candidate: str) -> str:
+def choose_baseline(push_dir: str, test_set: str, candidate: str, tags: Sequence[str] | None = None) -> str:
     """Return the folder of the newest pushed version that the candidate is compared with, or NONE.
+
+    A model of other tags, or of the same in another order, was not measured on the same: it is none.
 
     Args:
         push_dir: folder of pushed versions.
         test_set: what says which clips and tags a model was measured on.
         candidate: address of the model that is to be measured.
+        tags: its outputs' names; None where they are not known, which agrees with all.
     """
     for version in reversed(versions(push_dir)):
         folder = os.path.join(push_dir, version)
         record = push_record(folder)
-        if record.get("test_set") == test_set and record.get("model") != candidate:
+        if record.get("test_set") != test_set or record.get("model") == candidate:
+            continue
+        if tags is None or card_tags(folder) == list(tags):
             return folder
     return NONE
+
+
+def card_tags(model_dir: str) -> list[str] | None:
+    """Return the tags in a model's card, in order; None where it has no card."""
+    try:
+        with open(os.path.join(model_dir, MODEL_INFO_NAME), encoding="utf-8") as file:
+            return [str(tag) for tag in json.load(file)["tags"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 class BaselineDriver(base_driver.BaseDriver, portable_driver.BaseDriver):  # type: ignore[misc]
@@ -71,7 +88,8 @@ class BaselineDriver(base_driver.BaseDriver, portable_driver.BaseDriver):  # typ
 
 def _choose(input_dict: dict[str, list[types.Artifact]], exec_properties: dict[str, Any]) -> str:
     candidate = artifact_utils.get_single_uri(input_dict["candidate"])
-    return choose_baseline(exec_properties["push_dir"], exec_properties["test_set"], candidate)
+    tags = card_tags(path_utils.serving_model_dir(candidate))
+    return choose_baseline(exec_properties["push_dir"], exec_properties["test_set"], candidate, tags)
 
 
 class BaselineExecutor(base_executor.BaseExecutor):  # type: ignore[misc]

@@ -16,7 +16,6 @@ from preprocessing.errors import BadInputError
 from serving.graph.ensemble import Ensemble
 from serving.model_info import find_model, read_model_info
 from serving.pretrained.catalogue import CATALOGUE
-from serving.pretrained.ready import ready_version
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +55,8 @@ def _trained(weights: str, network: Network) -> tuple[keras.Model, tuple[str, ..
     """The trained network, its tags, and what it was trained on."""
     path = Path(weights)
     if weights in CATALOGUE:
+        from serving.pretrained.ready import ready_version
+
         path = ready_version(weights, log.warning)
     if not path.exists():
         raise BadInputError(

@@ -36,6 +36,19 @@ _MEMORY = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$"
 """Kubernetes' quantities."""
 
 
+_RESERVED = frozenset({"examples", "transform_graph", "model", "model_run", "config"})
+
+
+def _check_name(name: str, what: str) -> None:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name in _RESERVED:
+        raise ValueError(f"{name!r} cannot be the name of a {what}: a letter, then letters, digits and _")
+
+
+def all_subsets(networks: Sequence[str]) -> list[tuple[str, ...]]:
+    """All combinations of two and more networks, in the paper's order."""
+    return [chosen for size in range(2, len(networks) + 1) for chosen in itertools.combinations(networks, size)]
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
@@ -368,6 +381,17 @@ class PipelineConfig(_Settings):
     metadata: MetadataConfig = MetadataConfig()
     kubeflow: KubeflowConfig = KubeflowConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _paper_ensemble(cls, values: Any) -> Any:
+        """The paper's three networks and nothing said of ensembles: the paper's ensemble."""
+        if not isinstance(values, dict) or values.keys() & {"ensembles", "push"}:
+            return values
+        if set(values.get("networks") or PAPER_NETWORKS) == set(PAPER_NETWORKS):
+            paper = {"of": PAPER_NETWORKS, "combiner": "dense", "fit": "in_sample"}
+            return {**values, "ensembles": {"paper": paper}}
+        return values
+
     @field_validator("networks")
     @classmethod
     def _known_networks(cls, networks: dict[str, NetworkConfig]) -> dict[str, NetworkConfig]:
@@ -444,19 +468,6 @@ class PipelineConfig(_Settings):
     def to_yaml(self) -> str:
         """Serialise in full."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
-
-_RESERVED = frozenset({"examples", "transform_graph", "model", "model_run", "config"})
-
-
-def _check_name(name: str, what: str) -> None:
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name in _RESERVED:
-        raise ValueError(f"{name!r} cannot be the name of a {what}: a letter, then letters, digits and _")
-
-
-def all_subsets(networks: Sequence[str]) -> list[tuple[str, ...]]:
-    """All combinations of two and more networks, in the paper's order."""
-    return [chosen for size in range(2, len(networks) + 1) for chosen in itertools.combinations(networks, size)]
 
 
 def absolute(path: str) -> str:

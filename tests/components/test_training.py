@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.training import MakeDataset, TrainingSettings, choose_precision, fit, inference, predict
+from components.reader import MakeDataset
+from components.training import SplitPredictions, TrainingSettings, choose_precision, fit, inference, predict
+from models.heads import Heads
 
 RANDOM = np.random.default_rng(0)
 INPUTS = RANDOM.normal(size=(96, 6)).astype("f4")
@@ -42,11 +44,18 @@ def small_network() -> keras.Model:
     )
 
 
+HEADS = Heads.of_tags(3)
+
+
+def validate(model: keras.Model) -> SplitPredictions:
+    return predict(inference(model), dataset(64, 96))
+
+
 SETTINGS = TrainingSettings(epochs=6, batch_size=16, learning_rate=0.05, patience=6)
 
 
 def test_training_raises_the_validation_roc_auc(tmp_path: Path) -> None:
-    model, state = fit(small_network, dataset(0, 64), dataset(64, 96), SETTINGS, str(tmp_path), str(tmp_path / "logs"))
+    model, state = fit(small_network, dataset(0, 64), validate, SETTINGS, HEADS, str(tmp_path), str(tmp_path / "logs"))
     assert state.epoch == 6
     assert state.best_roc_auc > 0.8
     assert state.history[state.best_epoch - 1]["valid_roc_auc"] == state.best_roc_auc
@@ -57,21 +66,21 @@ def test_training_raises_the_validation_roc_auc(tmp_path: Path) -> None:
 def test_best_epochs_weights_are_returned_not_the_last_ones(tmp_path: Path) -> None:
     from components.metrics import score_tags
 
-    model, state = fit(small_network, dataset(0, 64), dataset(64, 96), SETTINGS, str(tmp_path))
+    model, state = fit(small_network, dataset(0, 64), validate, SETTINGS, HEADS, str(tmp_path))
     answers = predict(inference(model), dataset(64, 96))
     assert score_tags(answers.labels, answers.predictions, list("abc")).roc_auc == pytest.approx(state.best_roc_auc)
 
 
 def test_training_stops_when_nothing_gets_better(tmp_path: Path) -> None:
     settings = TrainingSettings(epochs=50, learning_rate=1e-12, patience=3, schedule="constant")
-    _, state = fit(small_network, dataset(0, 64), dataset(64, 96), settings, str(tmp_path))
+    _, state = fit(small_network, dataset(0, 64), validate, settings, HEADS, str(tmp_path))
     assert state.epoch < 50
     assert state.epoch - state.best_epoch == 3
 
 
 def test_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
-    first, _ = fit(small_network, dataset(0, 64), dataset(64, 96), SETTINGS, str(tmp_path / "a"))
-    second, _ = fit(small_network, dataset(0, 64), dataset(64, 96), SETTINGS, str(tmp_path / "b"))
+    first, _ = fit(small_network, dataset(0, 64), validate, SETTINGS, HEADS, str(tmp_path / "a"))
+    second, _ = fit(small_network, dataset(0, 64), validate, SETTINGS, HEADS, str(tmp_path / "b"))
     for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -82,21 +91,21 @@ def test_killed_training_goes_on_at_its_last_epoch_and_ends_the_same(tmp_path: P
         import logging, os, signal, sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         import components.training as training
-        from test_training import SETTINGS, dataset, small_network
+        from test_training import HEADS, SETTINGS, dataset, small_network, validate
         saved = training._save
         def save_and_die(folder, model, state, better):
             saved(folder, model, state, better)
             if state.epoch == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
         training._save = save_and_die
-        training.fit(small_network, dataset(0, 64), dataset(64, 96), SETTINGS, {str(tmp_path / "killed")!r})
+        training.fit(small_network, dataset(0, 64), validate, SETTINGS, HEADS, {str(tmp_path / "killed")!r})
     """
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert json.loads((tmp_path / "killed" / "state.json").read_text())["epoch"] == 3
 
-    resumed, state = fit(small_network, dataset(0, 64), dataset(64, 96), SETTINGS, str(tmp_path / "killed"))
-    undisturbed, whole = fit(small_network, dataset(0, 64), dataset(64, 96), SETTINGS, str(tmp_path / "whole"))
+    resumed, state = fit(small_network, dataset(0, 64), validate, SETTINGS, HEADS, str(tmp_path / "killed"))
+    undisturbed, whole = fit(small_network, dataset(0, 64), validate, SETTINGS, HEADS, str(tmp_path / "whole"))
     assert state.epoch == 6
     assert [row["loss"] for row in state.history] == pytest.approx([row["loss"] for row in whole.history], rel=1e-5)
     for one, other in zip(resumed.get_weights(), undisturbed.get_weights(), strict=True):
@@ -110,7 +119,7 @@ def test_loss_that_is_not_finite_stops_with_a_reason(tmp_path: Path) -> None:
         return model
 
     with pytest.raises(ValueError, match="lower the learning rate"):
-        fit(broken, dataset(0, 64), dataset(64, 96), SETTINGS, str(tmp_path), name="broken")
+        fit(broken, dataset(0, 64), validate, SETTINGS, HEADS, str(tmp_path), name="broken")
 
 
 def test_predictions_come_in_the_order_of_the_clips_ids(tmp_path: Path) -> None:

@@ -18,17 +18,17 @@ def test_shipped_configurations_are_valid_and_survive_a_round_trip(path: Path) -
 
 
 def test_override_takes_precedence_over_the_file() -> None:
-    config = load_config(str(CONFIGS / "mtat.yaml"), ["branches.mel_2d.epochs=3", "data.split=clean", "root=/x"])
-    assert config.branches["mel_2d"].epochs == 3
-    assert config.branches["mel_2d"].batch_size == 32
+    config = load_config(str(CONFIGS / "mtat.yaml"), ["networks.mel_2d.epochs=3", "data.split=clean", "root=/x"])
+    assert config.networks["mel_2d"].epochs == 3
+    assert config.networks["mel_2d"].batch_size == 32
     assert config.data.split == "clean"
     assert config.pushed == "/x/pushed"
 
 
 def test_override_of_one_setting_keeps_the_other_defaults() -> None:
-    config = load_config(None, ["branches.mel_2d.epochs=40", "combiner.epochs=5"])
-    assert list(config.branches) == ["mel_1d", "mel_2d", "waveform_1d"]
-    assert config.branches["mel_2d"].epochs == 40
+    config = load_config(None, ["networks.mel_2d.epochs=40", "combiner.epochs=5"])
+    assert list(config.networks) == ["mel_1d", "mel_2d", "waveform_1d"]
+    assert config.networks["mel_2d"].epochs == 40
     assert (config.combiner.epochs, config.combiner.batch_size, config.combiner.patience) == (5, 64, 10)
 
 
@@ -37,12 +37,21 @@ def test_override_of_one_setting_keeps_the_other_defaults() -> None:
     [
         ("data.splitt=paper", "splitt"),
         ("data.split=paperr", "data.split"),
-        ("branches.mel_3d.epochs=3", "unknown branch 'mel_3d'"),
-        ("branches.mel_1d.epochs=0", "branches.mel_1d.epochs"),
-        ("branches.mel_1d.epochs=many", "branches.mel_1d.epochs"),
-        ("ensemble=[mel_9d]", "ensemble"),
-        ("ensemble=[]", "ensemble"),
-        ("ensemble=[mel_2d, mel_1d]", "order"),
+        ("networks.mel_3d.epochs=3", "no network is called 'mel_3d'; there are mel_1d"),
+        ("networks.mel_1d.epochs=0", "networks.mel_1d.epochs"),
+        ("networks.mel_1d.epochs=many", "networks.mel_1d.epochs"),
+        ("networks.mel_1d.train=head", "needs weights"),
+        ("networks.model.network=mel_1d", "cannot be the name of a network"),
+        ("ensembles={a: [mel_9d, mel_1d]}", "ensembles.a: ['mel_9d', 'mel_1d']: expected different ones of mel_1d"),
+        ("ensembles={a: [mel_1d, mel_1d]}", "expected different ones"),
+        ("ensembles={a: [mel_1d]}", "ensembles.a.of"),
+        ("ensembles={mel_1d: [mel_1d, mel_2d]}", "is a network's name already"),
+        ("push=nothing", "push: 'nothing': expected one of mel_1d"),
+        ("data.heads={}", "one head at least"),
+        ("data.heads.tags={top: 3, tags: [a]}", "either top"),
+        ("data.heads.tags={kind: one-of, top: 1}", "needs two tags"),
+        ("data.heads={a: {tags: [x, y]}, b: {tags: [y]}}", "'y' is in two heads"),
+        ("data.clip.seconds=10", "networks.mel_1d: mel_1d hears 29.10 s at once"),
         ("gate.min_roc_auc=1.5", "gate.min_roc_auc"),
         ("name.first=x", "is a value"),
         ("epochs", "KEY=VALUE"),
@@ -82,3 +91,54 @@ def test_beam_steps_get_the_runner_of_the_configuration() -> None:
     config = load_config(None, [*overrides, "beam.options=[--job_name=weekly]"])
     assert {"--flink_master=flink:8081", "--parallelism=4", "--job_name=weekly"} <= set(config.beam.arguments())
     assert PipelineConfig.model_validate(yaml.safe_load(config.to_yaml())) == config
+
+
+def test_networks_of_any_name_windows_weights_and_ensembles() -> None:
+    config = load_config(
+        None,
+        [
+            "networks={mel_1d: {epochs: 60}, heard: {network: musicnn, weights: musicnn-mtt, train: {all_after: 2}}}",
+            "networks.heard.windows={train: 2, score: 4}",
+            "ensembles={mine: {of: [heard, mel_1d], combiner: logistic, fit: out_of_fold}}",
+        ],
+    )
+    assert config.push_name == "mine"
+    assert config.network("heard").name == "musicnn"
+    settings = config.networks["heard"].training_settings()
+    assert (settings["train"], settings["train_windows"], settings["score_windows"]) == (2, 2, 4)
+    assert config.needs_folds
+    assert list(config.all_combinations()) == ["mine"]
+
+
+def test_all_subsets_of_three_networks_are_measured_and_of_four_only_what_is_asked_for() -> None:
+    three = load_config(None)
+    assert list(three.all_combinations()) == ["paper", "mel_1d+mel_2d", "mel_1d+waveform_1d", "mel_2d+waveform_1d"]
+    four = load_config(None, ["networks.vgg={}", "ensembles={mine: [mel_1d, vgg]}", "push=mine"])
+    assert list(four.all_combinations()) == ["mine"]
+
+
+def test_heads_leave_each_other_their_tags() -> None:
+    heads = {"genre": {"kind": "one-of", "tags": ["rock", "jazz"]}, "mood": {"top": 2, "prefix": "mood---"}}
+    config = load_config(None, [f"data.heads={ {**heads, 'tags': {'top': 5}}!r}"])
+    genre, mood, tags = config.data.head_settings()
+    assert (genre.tags, genre.others) == (("rock", "jazz"), ())
+    assert mood.others == ("rock", "jazz")
+    assert tags.others == ("rock", "jazz", "mood---*")
+    assert [head.size for head in (genre, mood, tags)] == [2, 2, 5]
+
+
+def test_configurations_of_the_first_version_are_read_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    old = ["branches.mel_1d.epochs=3", "branches.mel_2d.epochs=4", "ensemble=[mel_1d, mel_2d]", "data.n_tags=20"]
+    config = load_config(None, old)
+    assert config.networks["mel_1d"].epochs == 3
+    assert config.ensembles["all"].of == ("mel_1d", "mel_2d")
+    assert (config.ensembles["all"].combiner, config.ensembles["all"].fit) == ("dense", "in_sample")
+    assert config.push_name == "all"
+    assert config.data.heads["tags"].top == 20
+    assert "branches, ensemble, data.n_tags as in autotag 0.1" in caplog.text
+    assert "--show-config" in caplog.text
+    again = PipelineConfig.model_validate(yaml.safe_load(config.to_yaml()))
+    assert again == config
+    fixed = load_config(None, ["data.tags=[a, b]", "ensemble=[mel_1d]", "branches={mel_1d: {}}"])
+    assert fixed.data.heads["tags"].tags == ("a", "b")
+    assert fixed.push_name == "mel_1d"
