@@ -113,20 +113,26 @@ def print_combinations(threads: int, rounds: int, batch: int) -> None:
             print(f"| {label} | {' | '.join(cells)} | {gain:.2f} |", flush=True)
 
 
-def export_untrained(model_dir: Path, branches: tuple[str, ...]) -> None:
+def export_untrained(model_dir: Path, networks: tuple[str, ...]) -> None:
     """Write a model of untrained networks with the files of all engines: weights do not change the speed."""
-    from models.branches import BRANCHES
     from models.combiner import build_combiner
+    from models.heads import Heads
+    from models.outputs import with_heads
+    from models.registry import find_network
     from preprocessing.constants import N_TAGS
     from serving.engines.engine_files import engine_files
-    from serving.graph.ensemble import Ensemble
+    from serving.graph.ensemble import Ensemble, Member
     from serving.graph.export import export_ensemble
     from serving.model_info import DataInfo, Normalisation
 
-    networks = {name: BRANCHES[name].build() for name in branches}
-    combiner = build_combiner(len(branches)) if len(branches) > 1 else None
-    inputs = {name: BRANCHES[name].input for name in branches}
-    ensemble = Ensemble.build(networks, combiner, inputs, Normalisation(-30.0, 20.0, 0.0, 0.2))
+    heads, members = Heads.of_tags(N_TAGS), []
+    for name in networks:
+        network = find_network(name)
+        normalisation = Normalisation(-30.0, 20.0) if network.normalised else None
+        model = with_heads(network.build(N_TAGS), heads)
+        members.append(Member(name, network, model, network.score_windows, normalisation))
+    combiner = build_combiner("dense", len(members), heads) if len(members) > 1 else None
+    ensemble = Ensemble(members, combiner, heads)
     tags = [f"tag {number}" for number in range(N_TAGS)]
     info = export_ensemble(model_dir, ensemble, tags, [0.5] * N_TAGS, DataInfo("none", "none", {}, {}, {}), {})
     for name, content in engine_files(ensemble, info).items():

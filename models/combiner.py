@@ -53,7 +53,8 @@ def _dense(inputs: Any, n_outputs: int, dtype: str | None, seed: int) -> Any:
     def dense(units: int, name: str) -> layers.Layer:
         return layers.Dense(units, activation="relu", kernel_initializer=glorot(next_seed), dtype=dtype, name=name)
 
-    x = dense(512, "dense_2")(dense(256, "dense_1")(inputs))
+    x = dense(256, "dense_1")(inputs)
+    x = dense(512, "dense_2")(x)
     return layers.Dense(n_outputs, kernel_initializer=glorot(next_seed), dtype="float32", name=LOGITS)(x)
 
 

@@ -9,19 +9,23 @@ from typing import Any
 import numpy as np
 import soundfile as sf
 
-from models.branches import BRANCHES
 from models.combiner import build_combiner
+from models.heads import Heads
+from models.outputs import LOGITS, with_heads
+from models.registry import find_network
 from preprocessing.audio import fit_clip, from_pcm, to_pcm
+from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.constants import SAMPLE_RATE
 from preprocessing.examples import encode_example
 from preprocessing.features import log_mel
-from serving.graph.ensemble import Ensemble
+from serving.graph.ensemble import Ensemble, Member
 from serving.graph.export import export_ensemble
 from serving.model_info import DataInfo, Normalisation, SplitScores
 
 TAGS = ("guitar", "no vocals", "piano", "drums", "fast", "männer")
 THRESHOLDS = (0.5, 0.25, 0.125, 0.5, 0.75, 0.999)
-NORMALISATION = Normalisation(log_mel_mean=-25.0, log_mel_std=20.0, waveform_mean=0.001, waveform_std=0.2)
+LOG_MEL_NORMALISATION = Normalisation(mean=-25.0, std=20.0)
+WAVEFORM_NORMALISATION = Normalisation(mean=0.001, std=0.2)
 DATA = DataInfo(
     "noise",
     "none",
@@ -37,25 +41,43 @@ class Exported:
     """An exported model and the networks that went into it."""
 
     path: Path
-    branches: dict[str, Any]
+    members: dict[str, Member]
     combiner: Any
 
 
 def tell_clips_apart(network: Any) -> None:
     """Scale the last kernel: an untrained network says about 0.5 to everything, and a comparison would see nothing."""
-    kernel = network.trainable_variables[-2]
+    kernel = network.get_layer(LOGITS).kernel
     kernel.assign(kernel.value * (300 if network.name == "waveform_1d" else 30))
 
 
+def untrained(name: str, heads: Heads, seed: int = 0) -> Member:
+    """A network of the registry that tells clips apart, as a part of a model."""
+    network = find_network(name)
+    model = with_heads(network.build(heads.size, dtype="float32", seed=seed), heads)
+    tell_clips_apart(model)
+    normalisation = None
+    if network.normalised:
+        normalisation = WAVEFORM_NORMALISATION if network.front_end is None else LOG_MEL_NORMALISATION
+    return Member(name, network, model, network.score_windows, normalisation)
+
+
+def untrained_ensemble(
+    names: tuple[str, ...], heads: Heads, clip: ClipFormat = PAPER_CLIP, combiner: str = "dense"
+) -> Ensemble:
+    members = [untrained(name, heads, seed) for seed, name in enumerate(names)]
+    if len(members) == 1:
+        return Ensemble(members, None, heads, clip)
+    model: Any = build_combiner(combiner, len(members), heads)  # type: ignore[arg-type]
+    if combiner == "dense":
+        tell_clips_apart(model)
+    return Ensemble(members, model, heads, clip, combiner)
+
+
 def export(path: Path, names: tuple[str, ...], tags: tuple[str, ...] = TAGS) -> Exported:
-    branches = {name: BRANCHES[name].build(len(tags), seed=index) for index, name in enumerate(names)}
-    combiner = build_combiner(len(names), len(tags))
-    for network in (*branches.values(), combiner):
-        tell_clips_apart(network)
-    inputs = {name: BRANCHES[name].input for name in names}
-    ensemble = Ensemble.build(branches, combiner, inputs, NORMALISATION)
+    ensemble = untrained_ensemble(names, Heads.of_tags(len(tags)))
     export_ensemble(path, ensemble, tags, THRESHOLDS[: len(tags)], DATA, SCORES)
-    return Exported(path, branches, combiner)
+    return Exported(path, {member.name: member for member in ensemble.members}, ensemble.combiner)
 
 
 def tone(seconds: float, frequency: float = 440.0, rate: int = SAMPLE_RATE) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -10,15 +10,28 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from exported_model import DATA, NORMALISATION, SCORES, TAGS, THRESHOLDS, Exported, export, stored_example
+from exported_model import (
+    DATA,
+    LOG_MEL_NORMALISATION,
+    SCORES,
+    TAGS,
+    THRESHOLDS,
+    WAVEFORM_NORMALISATION,
+    Exported,
+    export,
+    stored_example,
+    untrained_ensemble,
+)
 from hostile_requests import entry, example, part
 
-from models.branches import BRANCHES
-from models.combiner import build_combiner
+from models.combiner import SMALLEST, build_combiner
+from models.heads import MULTI_LABEL, ONE_OF, Head, Heads
+from models.registry import Network, find_network
+from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import CLIP_SAMPLES, N_FRAMES, N_MELS
 from preprocessing.examples import encode_example
 from preprocessing.features import log_mel
-from serving.graph.ensemble import Ensemble
+from serving.graph.ensemble import Ensemble, Member
 from serving.graph.export import export_ensemble
 from serving.model_info import Normalisation, read_model_info
 
@@ -59,11 +72,11 @@ def test_stored_features_and_waveform_give_the_same_probabilities(loaded: Any, c
 
 
 def test_graph_equals_branches_and_combiner_called_by_hand(loaded: Any, exported: Exported, clips: Any) -> None:
-    mel = (np.stack([log_mel(clip) for clip in clips]) - NORMALISATION.log_mel_mean) / NORMALISATION.log_mel_std
-    wave = (clips - NORMALISATION.waveform_mean) / NORMALISATION.waveform_std
-    inputs = {"log_mel": mel, "waveform": wave}
+    mel = (np.stack([log_mel(clip) for clip in clips]) - LOG_MEL_NORMALISATION.mean) / LOG_MEL_NORMALISATION.std
+    wave = (clips - WAVEFORM_NORMALISATION.mean) / WAVEFORM_NORMALISATION.std
     outputs = [
-        np.asarray(network(inputs[BRANCHES[name].input], training=False)) for name, network in exported.branches.items()
+        np.asarray(member.model(wave if name == "waveform_1d" else mel, training=False))
+        for name, member in exported.members.items()
     ]
     by_hand = np.asarray(exported.combiner(np.concatenate(outputs, axis=-1), training=False))
     answer = by_waveform(loaded, clips)
@@ -93,23 +106,29 @@ def test_tag_names_lie_beside_the_model(exported: Exported) -> None:
     assert (exported.path / "assets" / "tags.txt").read_text("utf-8").splitlines() == list(TAGS)
     info = read_model_info(exported.path)
     assert info.tags == TAGS
-    assert info.normalisation == NORMALISATION
-    assert [(branch.name, branch.input) for branch in info.branches] == [
-        ("mel_1d", "log_mel"),
-        ("mel_2d", "log_mel"),
-        ("waveform_1d", "waveform"),
+    assert [(member.network, member.normalisation) for member in info.members] == [
+        ("mel_1d", LOG_MEL_NORMALISATION),
+        ("mel_2d", LOG_MEL_NORMALISATION),
+        ("waveform_1d", WAVEFORM_NORMALISATION),
     ]
     assert json.loads((exported.path / "model.json").read_text("utf-8"))["parameters"] == info.parameters > 3_700_000
     assert not list(exported.path.rglob("*.part"))
 
 
-def test_one_mel_branch_needs_no_waveform_and_no_combiner(tmp_path: Path, clips: Any) -> None:
-    branch = BRANCHES["mel_1d"].build(len(TAGS))
-    ensemble = Ensemble.build({"mel_1d": branch}, None, {"mel_1d": "log_mel"}, NORMALISATION)
+@pytest.mark.parametrize("log_mel", [None, b"", b"damaged", np.full((N_MELS, N_FRAMES), 500, "<f2").tobytes()])
+def test_examples_are_answered_by_their_waveform_whatever_log_mel_they_carry(
+    loaded: Any, clips: Any, log_mel: bytes | None
+) -> None:
+    examples = [stored_example(clip, log_mel=log_mel) for clip in clips]
+    np.testing.assert_allclose(by_examples(loaded, examples), by_waveform(loaded, clips), atol=1e-6)
+
+
+def test_one_network_needs_no_combiner(tmp_path: Path, clips: Any) -> None:
+    ensemble = untrained_ensemble(("mel_1d",), Heads.of_tags(len(TAGS)))
     export_ensemble(tmp_path / "m", ensemble, TAGS, THRESHOLDS, DATA, SCORES)
     loaded = tf.saved_model.load(str(tmp_path / "m"))
-    by_mel = by_examples(loaded, [stored_example(clip, waveform=None) for clip in clips])
-    np.testing.assert_allclose(by_mel, by_waveform(loaded, clips), atol=1e-3)
+    np.testing.assert_allclose(by_waveform(loaded, clips), ensemble.from_waveform(clips), atol=1e-5)
+    assert read_model_info(tmp_path / "m").combiner is None
 
 
 def wrong_waveforms() -> dict[str, tuple[Any, str]]:
@@ -118,7 +137,7 @@ def wrong_waveforms() -> dict[str, tuple[Any, str]]:
         clip[1, 1000] = value
         return clip
 
-    rank, length = r"expected \[clips, 465600\]", r"expected 465600 samples a clip \(29.1 s at 16 kHz\), got "
+    rank, length = r"expected \[clips, 465600\]", r"expected 465600 samples a clip \(29.1 s at 16000 Hz\), got "
     return {
         "scalar": (np.float32(0), rank),
         "rank 1": (np.zeros(CLIP_SAMPLES, np.float32), rank),
@@ -142,40 +161,31 @@ def test_wrong_waveform_is_refused_with_words_that_help(loaded: Any, case: str) 
         by_waveform(loaded, waveform)
 
 
-def example_of(log_mel_feature: bytes) -> bytes:
-    return example(entry(b"log_mel", log_mel_feature))
+def example_of(waveform_feature: bytes) -> bytes:
+    return example(entry(b"waveform", waveform_feature))
 
 
 def wrong_examples() -> dict[str, tuple[Any, str]]:
     clip = np.zeros(CLIP_SAMPLES, np.float32)
     good = stored_example(clip)
-    loud = np.full((N_MELS, N_FRAMES), 500, "<f2").tobytes()
-    nan = np.full((N_MELS, N_FRAMES), np.nan, "<f2").tobytes()
     rank = "expected a list of serialised tf.Examples"
     return {
         "rank 0": (good, rank),
         "rank 2": ([[good]], rank),
         "no clips": (np.zeros(0, "S1"), "expected at least one clip"),
         "garbage": ([b"not an example"], "expected serialised tf.Examples, got 1 that are cut or something else"),
-        "empty string": ([b""], "feature log_mel: expected one value of bytes"),
-        "no log_mel": (
-            [good, stored_example(clip, log_mel=None)],
-            "feature log_mel: expected one value.*missing.* in 1 of them",
-        ),
+        "empty string": ([b""], "feature waveform: expected one value of bytes"),
         "no waveform": (
             [stored_example(clip, waveform=None)],
             "feature waveform: expected one value.*missing.* in 1 of them",
         ),
         "short waveform": ([good, stored_example(clip, waveform=b"1234")], r"waveform must be 931200 bytes.*got \[4\]"),
         "odd waveform": ([stored_example(clip, waveform=b"123")], r"waveform must be 931200 bytes.*got \[3\]"),
-        "short log_mel": ([stored_example(clip, log_mel=b"")], r"log_mel must be 151552 bytes.*got \[0\]"),
-        "NaN log_mel": ([stored_example(clip, log_mel=nan)], "log_mel: expected finite values, got 75776 NaN"),
         "cut inside": ([example(part(1, b"abc", 100))], "lengths inside that do not fit"),
-        "a value of 2 GB": ([example_of(part(1, part(1, b"abc", 2**31)))], "feature log_mel: expected one value"),
-        "two values": ([stored_example(clip, log_mel=[b"a", b"b"])], "feature log_mel: .*not one value in 1 of them"),
+        "a value of 2 GB": ([example_of(part(1, part(1, b"abc", 2**31)))], "feature waveform: expected one value"),
+        "two values": ([stored_example(clip, waveform=[b"a", b"b"])], "feature waveform: .*not one value in 1 of them"),
         "300 features": ([encode_example({str(n): 1.0 for n in range(300)})], "at most 256 features, got 257 or more"),
         "3 MB": ([stored_example(clip, more=bytes(3_000_000))], "at most 2165504 bytes an example"),
-        "log_mel in other units": ([stored_example(clip, log_mel=loud)], r"decibels from -100 to 60.*\[500 500\]"),
         "waveform as float list": (
             [stored_example(clip, waveform=1.0)],
             "feature waveform: expected one value of bytes.*of another type",
@@ -233,13 +243,16 @@ def test_wrong_shapes_do_not_end_a_process_that_runs_the_graph_as_a_server_does(
 
 
 def test_parts_that_do_not_fit_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    branch = keras.Sequential([keras.Input((N_MELS, N_FRAMES)), keras.layers.Flatten(), keras.layers.Dense(2)])
-    kinds: dict[str, Any] = {"a": "log_mel", "b": "log_mel"}
-    with pytest.raises(ValueError, match="2 branches need a combiner"):
-        Ensemble.build({"a": branch, "b": branch}, None, kinds, NORMALISATION)
+    small = keras.Sequential([keras.Input((N_MELS, N_FRAMES)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    network, heads = find_network("mel_1d"), Heads.of_tags(2)
+    member = Member("a", network, small, network.score_windows)
+    with pytest.raises(ValueError, match="2 networks need a combiner"):
+        Ensemble([member, member], None, heads)
     with pytest.raises(ValueError, match="combiner takes 6 values"):
-        Ensemble.build({"a": branch}, build_combiner(3, 2), kinds, NORMALISATION)
-    ensemble = Ensemble.build({"a": branch}, None, kinds, NORMALISATION)
+        Ensemble([member], build_combiner("dense", 3, heads), heads)
+    with pytest.raises(ValueError, match=r"heads have 3 outputs and the networks give \[2\]"):
+        Ensemble([member], None, Heads.of_tags(3))
+    ensemble = Ensemble([member], None, heads)
     for tags, thresholds, words in (
         ("xyz", (0.5,) * 3, "give 2 tags, and there are 3"),
         ("xx", (0.5,) * 2, "differ"),
@@ -254,8 +267,8 @@ def test_parts_that_do_not_fit_are_refused_before_anything_is_written(tmp_path: 
 
 @pytest.mark.parametrize("std", [0.0, -1.0, float("nan"), float("inf")])
 def test_normalisation_refuses_a_deviation_that_cannot_divide(std: float) -> None:
-    with pytest.raises(ValueError, match="waveform_std"):
-        Normalisation(0.0, 1.0, 0.0, std)
+    with pytest.raises(ValueError, match="std"):
+        Normalisation(0.0, std)
 
 
 def test_waveform_branch_alone_reads_no_mel(tmp_path: Path, clips: Any) -> None:
@@ -264,3 +277,66 @@ def test_waveform_branch_alone_reads_no_mel(tmp_path: Path, clips: Any) -> None:
     by_pcm = by_examples(loaded, [stored_example(clip, log_mel=None) for clip in clips])
     np.testing.assert_allclose(by_pcm, by_waveform(loaded, clips), atol=1e-5)
     assert by_pcm.std(axis=0).max() > 1e-3
+
+
+SHORT = ClipFormat(sample_rate=8000, samples=40_000)
+
+
+def small_network(window: int, rate: int, outputs: int) -> tuple[Network, keras.Model]:
+    """A network on a window of the waveform that answers with what it hears, so that windows can be told apart."""
+    keras.utils.set_random_seed(3)
+    layers = [keras.layers.Reshape((window, 1)), keras.layers.Conv1D(8, 64, strides=64, activation="relu")]
+    layers += [keras.layers.GlobalMaxPool1D(), keras.layers.Dense(outputs, name="logits")]
+    network = Network("toy", "a toy", "none", "nowhere:build", 0, window_samples=window, sample_rate=rate)
+    return network, keras.Sequential([keras.Input((window,)), *layers])
+
+
+def test_network_that_hears_less_than_a_clip_answers_with_the_mean_over_its_windows() -> None:
+    from models.outputs import with_heads
+
+    heads = Heads.of_tags(3)
+    network, logits = small_network(8000, 8000, heads.size)
+    model = with_heads(keras.Model(logits.inputs[0], logits.outputs[0]), heads)
+    ensemble = Ensemble([Member("toy", network, model, network.score_windows)], None, heads, SHORT)
+    clips = np.random.default_rng(0).uniform(-1, 1, (2, SHORT.samples)).astype("f4")
+    starts = network.score_windows.starts(SHORT.samples, 8000)
+    assert len(starts) == 16
+    by_hand = np.mean([np.asarray(model(clips[:, start : start + 8000])) for start in starts], axis=0)
+    np.testing.assert_allclose(ensemble.from_waveform(clips), by_hand, atol=1e-5)
+    assert ensemble.embed(clips).shape == (2, 8)
+
+
+def test_clip_format_and_heads_stand_in_the_card_and_in_the_graph(tmp_path: Path) -> None:
+    from models.outputs import with_heads
+
+    heads = Heads((Head("genre", ONE_OF, 2), Head("tags", MULTI_LABEL, 2)))
+    network, logits = small_network(20_000, 8000, heads.size)
+    model = with_heads(keras.Model(logits.inputs[0], logits.outputs[0]), heads)
+    ensemble = Ensemble([Member("toy", network, model, network.score_windows)], None, heads, SHORT)
+    export_ensemble(tmp_path / "m", ensemble, ("rock", "jazz", "loud", "fast"), (0.9, 0.9, 0.0, 1.0), DATA, SCORES)
+    info = read_model_info(tmp_path / "m")
+    assert (info.clip, info.heads) == (SHORT, heads)
+    loaded = tf.saved_model.load(str(tmp_path / "m"))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="expected 40000 samples a clip .5 s at 8000 Hz., got 9"):
+        by_waveform(loaded, np.zeros((1, 9), np.float32))
+    clips = np.random.default_rng(0).uniform(-1, 1, (3, SHORT.samples)).astype("f4")
+    answer = {name: value.numpy() for name, value in loaded.signatures["waveform"](waveform=tf.constant(clips)).items()}
+    np.testing.assert_allclose(answer["predictions"][:, :2].sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(answer["above_threshold"], heads.decide(answer["predictions"], info.thresholds))
+    assert answer["above_threshold"][:, :2].sum(axis=1).tolist() == [1, 1, 1]
+    assert answer["above_threshold"][:, 2:].tolist() == [[True, False]] * 3
+
+
+@pytest.mark.parametrize("combiner", ["logistic", "mean"])
+def test_other_combiners_are_exported_and_restored(tmp_path: Path, clips: Any, combiner: str) -> None:
+    ensemble = untrained_ensemble(("mel_1d", "musicnn"), Heads.of_tags(len(TAGS)), combiner=combiner)
+    export_ensemble(tmp_path / "m", ensemble, TAGS, THRESHOLDS, DATA, SCORES)
+    answer = by_waveform(tf.saved_model.load(str(tmp_path / "m")), clips)
+    np.testing.assert_allclose(Ensemble.restore(tmp_path / "m").from_waveform(clips), answer, atol=1e-5)
+    answers = [np.asarray(one) for one in ensemble.member_answers(ensemble.features(clips))]
+    if combiner == "mean":
+        np.testing.assert_allclose(answer, np.mean(answers, axis=0), atol=1e-5)
+    else:  # untrained, it takes the mean of the log-odds
+        kept = [np.clip(one, SMALLEST, 1 - SMALLEST) for one in answers]
+        logits = np.mean([np.log(one / (1 - one)) for one in kept], axis=0)
+        np.testing.assert_allclose(answer, 1 / (1 + np.exp(-logits)), atol=1e-4)

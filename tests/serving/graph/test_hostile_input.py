@@ -11,14 +11,15 @@ from typing import Any
 
 import keras
 import pytest
-from exported_model import DATA, NORMALISATION, SCORES, TAGS, THRESHOLDS, Exported
+from exported_model import DATA, SCORES, TAGS, THRESHOLDS, WAVEFORM_NORMALISATION, Exported, untrained
 from hostile_requests import GOOD_EVERY, INPUT_OF, KINDS, predict_json, predict_message, tensor_request, wire_requests
 
-from models.branches import BRANCHES
 from models.combiner import build_combiner
+from models.heads import Heads
+from models.registry import find_network
 from preprocessing.constants import CLIP_SAMPLES
 from serving.client import messages
-from serving.graph.ensemble import Ensemble
+from serving.graph.ensemble import Ensemble, Member
 from serving.graph.export import export_ensemble
 
 SEED = 7
@@ -43,9 +44,9 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
             keras.layers.Dense(len(TAGS), activation="sigmoid"),
         ]
     )
-    branches = {"mel_1d": BRANCHES["mel_1d"].build(len(TAGS)), "waveform_1d": waveform}
-    kinds: dict[str, Any] = {"mel_1d": "log_mel", "waveform_1d": "waveform"}
-    ensemble = Ensemble.build(branches, build_combiner(2, len(TAGS)), kinds, NORMALISATION)
+    heads, network = Heads.of_tags(len(TAGS)), find_network("waveform_1d")
+    on_waveform = Member("waveform_1d", network, waveform, network.score_windows, WAVEFORM_NORMALISATION)
+    ensemble = Ensemble([untrained("mel_1d", heads), on_waveform], build_combiner("dense", 2, heads), heads)
     path = tmp_path_factory.mktemp("small") / "1"
     export_ensemble(path, ensemble, TAGS, THRESHOLDS, DATA, SCORES)
     return path

@@ -59,26 +59,24 @@ def test_file_answers_as_the_networks_do(model: EngineModel, tmp_path: Path) -> 
     np.testing.assert_allclose(np.load(out), model.probabilities, atol=1e-4)
 
 
-@pytest.mark.parametrize(("branch", "read"), [("mel_1d", "log_mel"), ("waveform_1d", "waveform")])
-def test_a_branch_alone_is_exported_to_all_engines_with_what_it_reads(
-    branch: str, read: str, clips: Any, tmp_path: Path
-) -> None:
-    from exported_model import DATA, NORMALISATION
+@pytest.mark.parametrize("name", ["mel_1d", "waveform_1d", "musicnn"])
+def test_a_network_alone_is_exported_to_all_engines_with_what_it_reads(name: str, clips: Any, tmp_path: Path) -> None:
+    from exported_model import DATA, SCORES, untrained_ensemble
 
-    from models.branches import BRANCHES
+    from models.heads import Heads
     from serving.engines.engine_files import engine_files
     from serving.engines.runtimes import load_engine
-    from serving.graph.ensemble import Ensemble
+    from serving.graph.export import export_ensemble
     from serving.graph.frozen import feature_shapes
-    from serving.model_info import ModelInfo
 
-    networks = {branch: BRANCHES[branch].build(len(TAGS))}
-    ensemble = Ensemble.build(networks, None, {branch: BRANCHES[branch].input}, NORMALISATION)
-    info = ModelInfo(TAGS, THRESHOLDS, NORMALISATION, ensemble.infos(), 0, DATA, {})
-    assert list(feature_shapes(ensemble, 1)) == [read]
+    ensemble = untrained_ensemble((name,), Heads.of_tags(len(TAGS)))
+    info = export_ensemble(tmp_path, ensemble, TAGS, THRESHOLDS, DATA, SCORES)
+    (windows, *shape), *others = feature_shapes(ensemble, 1).values()
+    assert (windows, *shape) == ensemble.feature_shape("feature_0")
+    assert not others
     (tmp_path / "engines").mkdir()
-    for name, content in engine_files(ensemble, info).items():
-        (tmp_path / name).write_bytes(content)
+    for path, content in engine_files(ensemble, info).items():
+        (tmp_path / path).write_bytes(content)
     graph = onnx.load(onnx_file(tmp_path)).graph
     assert [value.name for value in graph.input] == ["waveform"]
     assert sum("feature_0" in node.output for node in graph.node) == 1

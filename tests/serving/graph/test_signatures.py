@@ -163,15 +163,14 @@ def test_embedding_of_a_long_clip_is_the_mean_over_its_windows(loaded: Any) -> N
     np.testing.assert_allclose(answer["embedding"][2], answer["embedding"][:2].mean(axis=0), atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "width"), [("mel_1d", 384), ("mel_2d", 512), ("waveform_1d", 1024)])
+@pytest.mark.parametrize(("name", "width"), [("mel_1d", 384), ("mel_2d", 512), ("waveform_1d", 1024), ("musicnn", 200)])
 def test_a_branch_alone_has_an_embedding_too(tmp_path: Path, name: str, width: int) -> None:
-    from exported_model import DATA, NORMALISATION, SCORES
+    from exported_model import DATA, SCORES, untrained_ensemble
 
-    from models.branches import BRANCHES
+    from models.heads import Heads
     from serving.graph.export import export_ensemble
 
-    branch = BRANCHES[name].build(len(TAGS))
-    ensemble = Ensemble.build({name: branch}, None, {name: BRANCHES[name].input}, NORMALISATION)
+    ensemble = untrained_ensemble((name,), Heads.of_tags(len(TAGS)))
     export_ensemble(tmp_path / "m", ensemble, TAGS, THRESHOLDS, DATA, SCORES)
     answer = ask(tf.saved_model.load(str(tmp_path / "m")), "embedding", [pcm_bytes(40), pcm_bytes(1)], "pcm")
     assert answer["embedding"].shape == (2, width)
