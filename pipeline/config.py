@@ -15,21 +15,23 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from components.labels import ANY, HeadSettings
+from datasets.dataset import Dataset
+from datasets.registry import DATASETS, RULES, find_dataset
 from models.registry import NETWORKS, Network, find_network
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import CLIP_SECONDS, N_TAGS, SAMPLE_RATE
 from preprocessing.errors import BadInputError
 from preprocessing.manifest import PreprocessSettings
 from preprocessing.runners import BeamSettings
-from preprocessing.splits import PAPER_RATIO, RULES
+from preprocessing.splits import PAPER_RATIO
 
 log = logging.getLogger(__name__)
 
 PAPER_NETWORKS = ("mel_1d", "mel_2d", "waveform_1d")
 """Of Bengani et al. (2019): what is trained unless a configuration says other."""
+ANNOTATIONS_NAME = "annotations_final.csv"
 MOST_FOR_SUBSETS = 3
 """Up to so many networks all their combinations are measured, as the paper's Table 5 has them."""
-ANNOTATIONS_NAME = "annotations_final.csv"
 
 _CPU = r"^([0-9]+(\.[0-9]+)?|[0-9]+m)$"
 _MEMORY = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$"
@@ -101,6 +103,9 @@ class DataConfig(_Settings):
     synonyms: str | None = None
     shard_clips: int = Field(128, ge=1)
     clip: ClipConfig = ClipConfig()
+    excerpts: Literal["first", "centre", "even"] = Field("first", description="where a long track's clips are taken")
+    excerpt_count: int = Field(1, ge=1, description="clips of a long track")
+    columns: dict[str, str] = Field(default_factory=dict, description="of a table: role -> the column's name")
     schema_file: str | None = Field(
         None, description="curated schema; the one that comes with the package unless given"
     )
@@ -113,6 +118,13 @@ class DataConfig(_Settings):
         if split not in RULES:
             raise ValueError(f"expected one of {', '.join(RULES)}")
         return split
+
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, dataset: str) -> str:
+        if dataset not in DATASETS:
+            raise ValueError(f"expected one of {', '.join(DATASETS)}")
+        return dataset
 
     @field_validator("heads")
     @classmethod
@@ -145,6 +157,11 @@ class DataConfig(_Settings):
         return tuple(settings)
 
     @property
+    def reader(self) -> Dataset:
+        """The data set's entry in the registry."""
+        return find_dataset(self.dataset)
+
+    @property
     def annotations_file(self) -> str:
         """Where the annotations are."""
         if self.annotations is not None:
@@ -157,7 +174,18 @@ class DataConfig(_Settings):
         counted = sum(head.top or 0 for head in self.heads.values())
         tags = tuple(fixed) if fixed and not counted else None
         return PreprocessSettings(
-            self.split, self.ratio, self.seed, counted or len(fixed), self.synonyms, self.shard_clips, tags
+            split=self.split,
+            ratio=self.ratio,
+            seed=self.seed,
+            n_tags=counted or len(fixed),
+            synonyms=self.synonyms,
+            shard_clips=self.shard_clips,
+            tags=tags,
+            dataset=self.dataset,
+            columns=tuple(self.columns.items()),
+            clip=self.clip.format,
+            excerpts=self.excerpts,
+            excerpt_count=self.excerpt_count,
         )
 
 

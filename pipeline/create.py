@@ -190,8 +190,8 @@ def _data_card(config: PipelineConfig) -> dict[str, Any]:
     """What the model card says of the data besides its counts."""
     data = config.data
     return {
-        "name": data.name or data.dataset,
-        "licence": data.licence or "not stated",
+        "name": data.name or data.reader.card.title,
+        "licence": data.licence or data.reader.card.licence,
         "split": {"rule": data.split, "ratio": list(data.ratio), "seed": data.seed},
     }
 

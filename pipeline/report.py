@@ -1,7 +1,8 @@
-"""A run's results as one HTML page that needs no network: scores beside the paper's, tags, curves, data, nodes.
+"""A run's results as one HTML page that needs no network: scores beside published ones, tags, curves, data, nodes.
 
 The table has the form of Bengani, Vadivel and Jothi, 'Efficient Music Auto-Tagging with Convolutional Neural Networks'
-(2019), Table 5. Of a run that stopped half-way the page says what is missing and why.
+(2019), Table 5, with the networks of the run. Published figures stand with their data and split: those of another split
+compare with nothing. Of a run that stopped half-way the page says what is missing and why.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,10 +19,12 @@ from typing import Any, Final
 import jinja2
 import yaml
 from markupsafe import Markup
+from pydantic import ValidationError
 
-from pipeline.config import BRANCH_NAMES
+from models.registry import NETWORKS, Published
+from pipeline.config import PipelineConfig
 from pipeline.plots import combiner_curves, network_curves
-from pipeline.runs import Run, model_numbers
+from pipeline.runs import Run
 from preprocessing.constants import SPLITS
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -30,6 +33,8 @@ REJECTS_SHOWN: Final = 20
 CONFIG_BEFORE_RUN: Final = timedelta(minutes=5)
 """A configuration is saved just before its run begins; an older one is another run's."""
 
+TRAINER: Final = "Trainer_"
+"""Begins the name of a network's node."""
 ANOMALIES_FILE: Final = "SchemaDiff.pb"
 
 
@@ -43,28 +48,45 @@ class PaperRow:
 
 
 PAPER_TABLE: Final = {
-    "1": PaperRow(0.857, 0.48, 13.59),
-    "2": PaperRow(0.891, 1.76, 8.14),
-    "3": PaperRow(0.783, 9.03, 3.09),
-    "1+2": PaperRow(0.894, 2.07),
-    "1+3": PaperRow(0.883, 9.24),
-    "2+3": PaperRow(0.905, 9.78),
-    "1+2+3": PaperRow(0.910, 10.61),
+    frozenset({"mel_1d"}): PaperRow(0.857, 0.48, 13.59),
+    frozenset({"mel_2d"}): PaperRow(0.891, 1.76, 8.14),
+    frozenset({"waveform_1d"}): PaperRow(0.783, 9.03, 3.09),
+    frozenset({"mel_1d", "mel_2d"}): PaperRow(0.894, 2.07),
+    frozenset({"mel_1d", "waveform_1d"}): PaperRow(0.883, 9.24),
+    frozenset({"mel_2d", "waveform_1d"}): PaperRow(0.905, 9.78),
+    frozenset({"mel_1d", "mel_2d", "waveform_1d"}): PaperRow(0.910, 10.61),
 }
+"""By the networks' names in the registry."""
+PAPER_SPLIT: Final = ("MTAT", "paper")
 
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One row of the table: a combination's figures, None where they were not measured, beside the paper's."""
+    """One row of the table: figures of a network or an ensemble, None where they were not measured, and published ones.
 
-    numbers: str
+    Attributes:
+        name: as the configuration calls it.
+        what: which networks, and how they are combined.
+        published: figures of the network, each with its data and split.
+        paper: the paper's row for the same networks, if it has one.
+        exported: whether it is what is pushed.
+    """
+
     name: str
-    paper: PaperRow
+    what: str
+    published: tuple[Published, ...]
+    paper: PaperRow | None
     exported: bool
     roc_auc: float | None = None
     pr_auc: float | None = None
+    accuracy: tuple[tuple[str, float], ...] = ()
     seconds: float | None = None
     megabytes: float | None = None
+
+    def published_figures(self, key: str) -> str:
+        """Return the published ``roc_auc`` or ``pr_auc`` with data and split; "" where there are none."""
+        figures = [(getattr(one, key), one.data, one.split) for one in self.published]
+        return "; ".join(f"{value:.3f} ({data}, {split})" for value, data, split in figures if value is not None)
 
 
 @dataclass(frozen=True)
@@ -116,7 +138,7 @@ class Report:
     models: tuple[ModelRow, ...]
     tags: tuple[TagRow, ...]
     data: Data
-    branch_histories: tuple[dict[str, Any], ...]
+    network_histories: tuple[dict[str, Any], ...]
     combiner_histories: tuple[dict[str, Any], ...]
     configuration: str | None
     missing: dict[str, str] = field(default_factory=dict)
@@ -129,8 +151,8 @@ class Report:
 
     @property
     def exported(self) -> ModelRow:
-        """The exported model's row; all combined where none was exported."""
-        return next((row for row in self.models if row.exported), self.models[-1])
+        """The exported model's row, without figures where none was exported."""
+        return next((row for row in self.models if row.exported), ModelRow("", "", (), None, False))
 
     @property
     def scored_tags(self) -> list[TagRow]:
@@ -159,24 +181,28 @@ def collect(run: Run, root: Path) -> Report:
     """
     data = _read_data(run)
     shown = _existing(run, "EnsembleTrainer", "model_run")
-    histories = [(name, _read(run, f"Trainer_{name}", "model_run", "history.json")) for name in BRANCH_NAMES]
+    configuration = find_configuration(root, run.run_id)
+    config = _parsed(configuration)
+    trained = [node.node.removeprefix(TRAINER) for node in run.nodes if node.node.startswith(TRAINER)]
+    networks = list(dict.fromkeys([*(config.networks if config else ()), *trained]))
+    histories = [(name, _read(run, f"{TRAINER}{name}", "model_run", "history.json")) for name in networks]
     combiners = _read(run, "EnsembleTrainer", "model_run", "history.json") or {}
     found = {
         "ClipExampleGen": data.summary,
         "ExampleValidator": data.anomalies,
         "EnsembleTrainer": run.scores if shown else None,
-        **{f"Trainer_{name}": history for name, history in histories},
+        **{f"{TRAINER}{name}": history for name, history in histories},
         "Evaluator": run.blessed,
         "Pusher": run.node("Pusher"),
     }
     return Report(
         run=run,
-        models=tuple(_model_rows(run)),
+        models=tuple(_model_rows(run, config)),
         tags=tuple(_tag_rows(run, data.summary)),
         data=data,
-        branch_histories=tuple(history for _, history in histories if history),
+        network_histories=tuple(history for _, history in histories if history),
         combiner_histories=tuple(combiners.get("combiners", ())),
-        configuration=find_configuration(root, run.run_id),
+        configuration=configuration,
         missing={node: why_missing(run, node) for node, value in found.items() if value is None},
     )
 
@@ -234,25 +260,51 @@ def _measured(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def _model_rows(run: Run) -> list[ModelRow]:
-    scores = {model_numbers(row["name"]): row for row in (run.scores or {}).get("models", ())}
-    rows = []
-    for numbers, paper in PAPER_TABLE.items():
-        name = "+".join(BRANCH_NAMES[int(number) - 1] for number in numbers.split("+"))
-        measured = scores.get(numbers, {})
-        rows.append(
-            ModelRow(
-                numbers,
-                name,
-                paper,
-                exported=name == run.ensemble,
-                roc_auc=_measured(measured.get("roc_auc")),
-                pr_auc=_measured(measured.get("pr_auc")),
-                seconds=_measured(measured.get("seconds_for_1000_clips")),
-                megabytes=_measured(measured.get("megabytes")),
-            )
+def _parsed(configuration: str | None) -> PipelineConfig | None:
+    """The settings of a run; None where they are not known or another version of autotag wrote them."""
+    try:
+        return PipelineConfig.model_validate(yaml.safe_load(configuration)) if configuration else None
+    except ValidationError:
+        return None
+
+
+def _model_rows(run: Run, config: PipelineConfig | None) -> list[ModelRow]:
+    """What was scored, in the order of the scores; before that what the configuration asks for."""
+    rows = (run.scores or {}).get("models")
+    if rows is None and config is not None:
+        rows = [{"name": name, "networks": [name], "network": config.network(name).name} for name in config.networks]
+        rows += [
+            {"name": name, "networks": list(one.of), "combiner": one.combiner, "fit": one.fit}
+            for name, one in config.all_combinations().items()
+        ]
+    entries = {row["name"]: row["network"] for row in rows or () if "network" in row}
+    return [_model_row(row, entries, run.ensemble) for row in rows or ()]
+
+
+def _model_row(row: Mapping[str, Any], entries: Mapping[str, str], exported: str | None) -> ModelRow:
+    """``entries``: the configuration's name of a network -> its name in the registry."""
+    networks = [entries.get(name, name) for name in row["networks"]]
+    paper = PAPER_TABLE.get(frozenset(networks)) if len(set(networks)) == len(networks) else None
+    if "combiner" in row:
+        what = f"{' + '.join(row['networks'])}; {row['combiner']}"
+        published: tuple[Published, ...] = (
+            () if paper is None else (Published(*PAPER_SPLIT, paper.roc_auc, None, "Table 5"),)
         )
-    return rows
+    else:
+        known = NETWORKS.get(networks[0])
+        what, published = (networks[0], ()) if known is None else (known.title, known.published)
+    return ModelRow(
+        row["name"],
+        what,
+        published,
+        paper,
+        exported=row["name"] == exported,
+        roc_auc=_measured(row.get("roc_auc")),
+        pr_auc=_measured(row.get("pr_auc")),
+        accuracy=tuple(row.get("accuracy", {}).items()),
+        seconds=_measured(row.get("seconds_for_1000_clips")),
+        megabytes=_measured(row.get("megabytes")),
+    )
 
 
 def _tag_rows(run: Run, summary: dict[str, Any] | None) -> list[TagRow]:
@@ -326,18 +378,12 @@ def duration(seconds: float) -> str:
 
 
 def curves(report: Report) -> tuple[Markup | None, Markup | None]:
-    """Draw the branches' and the combiners' training; None where there is nothing to draw."""
-    branches, combiners = report.branch_histories, report.combiner_histories
+    """Draw the networks' and the combiners' training; None where there is nothing to draw."""
+    networks, combiners = report.network_histories, report.combiner_histories
     return (
-        Markup(network_curves(branches, _branch_titles(branches))) if branches else None,
-        Markup(combiner_curves(combiners, [model_numbers(history["name"]) for history in combiners]))
-        if combiners
-        else None,
+        Markup(network_curves(networks, [history["name"] for history in networks])) if networks else None,
+        Markup(combiner_curves(combiners, [history["name"] for history in combiners])) if combiners else None,
     )
-
-
-def _branch_titles(histories: Sequence[dict[str, Any]]) -> list[str]:
-    return [f"Model {model_numbers(history['name'])}, {history['name']}" for history in histories]
 
 
 def render(report: Report) -> str:
@@ -352,12 +398,11 @@ def render(report: Report) -> str:
     environment.filters |= {
         "figure": figure,
         "duration": duration,
-        "model_numbers": model_numbers,
         "measured": _measured,
     }
     tags = report.data.summary["tags"] if report.data.summary else {}
     state, sentence = verdict(report.run)
-    branch_svg, combiner_svg = curves(report)
+    network_svg, combiner_svg = curves(report)
     return environment.get_template("report.html").render(
         report=report,
         run=report.run,
@@ -368,7 +413,7 @@ def render(report: Report) -> str:
         splits=SPLITS,
         verdict_state=state,
         verdict=sentence,
-        branch_svg=branch_svg,
+        network_svg=network_svg,
         combiner_svg=combiner_svg,
         rejects_shown=REJECTS_SHOWN,
         seconds=sum(node.seconds for node in report.run.nodes),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import BRANCH_NAMES, PipelineConfig
+from pipeline.config import PipelineConfig
 from pipeline.evaluation import GateFigures, gate_failures, gate_figures
 from pipeline.metadata import errors_in_words, open_store
 from preprocessing.errors import BadInputError
@@ -80,7 +80,7 @@ class Run:
 
     @property
     def ensemble(self) -> str | None:
-        """Name of the exported combination, such as ``mel_1d+mel_2d``."""
+        """Name of the exported network or ensemble."""
         node = self.node("EnsembleTrainer")
         return node.properties.get("model", {}).get("ensemble") if node else None
 
@@ -156,12 +156,6 @@ class Run:
     def short_id(self) -> str:
         """The run's id to the second, which find_run understands."""
         return re.sub(r"(?<=T\d\d:\d\d:\d\d)\.\d+$", "", self.run_id)
-
-
-def model_numbers(combination: str) -> str:
-    """Name a combination as the paper's Table 5 does: ``mel_1d+waveform_1d`` is ``1+3``."""
-    numbers = {name: str(number) for number, name in enumerate(BRANCH_NAMES, start=1)}
-    return "+".join(numbers.get(name, name) for name in combination.split("+"))
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -48,10 +48,7 @@ def _as_dict(run: Run) -> dict[str, Any]:
 
 def _runs_table(title: str, runs: list[Run]) -> Table:
     """One line a run, at most 80 columns wide."""
-    from pipeline.config import BRANCH_NAMES
-
-    legend = ", ".join(f"{number} {name}" for number, name in enumerate(BRANCH_NAMES, start=1))
-    table = _table(title, f"model: {legend}; ran, cached: nodes; pushed: version, or what the gate said")
+    table = _table(title, "model: what was exported; ran, cached: nodes; pushed: version, or what the gate said")
     for column in ("run", "state"):
         table.add_column(column, no_wrap=True)
     for column in ("ran", "cached"):
@@ -66,15 +63,13 @@ def _runs_table(title: str, runs: list[Run]) -> Table:
 
 
 def _row(run: Run) -> list[str]:
-    from pipeline.runs import model_numbers
-
     states = [node.state for node in run.nodes]
     return [
         escape(run.short_id),
         f"[red]{run.state}[/red]" if run.state == "failed" else run.state,
         str(states.count("done")),
         str(states.count("cached")),
-        model_numbers(run.ensemble) if run.ensemble else "",
+        run.ensemble or "",
         *("" if score is None else f"{score:.4f}" for score in (run.roc_auc, run.pr_auc)),
         run.pushed_version or {True: "blessed", False: "refused", None: ""}[run.blessed],
     ]

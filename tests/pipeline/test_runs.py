@@ -12,7 +12,7 @@ from made_up_run import MadeUpPipeline, write_evaluation
 from pipeline.cli import group
 from pipeline.config import PipelineConfig
 from pipeline.evaluation import MESSAGES, gate_failures, gate_figures
-from pipeline.runs import Run, describe_run, find_run, latest_run, list_runs, model_numbers
+from pipeline.runs import Run, describe_run, find_run, latest_run, list_runs
 from preprocessing.errors import BadInputError
 
 STOPPED = {"Trainer_mel_2d": "failed"} | dict.fromkeys(
@@ -116,19 +116,6 @@ def test_a_run_that_is_not_one_is_refused(runs: list[Run], asked: str, message: 
         find_run(runs, asked)
 
 
-@pytest.mark.parametrize(
-    ("name", "numbers"),
-    [
-        ("mel_1d", "1"),
-        ("mel_1d+waveform_1d", "1+3"),
-        ("mel_1d+mel_2d+waveform_1d", "1+2+3"),
-        ("other+mel_2d", "other+2"),
-    ],
-)
-def test_combinations_are_numbered_as_in_the_paper(name: str, numbers: str) -> None:
-    assert model_numbers(name) == numbers
-
-
 def test_our_messages_agree_with_tfmas(tmp_path: Path) -> None:
     """In a process of its own, where TFMA's protos can be had without the rest of it."""
     written = tmp_path / "messages.json"
@@ -188,8 +175,8 @@ def test_the_table_fits_80_columns_with_each_run_on_one_line(made_up: MadeUpPipe
     rows = [line.split() for line in result.output.splitlines() if line.startswith("2026-")]
     assert rows == [
         ["2026-11-20T05:00:00", "failed", "3", "0"],
-        ["2026-11-20T06:00:00", "done", "8", "0", "1+2+3", "0.8623", "0.3600", "refused"],
-        ["2026-11-20T06:30:00", "done", "6", "2", "1+2+3", "0.8623", "0.3600", "1795239564"],
+        ["2026-11-20T06:00:00", "done", "8", "0", "paper", "0.8623", "0.3600", "refused"],
+        ["2026-11-20T06:30:00", "done", "6", "2", "paper", "0.8623", "0.3600", "1795239564"],
     ]
     assert "1 mel_1d, 2 mel_2d, 3 waveform_1d" in result.output
 
@@ -202,7 +189,7 @@ def test_json_has_whole_ids_and_reasons(made_up: MadeUpPipeline) -> None:
     assert runs[1]["run_id"] == "2026-11-20T06:00:00.000001"
     assert runs[1]["gate_reasons"] == ["ROC-AUC is 0.7321; at least 0.8000 is asked"]
     assert runs[2]["pushed"] == "/srv/models/autotag/1795239564"
-    assert runs[2]["ensemble"] == "mel_1d+mel_2d+waveform_1d"
+    assert runs[2]["ensemble"] == "paper"
 
 
 def test_no_command_on_runs_imports_tensorflow(made_up: MadeUpPipeline) -> None:
