@@ -55,7 +55,7 @@ def _trained(weights: str, network: Network) -> tuple[keras.Model, tuple[str, ..
     """The trained network, its tags, and what it was trained on."""
     path = Path(weights)
     if weights in CATALOGUE:
-        from serving.pretrained.ready import ready_version
+        from serving.pretrained.ready import ready_version  # type: ignore[import-not-found,unused-ignore]
 
         path = ready_version(weights, log.warning)
     if not path.exists():
