@@ -13,6 +13,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -22,8 +23,12 @@ import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
-from components.training import Augmentation, branch_dataset, choose_precision
-from models.branches import BRANCHES
+from components.labels import HeadSettings
+from components.reader import transform_facts
+from components.training import Task, TrainingSettings
+from models.outputs import heads_loss
+from models.registry import NETWORKS, find_network
+from preprocessing.clip_format import PAPER_CLIP
 
 
 def newest(root: Path, node: str, key: str) -> Path:
@@ -50,30 +55,36 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("demo-run"))
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--tags", type=int, default=50, help="of the run")
+    parser.add_argument("--networks", default=",".join(NETWORKS))
     arguments = parser.parse_args()
     raw = newest(arguments.root, "ClipExampleGen", "examples") / "Split-train" / "*"
     transformed = newest(arguments.root, "Transform", "transformed_examples") / "Split-train" / "*"
     graph = newest(arguments.root, "Transform", "transform_graph")
     table = Table(title=f"training input, batch {arguments.batch}, {os.cpu_count()} {platform.machine()} cores")
-    for column in ("branch", "precision", "reader, clips/s", "augmented", "step, clips/s", "reader / step"):
-        table.add_column(column, justify="left" if column in ("branch", "precision") else "right")
-    for branch in BRANCHES.values():
-        patterns = [str(transformed if branch.input == "log_mel" else raw)]
-        plain = branch_dataset(branch, patterns, str(graph), arguments.batch)(1)
-        changed = branch_dataset(branch, patterns, str(graph), arguments.batch, Augmentation(True, 3.0))(1)
+    for column in ("network", "precision", "reader, clips/s", "augmented", "step, clips/s", "reader / step"):
+        table.add_column(column, justify="left" if column in ("network", "precision") else "right")
+    facts = transform_facts(str(graph), [HeadSettings(top=arguments.tags)])
+    for name in arguments.networks.split(","):
+        network = find_network(name)
+        patterns = [str(transformed if network.reads_stored_log_mel else raw)]
+        settings = TrainingSettings(batch_size=arguments.batch)
+        task = Task(name, network, settings, PAPER_CLIP, facts, facts.normalisation(network))
+        changed = replace(task, settings=replace(settings, time_shift=True, gain_db=3.0))
+        plain = task.training_dataset(patterns)(1)
         read = clips_per_second(plain, lambda batch: None, arguments.seconds)
-        read_changed = clips_per_second(changed, lambda batch: None, arguments.seconds)
-        policy = choose_precision("auto", branch.name)
+        read_changed = clips_per_second(changed.training_dataset(patterns)(1), lambda batch: None, arguments.seconds)
         first = next(iter(plain))
-        model = branch.build(first["labels"].shape[1], dtype=policy)
-        model.compile("adam", "binary_crossentropy", jit_compile=bool(tf.config.list_physical_devices("GPU")))
+        model = task.with_front(task.build())
+        gpu = bool(tf.config.list_physical_devices("GPU"))
+        model.compile("adam", heads_loss(facts.heads), jit_compile=gpu)
 
         def train(batch: dict[str, tf.Tensor], model: keras.Model = model) -> None:
             model.train_on_batch(batch["inputs"], batch["labels"])
 
         step = clips_per_second(tf.data.Dataset.from_tensors(first), train, arguments.seconds)
         figures = (f"{read:.0f}", f"{read_changed:.0f}", f"{step:.1f}", f"{min(read, read_changed) / step:.1f}")
-        table.add_row(branch.name, policy, *figures)
+        table.add_row(name, task.precision, *figures)
     Console().print(table)
 
 

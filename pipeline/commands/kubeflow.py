@@ -102,7 +102,7 @@ def submit(
 
     \b
     Examples:
-        autotag kubeflow submit my.yaml --host http://localhost:8888 --set branches.mel_2d.epochs=40
+        autotag kubeflow submit my.yaml --host http://localhost:8888 --set networks.mel_2d.epochs=40
         autotag kubeflow submit my.yaml --wait
     """
     settings = _load(config, overrides)

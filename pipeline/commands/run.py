@@ -47,7 +47,7 @@ def command(
     \b
     Examples:
         autotag run pipeline/configs/mtat.yaml --set data.audio_dir=/data/mtat
-        autotag run my.yaml --set branches.mel_2d.epochs=40 --to-node Trainer_mel_2d
+        autotag run my.yaml --set networks.mel_2d.epochs=40 --to-node Trainer_mel_2d
     """
     from pipeline.config import load_config
 

@@ -20,7 +20,7 @@ def test_examples_and_statistics_are_made_by_two_processes(tmp_path: Path) -> No
         "data": {
             "audio_dir": str(clips),
             "annotations": str(clips / "annotations_final.csv"),
-            "n_tags": 20,
+            "heads": {"tags": {"top": 20}},
             "shard_clips": 6,
             "ratio": [8, 4, 4],
         },

@@ -339,10 +339,10 @@ def configuration(cluster: Cluster, corpus: Path, name: str) -> Path:
         "data": {
             "audio_dir": str(corpus / "clips"),
             "annotations": str(corpus / "clips" / "annotations_final.csv"),
-            "n_tags": TAGS,
+            "heads": {"tags": {"top": TAGS}},
             "shard_clips": SHARD_CLIPS,
         },
-        "branches": {"mel_1d": {"epochs": 1, "batch_size": 16}},
+        "networks": {"mel_1d": {"epochs": 1, "batch_size": 16}},
         "ensemble": ["mel_1d"],
         "combiner": {"epochs": 2},
         "gate": {"min_roc_auc": 0.0},

@@ -208,10 +208,10 @@ def configuration(cluster: Cluster) -> dict[str, Any]:
             "audio_dir": str(cluster.folder / "corpus"),
             "annotations": str(cluster.folder / "corpus" / "annotations_final.csv"),
             "ratio": [8, 4, 4],
-            "n_tags": 12,
+            "heads": {"tags": {"top": 12}},
             "shard_clips": 40,
         },
-        "branches": {"mel_1d": {"epochs": 1, "batch_size": 8}},
+        "networks": {"mel_1d": {"epochs": 1, "batch_size": 8}},
         "ensemble": ["mel_1d"],
         "gate": {"min_roc_auc": 0.0, "max_drop": 1.0},
         "kubeflow": {
@@ -277,7 +277,7 @@ def test_next_model_is_measured_against_the_pushed_one_and_the_rest_comes_from_t
     cluster: Cluster, first: Ran
 ) -> None:
     before = cluster.pushed()
-    ran = cluster.run("branches.mel_1d.learning_rate=0.002")
+    ran = cluster.run("networks.mel_1d.learning_rate=0.002")
     assert ran.executed() == {"Trainer-mel-1d", "EnsembleTrainer", "Baseline", "Evaluator", "Pusher"}
     assert f"baseline: {before[-1]}" in ran.log("Baseline")
     assert len(cluster.pushed()) == len(before) + 1
@@ -285,7 +285,7 @@ def test_next_model_is_measured_against_the_pushed_one_and_the_rest_comes_from_t
 
 def test_model_below_the_gate_is_not_pushed(cluster: Cluster, first: Ran) -> None:
     before = cluster.pushed()
-    ran = cluster.run("branches.mel_1d.learning_rate=0.002", "gate.min_roc_auc=0.999")
+    ran = cluster.run("networks.mel_1d.learning_rate=0.002", "gate.min_roc_auc=0.999")
     assert ran.executed() == {"Baseline", "Evaluator", "Pusher"}
     assert "not pushed: the model did not pass the gate" in ran.log("Pusher")
     assert cluster.pushed() == before

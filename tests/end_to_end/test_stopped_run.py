@@ -21,7 +21,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = {
         "audio_dir": str(clips),
         "annotations": str(clips / "annotations_final.csv"),
-        "n_tags": 20,
+        "heads": {"tags": {"top": 20}},
         "shard_clips": 6,
         "ratio": [8, 4, 4],
     }
