@@ -21,6 +21,7 @@ import yaml
 from markupsafe import Markup
 from pydantic import ValidationError
 
+from models.heads import Heads
 from models.registry import NETWORKS, Published
 from pipeline.config import PipelineConfig
 from pipeline.plots import combiner_curves, network_curves
@@ -79,14 +80,14 @@ class ModelRow:
     exported: bool
     roc_auc: float | None = None
     pr_auc: float | None = None
-    accuracy: tuple[tuple[str, float], ...] = ()
+    accuracy: tuple[tuple[str, float | None], ...] = ()
     seconds: float | None = None
     megabytes: float | None = None
 
-    def published_figures(self, key: str) -> str:
-        """Return the published ``roc_auc`` or ``pr_auc`` with data and split; "" where there are none."""
+    def published_figures(self, key: str) -> list[str]:
+        """Return the published ``roc_auc`` or ``pr_auc``, each with its data and split."""
         figures = [(getattr(one, key), one.data, one.split) for one in self.published]
-        return "; ".join(f"{value:.3f} ({data}, {split})" for value, data, split in figures if value is not None)
+        return [f"{value:.3f} ({data}, {split})" for value, data, split in figures if value is not None]
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class TagRow:
     roc_auc: float | None
     pr_auc: float | None
     test_positives: int | None
+    head: str = ""
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,14 @@ class Report:
         """Tags with both classes in the test split, the best first."""
         scored = [row for row in self.tags if row.roc_auc is not None]
         return sorted(scored, key=lambda row: -(row.roc_auc or 0))
+
+    @property
+    def scored_heads(self) -> dict[str, list[TagRow]]:
+        """Scored tags by head, in the order of the heads; one group without a name where there is one head."""
+        groups: dict[str, list[TagRow]] = {row.head: [] for row in self.tags}
+        for row in self.scored_tags:
+            groups[row.head].append(row)
+        return groups if len(groups) > 1 else {"": self.scored_tags}
 
     @property
     def unscored_tags(self) -> list[TagRow]:
@@ -301,7 +311,7 @@ def _model_row(row: Mapping[str, Any], entries: Mapping[str, str], exported: str
         exported=row["name"] == exported,
         roc_auc=_measured(row.get("roc_auc")),
         pr_auc=_measured(row.get("pr_auc")),
-        accuracy=tuple(row.get("accuracy", {}).items()),
+        accuracy=tuple((head, _measured(value)) for head, value in row.get("accuracy", {}).items()),
         seconds=_measured(row.get("seconds_for_1000_clips")),
         megabytes=_measured(row.get("megabytes")),
     )
@@ -312,10 +322,21 @@ def _tag_rows(run: Run, summary: dict[str, Any] | None) -> list[TagRow]:
     models = (run.scores or {}).get("models", ())
     per_tag: dict[str, list[float]] = next((row["per_tag"] for row in models if row["name"] == run.ensemble), {})
     counts = summary["tags"] if summary else {}
+    heads = _heads_of_tags(run.scores or {})
     return [
-        TagRow(tag, _measured(roc_auc), _measured(pr_auc), counts.get(tag, {}).get("test"))
+        TagRow(tag, _measured(roc_auc), _measured(pr_auc), counts.get(tag, {}).get("test"), heads.get(tag, ""))
         for tag, (roc_auc, pr_auc) in per_tag.items()
     ]
+
+
+def _heads_of_tags(scores: Mapping[str, Any]) -> dict[str, str]:
+    """Tag -> its head, in the words of the page; empty for scores without heads."""
+    tags = scores.get("tags", [])
+    return {
+        tag: f"{head.name} ({head.kind})"
+        for head, at in Heads.from_json(scores.get("heads", [])).slices()
+        for tag in tags[at]
+    }
 
 
 def find_configuration(root: Path, run_id: str) -> str | None:

@@ -200,6 +200,24 @@ def test_tags_are_sorted_and_those_of_one_class_listed_as_not_scored(pages: list
     assert "flute (on no test clip)." in re.sub(r"\s+", " ", page.sections["tags"])
 
 
+def test_tags_of_several_heads_are_grouped_by_head(tmp_path: Path) -> None:
+    values = scores(TAGS)
+    values["heads"] = [
+        {"name": "mood", "kind": "multi-label", "size": 1},
+        {"name": "genre", "kind": "one-of", "size": 2},
+    ]
+    for row in values["models"]:
+        row["accuracy"] = {"genre": math.nan}
+    made_up = MadeUpPipeline(tmp_path)
+    made_up.add_run("one")
+    write_json(tmp_path / "artifacts" / "EnsembleTrainer" / "one" / "model_run" / "scores.json", values)
+    (run,) = list_runs(made_up.config)
+    page = Page(render(collect(run, tmp_path)))
+    groups = [row[0] for row in page.rows if row and (row[0] in TAGS or "(" in row[0]) and len(row) in (1, 5)]
+    assert groups == ["mood (multi-label)", "guitar", "genre (one-of)", TAGS[1]]
+    assert page.row("paper")[1] == f"0.8623accuracy of genre {NOT_MEASURED}"
+
+
 def test_odd_names_are_text_and_not_markup(pages: list[str]) -> None:
     assert "<b>techno" not in pages[2]
     assert TAGS[1] in Page(pages[2]).sections["tags"]
