@@ -35,7 +35,7 @@ from preprocessing.errors import BadInputError
 
 SEED, OTHER_SEED = 7, 8
 OTHER_OUTPUTS = 10
-STEPS = 3
+STEPS = 10
 
 LARGE = 5_000_000
 """Parameters."""
