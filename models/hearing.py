@@ -48,7 +48,8 @@ class Hearing:
             BadInputError: the clip is shorter than the network's window.
         """
         window = network.window_in(clip)
-        starts = (rule or network.score_windows).starts(clip.samples, window)
+        at_clips_rate = (rule or network.score_windows).at_rate(clip.sample_rate, network.sample_rate)
+        starts = at_clips_rate.starts(clip.samples, window)
         return cls(clip, window, starts, network.sample_rate, network.window_samples, network.front_end)
 
     @property

@@ -9,6 +9,7 @@ A clip: ``WindowRule`` says where the windows of a network that hears less than 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -63,6 +64,16 @@ class WindowRule:
             return (0,)
         step = (clip_samples - window_samples) // self.count
         return tuple(number * step for number in range(self.count))
+
+    def at_rate(self, sample_rate: int, network_rate: int) -> WindowRule:
+        """Return the rule in samples at another rate than the network's; what is begun counts as a whole sample.
+
+        Args:
+            sample_rate: Hz, for instance the clip's.
+            network_rate: Hz, the network's.
+        """
+        hop = None if self.hop is None else -(-self.hop * sample_rate // network_rate)
+        return dataclasses.replace(self, hop=hop, lead=-(-self.lead * sample_rate // network_rate))
 
     def to_json(self) -> dict[str, Any]:
         """Return the rule as JSON has it, for a model's card."""
