@@ -26,6 +26,8 @@ COMMANDS: Final = {
     "report": ("report", "Write a run's results as one HTML page."),
     "gc": ("gc", "Delete what old runs left and nothing needs any more."),
     "tag": ("tag", "Name what is heard in audio files."),
+    "pretrained": ("pretrained", "List trained models of others, or fetch some."),
+    "import": ("import_weights", "Make a pushed version of trained weights."),
     "export": ("export", "Write the pushed model for phones (LiteRT) or as ONNX."),
     "serve": ("serve", "Start TensorFlow Serving on the pushed models."),
     "promote": ("promote", "Let a label of the server point at another version."),

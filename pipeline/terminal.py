@@ -11,6 +11,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import click
+
+
+def say(line: str) -> None:
+    """Tell the person at the terminal, whatever the output goes to."""
+    click.echo(f"autotag: {line}", err=True)
+
+
+def quieten_tensorflow() -> None:
+    """Keep TensorFlow's start-up lines off the terminal, unless --verbose was given; before it is imported."""
+    if not logging.getLogger().isEnabledFor(logging.INFO):
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+
 FEW_FILES: Final = 3
 FEW_BYTES: Final = 20_000_000
 """More than either are worth a progress bar."""

@@ -35,7 +35,7 @@ def engine_model(exported_path: Path) -> EngineModel:
     path = scratch / "20"
     shutil.copytree(exported_path, path)
     ensemble, info = Ensemble.restore(path), read_model_info(path)
-    for name, content in engine_files(ensemble, info, "20").items():
+    for name, content in engine_files(ensemble, info, "20", "int8").items():
         (path / name).parent.mkdir(exist_ok=True)
         (path / name).write_bytes(content)
     examples = scratch / "test-00000-of-00001.tfrecord"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +11,13 @@ from typing import Any, Final, Literal
 import click
 
 from pipeline.server_options import encryption_options
-from pipeline.terminal import decoders_notes_hidden, progress_bar
+from pipeline.terminal import decoders_notes_hidden, progress_bar, quieten_tensorflow, say
 from preprocessing.constants import CLIP_SECONDS
 from serving.engines.runtimes import AUTO, AUTO_ORDER, usable_cores
+from serving.pretrained.catalogue import DEFAULT
 from serving.tagging import session
 from serving.tagging.file_tags import DEFAULT_FIELD
+from serving.tagging.models import default_model, model_folder
 from serving.tagging.output import whole_file
 from serving.tagging.tagger import SHORTEST_HOP_SECONDS, LocalModel, ServedModel, TagSource
 
@@ -50,9 +50,9 @@ class Threshold(click.ParamType):
     "--model",
     "models",
     multiple=True,
-    metavar="DIR",
-    help="A pushed model, or the folder of its versions (the newest is taken); several give several sets of tags.  "
-    f"[default: {DEFAULT_MODEL_DIR}]",
+    metavar="NAME|DIR",
+    help="A trained model that `autotag pretrained` lists, a pushed one, or the folder of its versions (the newest is "
+    f"taken); several give several sets of tags.  [default: {DEFAULT_MODEL_DIR} if that is there, else {DEFAULT}]",
 )
 @click.option(
     "--engine", type=click.Choice([AUTO, *AUTO_ORDER]), help="What computes the local model.  [default: auto]"
@@ -105,6 +105,7 @@ def command(ctx: click.Context, /, paths: tuple[str, ...], out: Path | None, **o
     \b
     Examples:
         autotag tag song.mp3
+        autotag tag song.mp3 --model musicnn-mtt --model my-run/pushed
         autotag tag album/ --threshold auto --json --out tags.jsonl
         autotag tag '**/*.flac' --server localhost:8500 --csv > tags.csv
         autotag tag mix.mp3 --hop 5 --taggram mix.html
@@ -171,7 +172,7 @@ def model_names(options: dict[str, Any]) -> list[str]:
     """Return what the models are called that will answer."""
     if options["server"]:
         return [options["server"]]
-    return list(options["models"]) or [str(DEFAULT_MODEL_DIR)]
+    return list(options["models"]) or [default_model(DEFAULT_MODEL_DIR)]
 
 
 @contextlib.contextmanager
@@ -180,7 +181,8 @@ def open_sources(options: dict[str, Any]) -> Iterator[list[TagSource]]:
     names = model_names(options)
     if not options["server"]:
         quieten_tensorflow()
-        yield [LocalModel(name, options["engine"] or AUTO) for name in names]
+        engine = options["engine"] or AUTO
+        yield [LocalModel(model_folder(name, say), engine, name=name) for name in names]
         return
     from serving.client import TagClient
 
@@ -193,14 +195,3 @@ def open_sources(options: dict[str, Any]) -> Iterator[list[TagSource]]:
         root_certificates=options["root_certificates"],
     ) as client:
         yield [ServedModel(client, names[0], options["jobs"] or usable_cores())]
-
-
-def say(line: str) -> None:
-    """Tell the person at the terminal."""
-    click.echo(f"autotag: {line}", err=True)
-
-
-def quieten_tensorflow() -> None:
-    """Keep TensorFlow's start-up lines off the terminal, unless --verbose was given; before it is imported."""
-    if not logging.getLogger().isEnabledFor(logging.INFO):
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"

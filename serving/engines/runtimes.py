@@ -26,7 +26,7 @@ import numpy.typing as npt
 from preprocessing.audio import Samples
 from preprocessing.clip_format import PAPER_CLIP
 from preprocessing.errors import AutotagError, BadInputError
-from serving.engines.engine_files import litert_file, onnx_file
+from serving.engines.engine_files import litert_file, litert_weights, onnx_file
 from serving.model_info import SAVED_MODEL_NAME, read_model_info
 
 WAVEFORM: Final = "waveform"
@@ -39,6 +39,10 @@ AUTO_ORDER: Final = ("litert", "openvino", "onnxruntime", "tensorflow")
 test split (AMD EPYC with AVX-512 VNNI and BF16; benchmarks/serving.py): LiteRT int8 0.065, 0.8763; OpenVINO bfloat16
 0.070, 0.8757; ONNX Runtime float32 0.129, 0.8755; TensorFlow float32 0.117, 0.8755. ONNX Runtime stands before
 TensorFlow because it starts in a second instead of five."""
+
+FLOAT32_ORDER: Final = ("openvino", "onnxruntime", "litert", "tensorflow")
+"""Likewise for a model whose LiteRT file is in float32. ``musicnn``, seconds a clip on one core of that processor, MP3
+bytes to tags (benchmarks/pretrained.py): OpenVINO bfloat16 0.089, ONNX Runtime 0.235, LiteRT 0.26."""
 
 MOST_AT_ONCE: Final = 8
 """Clips computed at a time at most: each takes up to 200 MB."""
@@ -80,7 +84,8 @@ def load_engine(model_dir: Path, name: str = AUTO, threads: int | None = None) -
             damaged.
     """
     if name == AUTO:
-        name = next((known for known in AUTO_ORDER if _missing(known, model_dir) is None), AUTO_ORDER[-1])
+        order = AUTO_ORDER if litert_weights(model_dir) == "int8" else FLOAT32_ORDER
+        name = next((known for known in order if _missing(known, model_dir) is None), order[-1])
     if name not in _ENGINES:
         raise BadInputError(f"no engine is called {name!r}; there are {', '.join((AUTO, *AUTO_ORDER))}")
     missing = _missing(name, model_dir)
@@ -191,7 +196,7 @@ def _load_litert(model_dir: Path, threads: int) -> Engine:
     def make_runners(count: int, threads: int) -> list[Runner]:
         return [_litert_runner(Interpreter, litert_file(model_dir)) for _ in range(count)]
 
-    return _ClipByClip("litert", "int8", make_runners, threads, _clip_samples(model_dir))
+    return _ClipByClip("litert", litert_weights(model_dir), make_runners, threads, _clip_samples(model_dir))
 
 
 def _litert_runner(interpreter_class: Any, file: Path) -> Runner:

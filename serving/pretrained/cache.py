@@ -6,10 +6,13 @@ names another folder.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
 
+from preprocessing.errors import BadInputError
+from serving.model_info import find_model, read_model_info
 from serving.pretrained.catalogue import GitFile, PackageFile, Remote
 
 VARIABLE: Final = "AUTOTAG_CACHE"
@@ -36,3 +39,12 @@ def weights_file(remote: Remote) -> Path:
 def versions_folder(name: str) -> Path:
     """Where the versions of a trained model lie."""
     return cache_folder() / "models" / name
+
+
+def cached_version(name: str) -> Path | None:
+    """Return the version of a model that is in the cache; None where there is none that this autotag reads."""
+    with contextlib.suppress(BadInputError):
+        version = find_model(versions_folder(name))
+        read_model_info(version)
+        return version
+    return None

@@ -380,6 +380,15 @@ for _one in _COMPARISON:
 
 _CHOI_REPOSITORY: Final = ("keunwoochoi/music-auto_tagging-keras", "a3e105d0c4c529c512cc197ad8770ff1cc52aa32")
 _LIU_REPOSITORY: Final = ("ciaua/clip2frame", "ddbacb3d0f9c92de153029928a97c7b62028cb18")
+_LIU_STANDARDISERS: Final = {
+    512: ("146160fa5f68b1758adec58710b1dea0dd6b032e", "e81418e129d73444f0b0334c0f10b305dab639a1"),
+    1024: ("182ff3f4cdf5117905f75a803f719674c7721918", "d3855c34c17fea5bfbd9c618023d558339c0fc0a"),
+    2048: ("726be3262ecb625a9b9fce14711dae3b8c837a68", "0089920a30bd96ae36aacf38997ba20b515c61cb"),
+    4096: ("f1aa28b7c57ae5ac9e082ed21825fa3b3fe06747", "7bff9ce73d5c0ce80aebffa78c5369becfa70abf"),
+    8192: ("7ba01c76091b6e172bfe97fcb727d33f46b2169e", "ebc312921544085c3cd3fc53ba422216a61ea7e4"),
+    16384: ("d3ddad079224565a646eedcfca5aa0d241178495", "00c698647c14e6bf4167a11ad9b680d51f2e60b5"),
+}
+"""Window -> blob ids of mean and deviation of its bands."""
 
 _add(
     TrainedModel(
@@ -421,6 +430,16 @@ _add(
                 "data/models/model.20160309_111546.npz",
                 "git:31fa46d07ca7aac47d5673cd09960a0b906087a8",
                 2_822_498,
+            ),
+            *(
+                GitFile(
+                    *_LIU_REPOSITORY,
+                    f"data/standardizers/logmelspec10000.16000_{n_fft}_512_128.0/{what}.npy",
+                    f"git:{blob}",
+                    1_104,
+                )
+                for n_fft, blobs in _LIU_STANDARDISERS.items()
+                for what, blob in zip(("mean", "std"), blobs, strict=True)
             ),
         ),
         notes="188 tags; for which of them the paper's 0.896 was measured is not known",

@@ -115,7 +115,7 @@ class LocalModel:
         self.model_dir = find_model(Path(model_dir))
         self.info = read_model_info(self.model_dir)
         self.tags: tuple[str, ...] | None = self.info.tags
-        self.clip = PAPER_CLIP
+        self.clip = self.info.clip
         self._thresholds = np.asarray(self.info.thresholds, dtype=np.float32)
         self._engine = load_engine(self.model_dir, engine, threads)
         self._identity = f"autotag {self._digest()} {self._engine.name}-{self._engine.precision}"

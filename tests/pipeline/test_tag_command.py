@@ -22,6 +22,7 @@ import pytest
 import soundfile as sf
 from click.testing import Result
 from command_runner import invoke
+from engine_model import EngineModel
 from exported_model import TAGS, THRESHOLDS, Exported, write_audio
 from serving_double import MadeUpModel, ServingDouble, serving_double
 
@@ -485,11 +486,57 @@ def test_newest_push_is_the_default_and_nothing_noisy_is_printed(
     assert "cut.mp3" in done.stdout
 
 
-def test_no_model_is_one_line_and_exit_code_2(album: Path, tmp_path: Path) -> None:
-    done = autotag(album / "b.ogg", cwd=tmp_path)
+def test_model_that_is_none_is_one_line_and_exit_code_2(album: Path, tmp_path: Path) -> None:
+    done = autotag(album / "b.ogg", "--model", "demo-run/pushed", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("autotag: no model at demo-run/pushed")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_without_a_model_of_ones_own_the_listed_one_is_taken_and_computes_without_tensorflow(
+    album: Path, model: EngineModel, tmp_path: Path
+) -> None:
+    cached = tmp_path / "cache" / "models" / "musicnn-mtt"
+    cached.mkdir(parents=True)
+    (cached / "1").symlink_to(model.path)
+    program = (
+        "import sys; from pipeline.commands.tag import command; "
+        f"command([{str(album / 'b.ogg')!r}, '--json'], standalone_mode=False); "
+        "print([name for name in sys.modules if name.split('.')[0] in ('tensorflow', 'tfx', 'keras', 'apache_beam')])"
+    )
+    environment = {**surroundings(), "AUTOTAG_CACHE": str(tmp_path / "cache")}
+    call = [sys.executable, "-c", program]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=60, env=environment, cwd=tmp_path)
+    line, modules = done.stdout.splitlines()
+    assert json.loads(line)["model"] == "musicnn-mtt"
+    assert json.loads(line)["identity"].endswith("litert-int8")
+    assert (modules, done.stderr) == ("[]", "")
+
+
+def test_fresh_machine_without_a_connection_is_told_in_one_line_what_to_do(album: Path, tmp_path: Path) -> None:
+    """The package index's client is one of the test's own, which fails."""
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "__init__.py").touch()
+    (tmp_path / "pip" / "__main__.py").write_text("raise SystemExit('ERROR: no connection')")
+    environment = {"AUTOTAG_CACHE": str(tmp_path / "cache"), "PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}"}
+    call = command_line(album / "b.ogg")
+    done = subprocess.run(
+        call, capture_output=True, text=True, timeout=60, env={**surroundings(), **environment}, cwd=tmp_path
+    )
+    assert done.returncode == 1
+    said, failed = done.stderr.splitlines()
+    assert said.startswith("autotag: fetching musicnn-mtt (musicnn trained on MTAT) from the package index")
+    assert "29.3 MB; licence ISC" in said
+    assert "cannot be fetched from the package index (musicnn==0.1.0): ERROR: no connection" in failed
+    assert str(tmp_path / "cache") in failed
+
+
+def test_several_models_give_several_sets_of_tags(album: Path, exported: Exported, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(exported.path, tmp_path / "other"))
+    result = tag(album / "b.ogg", "--model", exported.path, "--model", other, "--json", "--engine", "tensorflow")
+    assert result.exit_code == 0, result.stderr
+    assert [line["model"] for line in lines(result)] == [str(exported.path), str(other)]
+    assert lines(result)[0]["tags"] == lines(result)[1]["tags"]
 
 
 def test_file_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ def test_a_model_without_the_engines_file_is_refused_with_its_name(tmp_path: Pat
 @pytest.mark.parametrize("name", ["litert", "onnxruntime", "openvino"])
 def test_a_damaged_file_is_refused_in_one_line(model: EngineModel, tmp_path: Path, name: str) -> None:
     shutil.copytree(model.path / "engines", tmp_path / "engines")
+    shutil.copy(model.path / "model.json", tmp_path)
     for file in (tmp_path / "engines").iterdir():
         file.write_bytes(b"\0" * 1000)
     script = f"""

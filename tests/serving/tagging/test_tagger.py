@@ -385,10 +385,10 @@ def broken_description(folder: Path, exported: Exported) -> Path:
     return copied
 
 
-def other_clips(folder: Path, exported: Exported) -> Path:
+def older_description(folder: Path, exported: Exported) -> Path:
     copied = Path(shutil.copytree(exported.path, folder / "m"))
     text = (copied / "model.json").read_text("utf-8")
-    (copied / "model.json").write_text(text.replace('"hop_length": 787', '"hop_length": 512'), "utf-8")
+    (copied / "model.json").write_text(text.replace('"format": 2', '"format": 1'), "utf-8")
     return copied
 
 
@@ -410,8 +410,8 @@ def no_weights(folder: Path, exported: Exported) -> Path:
         (without_model, "no such folder"),
         (empty_folder, "neither saved_model.pb nor a numbered version"),
         (no_description, "model.json cannot be read"),
-        (broken_description, "not autotag's description of a model"),
-        (other_clips, "made for other clips"),
+        (broken_description, "not a description of a model that this version of autotag reads"),
+        (older_description, "its format is 1, and this version of autotag reads 2. Push the model again"),
         (broken_graph, "cannot be loaded"),
         (no_weights, "cannot be loaded"),
     ],

@@ -1,0 +1,64 @@
+"""``autotag import``: trained weights of a known network become a pushed version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from serving.pretrained.catalogue import THRESHOLD
+
+
+@click.command("import", short_help="Make a pushed version of trained weights.")
+@click.argument("network")
+@click.argument("weights", type=click.Path(path_type=Path))
+@click.option(
+    "--tags", "tags_file", type=click.Path(path_type=Path), required=True, help="The outputs' tags, one a line."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of versions.  [default: imported/NETWORK]")
+@click.option("--variant", default="", help="Which of several sets of weights in the file.")
+@click.option("--trained-on", default="unknown", show_default=True, help="The data set, for the model's card.")
+@click.option("--licence", default="unknown", show_default=True, help="Of the weights, for the model's card.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    default=THRESHOLD,
+    show_default=True,
+    help="From which probability on a tag counts as heard.",
+)
+def command(
+    network: str,
+    weights: Path,
+    tags_file: Path,
+    out: Path | None,
+    variant: str,
+    trained_on: str,
+    licence: str,
+    threshold: float,
+) -> None:
+    """Make a pushed version of WEIGHTS that NETWORK was trained to, and print where it is.
+
+    WEIGHTS are a TensorFlow 1 checkpoint (or a wheel that holds one), a .pth of PyTorch, Keras' own files, or what else
+    `serving.pretrained` reads. The version can be served, promoted, exported and tagged with.
+
+    \b
+    Example:
+        autotag import fcn best_model.pth --tags tags.txt --trained-on MTAT --licence MIT
+    """
+    from pipeline.terminal import quieten_tensorflow
+    from serving.model_info import Origin
+    from serving.pretrained.catalogue import read_tag_list
+    from serving.pretrained.importing import UNMEASURED, Weights, import_weights, unmeasured_data
+
+    quieten_tensorflow()
+    origin = Origin(weights.name, f"imported from {weights.name}", licence, notes=UNMEASURED.format(threshold))
+    given = Weights(
+        network=network,
+        path=weights,
+        tags=read_tag_list(tags_file),
+        origin=origin,
+        data=unmeasured_data(trained_on, licence),
+        variant=variant,
+        thresholds=threshold,
+    )
+    click.echo(import_weights(given, out or Path("imported", network)))
