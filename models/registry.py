@@ -629,6 +629,7 @@ for _network in (
     register(_network)
 
 _DIELEMAN_2014 = "Dieleman and Schrauwen (2014), End-to-end learning for music audio"
+_DIELEMAN_FIGURES = f"{_DIELEMAN_2014}, frames of 256 samples; as others cite it, the paper was not at hand"
 _DIELEMAN_HEARS = 48_000
 _DIELEMAN_WINDOWS = WindowRule(hop=_DIELEMAN_HEARS)
 """Windows of 3 s that do not overlap."""
@@ -646,7 +647,7 @@ for _network in (
         front_end=LogMel(
             sample_rate=16_000, n_fft=256, hop_length=256, pad="none", n_mels=128, fmax=8_000.0, scale="ln_1p"
         ),
-        published=(Published("MTAT", "not stated", 0.8815, None, f"{_DIELEMAN_2014}, frames of 256 samples"),),
+        published=(Published("MTAT", "not stated", 0.8815, None, _DIELEMAN_FIGURES),),
         normalised=True,
         score_windows=_DIELEMAN_WINDOWS,
         notes="Mel power; input standardised: the source was not at hand. Of 129 bins, 128 mel bands leave the lowest "
@@ -674,7 +675,7 @@ for _network in (
         parameters=107_870,
         window_samples=_DIELEMAN_HEARS,
         sample_rate=16_000,
-        published=(Published("MTAT", "not stated", 0.8487, None, f"{_DIELEMAN_2014}, frames of 256 samples"),),
+        published=(Published("MTAT", "not stated", 0.8487, None, _DIELEMAN_FIGURES),),
         score_windows=_DIELEMAN_WINDOWS,
         notes="128 filters with ReLU in the place of the spectrogram: the source was not at hand.",
     ),
