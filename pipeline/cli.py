@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "download-mtat": ("download_mtat", "Download MagnaTagATune, resumable."),
     "preprocess": ("preprocess", "Turn audio and annotations into TFRecords."),
     "run": ("run", "Run the pipeline: data, training, evaluation, push."),
+    "networks": ("networks", "List the networks that a configuration can name."),
     "runs": ("runs", "List runs, their scores, what was blessed and pushed."),
     "kubeflow": ("kubeflow", "Run the pipeline on Kubeflow Pipelines, once or on a schedule."),
     "report": ("report", "Write a run's results as one HTML page."),
