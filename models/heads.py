@@ -70,7 +70,7 @@ class Heads:
         """Bool [outputs]: whether an output has a threshold of its own, which those of multi-label heads have."""
         return np.concatenate([np.full(head.size, head.kind == MULTI_LABEL) for head in self.heads])
 
-    def decide(self, probabilities: npt.NDArray[Any], thresholds: Sequence[float]) -> npt.NDArray[np.bool_]:
+    def decide(self, probabilities: npt.NDArray[Any], thresholds: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Return which tags count as heard.
 
         Args:

@@ -99,13 +99,14 @@ class TableOutput:
         from rich.table import Table
 
         thresholds = dict(zip(file.tags, file.thresholds, strict=True))
+        above = dict(zip(file.tags, file.above, strict=True))
         table = Table(box=None, pad_edge=False)
         table.add_column("tag")
         table.add_column("probability", justify="right")
         table.add_column("threshold", justify="right", style="dim")
         table.add_column("", no_wrap=True)
         for tag, probability in chosen:
-            style = None if probability >= thresholds[tag] else "dim"
+            style = None if above[tag] else "dim"
             bar = "█" * round(BAR_WIDTH * probability)
             table.add_row(escape(tag), f"{probability:.3f}", f"{thresholds[tag]:.3f}", bar, style=style)
         return table

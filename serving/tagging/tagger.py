@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from models.heads import Heads
 from preprocessing.audio import Pcm, Samples, fit_clip, from_pcm, open_audio, to_pcm
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.errors import AutotagError, BadInputError, ClipError
@@ -58,12 +59,15 @@ class Answers:
         thresholds: float32 [n_tags], from which probability on a tag counts as heard.
         probabilities: float32 [n, n_tags].
         model: identity of what gave them, as TagSource has it.
+        heads: slices of the tags, by which they are decided; None where they are not known, as of a server, and each
+            tag's threshold decides.
     """
 
     tags: tuple[str, ...]
     thresholds: Probabilities
     probabilities: Probabilities
     model: str
+    heads: Heads | None = None
 
 
 class TagSource(Protocol):
@@ -133,7 +137,8 @@ class LocalModel:
 
     def answer(self, windows: Pcm) -> Answers:
         """Int16 [n, clip samples] at the clip's rate -> answers of n rows."""
-        return Answers(self.info.tags, self._thresholds, self._engine.predict(from_pcm(windows)), self._identity)
+        rows = self._engine.predict(from_pcm(windows))
+        return Answers(self.info.tags, self._thresholds, rows, self._identity, self.info.heads)
 
 
 class ServedModel:
@@ -204,6 +209,7 @@ class TaggedFile:
         model: identity of the model that heard them, one for all windows.
         source: what people call that model.
         window_seconds: length of a window.
+        heads: as Answers has them.
     """
 
     path: Path
@@ -216,6 +222,7 @@ class TaggedFile:
     model: str
     source: str
     window_seconds: float = PAPER_CLIP.seconds
+    heads: Heads | None = None
 
     @property
     def windows(self) -> int:
@@ -224,9 +231,9 @@ class TaggedFile:
 
     @property
     def above(self) -> npt.NDArray[np.bool_]:
-        """Bool [n_tags]: the tag's probability reaches its threshold."""
-        reached: npt.NDArray[np.bool_] = self.probabilities >= self.thresholds
-        return reached
+        """Bool [n_tags]: the tag reaches its threshold, or is the most probable one of a one-of head."""
+        heads = self.heads or Heads.of_tags(len(self.tags))
+        return heads.decide(self.probabilities, self.thresholds)
 
     def top(self, count: int) -> list[tuple[str, float]]:
         """The ``count`` most probable tags, the most probable first."""
@@ -234,10 +241,11 @@ class TaggedFile:
 
     def select(self, selection: Selection) -> list[tuple[str, float]]:
         """The tags chosen, with their probability, the most probable first."""
-        threshold = self.thresholds if selection.threshold == "model" else selection.threshold
+        threshold = selection.threshold
         order = np.argsort(-self.probabilities, kind="stable")
         if threshold is not None:
-            order = order[(self.probabilities >= threshold)[order]]
+            heard = self.above if threshold == "model" else self.probabilities >= threshold
+            order = order[heard[order]]
         return [(self.tags[i], float(self.probabilities[i])) for i in order[: selection.most]]
 
 
@@ -385,6 +393,7 @@ class Tagger:
             model=first.model,
             source=self.source.name,
             window_seconds=clip.seconds,
+            heads=first.heads,
         )
 
 
