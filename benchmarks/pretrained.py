@@ -32,16 +32,17 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from benchmarks.machine import cpu_name
+from serving.engines.runtimes import load_engine
 
 PACKAGE: Final = "musicnn package: extractor"
 KEPT: Final = "musicnn package, model kept"
 ENGINES: Final = {
-    "autotag, TensorFlow float32": ("tensorflow", "tensorflow"),
-    "autotag, ONNX Runtime float32": ("onnxruntime", "onnxruntime"),
-    "autotag, OpenVINO": ("openvino", "openvino"),
-    "autotag, LiteRT int8": ("ai_edge_litert", "litert"),
+    "TensorFlow": ("tensorflow", "tensorflow"),
+    "ONNX Runtime": ("onnxruntime", "onnxruntime"),
+    "OpenVINO": ("openvino", "openvino"),
+    "LiteRT": ("ai_edge_litert", "litert"),
 }
-"""Row -> module that must be installed, name in serving.engines.runtimes."""
+"""Title -> module that must be installed, name in serving.engines.runtimes."""
 ALIKE: Final = 1e-3
 ONE_THREAD: Final = {name: "1" for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")}
 
@@ -98,7 +99,7 @@ def engine_answer(model_dir: str, engine: str) -> Answer:
     """autotag, as `autotag tag` does it."""
     from serving.tagging.tagger import LocalModel, Tagger
 
-    tagger = Tagger(LocalModel(model_dir, engine, threads=1), jobs=1)
+    tagger = Tagger(LocalModel(Path(model_dir), engine, threads=1), jobs=1)
 
     def answer(path: str) -> tuple[list[str], list[float]]:
         tagged = tagger.tag_file(path)
@@ -168,9 +169,10 @@ def contenders(wheel: Path, variant: str, model_dir: Path, core: int) -> Iterato
             PACKAGE: Contender("package", Path(folder), variant, core),
             KEPT: Contender("kept", Path(folder), variant, core),
         }
-        for row, (module, engine) in ENGINES.items():
+        for title, (module, engine) in ENGINES.items():
             if importlib.util.find_spec(module) is not None:
-                started[row] = Contender("engine", model_dir, engine, core)
+                precision = load_engine(model_dir, engine, threads=1).precision
+                started[f"autotag, {title} {precision}"] = Contender("engine", model_dir, engine, core)
         for one in started.values():
             stack.callback(one.close)
         yield started

@@ -18,9 +18,10 @@ from tfx.components import (
 )
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.components.common.importer import Importer
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
-from tfx.types import BaseChannel
+from tfx.types import BaseChannel, standard_artifacts
 
 from components.baseline import Baseline, BaselineEvaluator
 from components.ensemble import EnsembleTrainer
@@ -32,7 +33,9 @@ from components.push_folder import TEST_SET
 from components.pusher import WholePusherExecutor
 from components.schema import CuratedSchema
 from components.source_hash import ENSEMBLE_SOURCE, EXAMPLE_SOURCE, TRAINING_SOURCE, network_hash, source_hash
+from models.heads import Heads
 from pipeline.config import PipelineConfig, absolute
+from pipeline.runs import IMPORTED_MODEL
 from preprocessing.constants import SPLITS
 from preprocessing.features import HEALTH_FEATURES
 
@@ -56,6 +59,21 @@ class Inputs:
     push_token: str
 
 
+@dataclass(frozen=True)
+class ImportedModel:
+    """A model that was not trained here.
+
+    Attributes:
+        name: what people call it.
+        uri: folder of TFX's Model artifact: the version is below it, where serving_model_path has it.
+        heads: its outputs.
+    """
+
+    name: str
+    uri: str
+    heads: Heads
+
+
 def create_pipeline(config: PipelineConfig, inputs: Inputs, metadata: Any = None) -> Pipeline:
     """Wire the components.
 
@@ -67,16 +85,7 @@ def create_pipeline(config: PipelineConfig, inputs: Inputs, metadata: Any = None
     Returns:
         The pipeline.
     """
-    root = os.path.abspath(config.root)
-    example_gen = ClipExampleGen(
-        manifest=inputs.manifest,
-        data_version=inputs.data_version,
-        audio_dir=absolute(config.data.audio_dir),
-        annotations=absolute(config.data.annotations_file),
-        settings=json.dumps(asdict(config.data.preprocess_settings()), sort_keys=True),
-        work_dir=os.path.join(root, "shards"),
-        code=source_hash(*EXAMPLE_SOURCE),
-    )
+    example_gen = _example_gen(config, inputs)
     examples = example_gen.outputs["examples"]
     validation = _validation_nodes(config, inputs, examples)
     schema, require_no_anomalies = validation[0].outputs["schema"], validation[-1]
@@ -113,14 +122,57 @@ def create_pipeline(config: PipelineConfig, inputs: Inputs, metadata: Any = None
         },
     )
     nodes = [example_gen, *validation, transform, *trainers.values(), ensemble]
-    nodes += _gate_nodes(config, inputs, examples, ensemble.outputs["model"])
+    nodes += _gate_nodes(config, inputs, examples, ensemble.outputs["model"], heads_of(config.data.head_settings()))
+    return _pipeline(config, nodes, metadata)
+
+
+def create_import_pipeline(
+    config: PipelineConfig, inputs: Inputs, model: ImportedModel, metadata: Any = None
+) -> Pipeline:
+    """Wire the components that take a model which was not trained here through the gate.
+
+    Args:
+        config: settings: data, gate, push folder.
+        inputs: data and schema.
+        model: the model.
+        metadata: as in create_pipeline.
+
+    Returns:
+        The pipeline, under the configuration's own name, so that its runs stand among the others.
+    """
+    example_gen = _example_gen(config, inputs)
+    examples = example_gen.outputs["examples"]
+    validation = _validation_nodes(config, inputs, examples)
+    importer = Importer(
+        source_uri=model.uri,
+        artifact_type=standard_artifacts.Model,
+        custom_properties={"ensemble": model.name},
+    ).with_id(IMPORTED_MODEL)
+    gate = _gate_nodes(config, inputs, examples, importer.outputs["result"], model.heads)
+    gate[0].add_upstream_node(validation[-1])
+    return _pipeline(config, [example_gen, *validation, importer, *gate], metadata)
+
+
+def _pipeline(config: PipelineConfig, nodes: list[BaseNode], metadata: Any) -> Pipeline:
     return Pipeline(
         pipeline_name=config.name,
-        pipeline_root=os.path.join(root, "artifacts"),
+        pipeline_root=os.path.join(os.path.abspath(config.root), "artifacts"),
         components=nodes,
         enable_cache=True,
         metadata_connection_config=metadata,
         beam_pipeline_args=config.beam.arguments(),
+    )
+
+
+def _example_gen(config: PipelineConfig, inputs: Inputs) -> ClipExampleGen:
+    return ClipExampleGen(
+        manifest=inputs.manifest,
+        data_version=inputs.data_version,
+        audio_dir=absolute(config.data.audio_dir),
+        annotations=absolute(config.data.annotations_file),
+        settings=json.dumps(asdict(config.data.preprocess_settings()), sort_keys=True),
+        work_dir=os.path.join(os.path.abspath(config.root), "shards"),
+        code=source_hash(*EXAMPLE_SOURCE),
     )
 
 
@@ -196,15 +248,17 @@ def _data_card(config: PipelineConfig) -> dict[str, Any]:
     }
 
 
-def _gate_nodes(config: PipelineConfig, inputs: Inputs, examples: BaseChannel, model: BaseChannel) -> list[BaseNode]:
-    """Baseline, Evaluator and Pusher."""
+def _gate_nodes(
+    config: PipelineConfig, inputs: Inputs, examples: BaseChannel, model: BaseChannel, heads: Heads
+) -> list[BaseNode]:
+    """Baseline, Evaluator and Pusher of a model with these heads."""
     baseline = Baseline(candidate=model, push_dir=config.pushed, test_set=_test_set(config))
     evaluator = BaselineEvaluator(
         examples=examples,
         model=model,
         baseline_model=baseline.outputs["model"],
         example_splits=["test"],
-        eval_config=evaluation_config(config),
+        eval_config=evaluation_config(config, heads),
     ).with_id("Evaluator")
     pusher = Pusher(
         model=model,
@@ -218,7 +272,7 @@ def _gate_nodes(config: PipelineConfig, inputs: Inputs, examples: BaseChannel, m
     return [baseline, evaluator, pusher]
 
 
-def evaluation_config(config: PipelineConfig) -> config_pb2.EvalConfig:
+def evaluation_config(config: PipelineConfig, heads: Heads) -> config_pb2.EvalConfig:
     """The gate: a lower bound on macro ROC-AUC, and not worse than the latest blessed model by more than epsilon."""
     threshold = config_pb2.MetricThreshold(
         value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": config.gate.min_roc_auc}),
@@ -226,7 +280,7 @@ def evaluation_config(config: PipelineConfig) -> config_pb2.EvalConfig:
             direction=config_pb2.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -config.gate.max_drop}
         ),
     )
-    heads = heads_of(config.data.head_settings()).to_json()
+    settings = {"heads": heads.to_json(), "name": f"tag_scores_{source_hash('components.metrics')}"}
     spec = {
         "signature_name": "serving_default",
         "preprocessing_function_names": ["labels"],
@@ -246,7 +300,7 @@ def evaluation_config(config: PipelineConfig) -> config_pb2.EvalConfig:
                     config_pb2.MetricConfig(
                         class_name="MacroTagScores",
                         module="components.metrics",
-                        config=json.dumps({"heads": heads, "name": f"tag_scores_{source_hash('components.metrics')}"}),
+                        config=json.dumps(settings),
                     )
                 ],
                 thresholds={ROC_AUC: threshold},

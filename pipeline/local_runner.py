@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import logging
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from importlib import resources
@@ -15,11 +18,12 @@ from typing import Any
 from datasets.reading import read_manifest
 from pipeline.config import PipelineConfig, absolute
 from pipeline.metadata import check_server, connection
-from pipeline.metrics import keep_metrics
-from pipeline.runs import list_runs
+from pipeline.metrics import keep_metrics, record_attempt
+from pipeline.runs import describe_run, list_runs
 from preprocessing import storage
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.locks import hold
+from serving.model_info import MODEL_INFO_NAME, read_model_info
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +90,6 @@ def run_pipeline(
     from tfx.orchestration.pipeline import RunOptions
 
     from pipeline.create import create_pipeline
-    from pipeline.node_runner import NodeRunner
 
     os.makedirs(config.root, exist_ok=True)
     with root_lock(config.root):
@@ -97,15 +100,101 @@ def run_pipeline(
         for node in filter(None, (from_node, to_node)):
             if node not in known:
                 raise BadInputError(f"there is no node {node!r}; the nodes are {', '.join(known)}")
-        run_id = run_id or new_run_id()
-        _save_config(config, run_id)
         part = None
         if from_node or to_node:
             part = RunOptions(from_nodes=[from_node] if from_node else None, to_nodes=[to_node] if to_node else None)
+        _run_nodes(config, pipeline, metadata, run_id or new_run_id(), part)
+
+
+def attempt(config: PipelineConfig, start: Callable[[str], None], metrics_file: str | None = None) -> str:
+    """Start a run, keep and write its metrics, and say in a few lines what came of it.
+
+    Args:
+        config: its settings.
+        start: called with its id; runs it.
+        metrics_file: where its metrics go, as pipeline.metrics has it.
+
+    Raises:
+        AutotagError: it failed; where that is ours, in our words alone.
+    """
+    succeeded, run_id = False, new_run_id()
+    try:
+        start(run_id)
+        succeeded = True
+    except Exception as error:
+        own = failed_node(error)
+        if own:
+            raise own from None
+        raise
+    finally:
+        run = record_attempt(config, run_id, succeeded, metrics_file)
+    return describe_run(run) if run else ""
+
+
+def evaluate_version(
+    config: PipelineConfig,
+    version: Path,
+    on_clip: Callable[[int, int], None] | None = None,
+    run_id: str | None = None,
+) -> None:
+    """Take a version that was not trained here through the gate: measured on the test split, pushed if blessed.
+
+    Args:
+        config: data, gate and push folder.
+        version: the folder of an exported model.
+        on_clip: as in run_pipeline.
+        run_id: as in run_pipeline.
+
+    Raises:
+        BadInputError: the model takes other clips than the data has, shares no tag with it, or as in run_pipeline.
+        AutotagError: a component failed.
+    """
+    from pipeline.create import ImportedModel, create_import_pipeline
+
+    info = read_model_info(version)
+    if info.clip != config.data.clip.format:
+        raise BadInputError(f"{version} takes {info.clip}, and the configuration's clips are {config.data.clip.format}")
+    os.makedirs(config.root, exist_ok=True)
+    with root_lock(config.root):
+        metadata = connection(config)
+        check_server(config)
+        inputs = prepare_inputs(config, on_clip)
+        name = info.origin.name if info.origin is not None else info.members[0].name
+        model = ImportedModel(name, keep_imported(config.root, version), info.heads)
+        pipeline = create_import_pipeline(config, inputs, model, metadata)
+        _run_nodes(config, pipeline, metadata, run_id or new_run_id(), None)
+
+
+def keep_imported(root: str, version: Path) -> str:
+    """Copy a version to below the root, where TFX's nodes find it; returns the folder of the artifact.
+
+    Its name is made of the version's content, so that a version that was measured already is found in the cache.
+    """
+    from tfx.utils import path_utils
+
+    digest = hashlib.sha256()
+    for name in (MODEL_INFO_NAME, "variables/variables.index"):
+        digest.update((version / name).read_bytes())
+    folder = os.path.join(os.path.abspath(root), "imported", digest.hexdigest()[:16])
+    if not os.path.isdir(folder):
+        os.makedirs(os.path.dirname(folder), exist_ok=True)
+        scratch = tempfile.mkdtemp(dir=os.path.dirname(folder), prefix=".import-")
         try:
-            NodeRunner(run_id, metadata).run(pipeline, run_options=part)
+            shutil.copytree(version, path_utils.serving_model_dir(scratch))
+            os.rename(scratch, folder)
         finally:
-            _keep_metrics(config, run_id)
+            shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def _run_nodes(config: PipelineConfig, pipeline: Any, metadata: Any, run_id: str, part: Any) -> None:
+    from pipeline.node_runner import NodeRunner
+
+    _save_config(config, run_id)
+    try:
+        NodeRunner(run_id, metadata).run(pipeline, run_options=part)
+    finally:
+        _keep_metrics(config, run_id)
 
 
 def _keep_metrics(config: PipelineConfig, run_id: str) -> None:

@@ -17,12 +17,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from pipeline.full_disk import is_said_in
 from preprocessing.errors import AutotagError, BadInputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +106,17 @@ class RunFilter(logging.Filter):
         if not record.name.startswith(OURS) and is_said_in(text):
             record.msg, record.args, record.exc_info = text.rstrip().splitlines()[-1], None, None
         return record.name.startswith(OURS) or record.levelno >= logging.ERROR
+
+
+def show_progress(console: Console) -> None:
+    """Let what one follows a run by go to a terminal, a line each with its time."""
+    from rich.logging import RichHandler
+
+    handler = RichHandler(console=console, show_path=False, show_level=False, markup=False, log_time_format="%H:%M:%S")
+    handler.addFilter(RunFilter())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
 
 
 class JsonFormatter(logging.Formatter):

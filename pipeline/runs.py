@@ -18,6 +18,8 @@ from pipeline.metadata import errors_in_words, open_store
 from preprocessing.errors import BadInputError
 
 EXECUTION_STATES = {1: "new", 2: "running", 3: "done", 4: "failed", 5: "cached", 6: "canceled"}
+IMPORTED_MODEL = "ImportedModel"
+"""The node that brings a model which was not trained here."""
 CLIP_COUNTS = ("clips", "examples", "rejected")
 
 
@@ -80,9 +82,11 @@ class Run:
 
     @property
     def ensemble(self) -> str | None:
-        """Name of the exported network or ensemble."""
-        node = self.node("EnsembleTrainer")
-        return node.properties.get("model", {}).get("ensemble") if node else None
+        """Name of the exported network or ensemble, or of the model that was imported."""
+        for name, key in (("EnsembleTrainer", "model"), (IMPORTED_MODEL, "result")):
+            if node := self.node(name):
+                return node.properties.get(key, {}).get("ensemble")
+        return None
 
     @property
     def roc_auc(self) -> float | None:
@@ -99,6 +103,9 @@ class Run:
         rows = scores["models"] if scores else []
         kept = self.kept.get(key, math.nan) if scores is None else math.nan
         value = next((float(row[key]) for row in rows if row["name"] == self.ensemble), kept)
+        if not math.isfinite(value) and self.node(IMPORTED_MODEL):
+            measured: float | None = getattr(self.gate, key)
+            return measured
         return value if math.isfinite(value) else None
 
     @property

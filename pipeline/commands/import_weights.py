@@ -26,6 +26,12 @@ from serving.pretrained.catalogue import THRESHOLD
     show_default=True,
     help="From which probability on a tag counts as heard.",
 )
+@click.option(
+    "--evaluate",
+    "config",
+    type=click.Path(),
+    help="A configuration: measure the version on its test split, and push it there if it passes its gate.",
+)
 def command(
     network: str,
     weights: Path,
@@ -35,6 +41,7 @@ def command(
     trained_on: str,
     licence: str,
     threshold: float,
+    config: str | None,
 ) -> None:
     """Make a pushed version of WEIGHTS that NETWORK was trained to, and print where it is.
 
@@ -44,13 +51,16 @@ def command(
     \b
     Example:
         autotag import fcn best_model.pth --tags tags.txt --trained-on MTAT --licence MIT
+        autotag import fcn best_model.pth --tags tags.txt --evaluate pipeline/configs/mtat.yaml
     """
+    from pipeline.config import load_config
     from pipeline.terminal import quieten_tensorflow
     from serving.model_info import Origin
     from serving.pretrained.catalogue import read_tag_list
     from serving.pretrained.importing import UNMEASURED, Weights, import_weights, unmeasured_data
 
     quieten_tensorflow()
+    settings = load_config(config, ()) if config is not None else None
     origin = Origin(weights.name, f"imported from {weights.name}", licence, notes=UNMEASURED.format(threshold))
     given = Weights(
         network=network,
@@ -61,4 +71,13 @@ def command(
         variant=variant,
         thresholds=threshold,
     )
-    click.echo(import_weights(given, out or Path("imported", network)))
+    version = import_weights(given, out or Path("imported", network))
+    click.echo(version)
+    if settings is not None:
+        from rich.console import Console
+
+        from pipeline.local_runner import attempt, evaluate_version
+        from pipeline.logs import show_progress
+
+        show_progress(Console(stderr=True))
+        click.echo(attempt(settings, lambda run_id: evaluate_version(settings, version, run_id=run_id)))

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
-from rich.logging import RichHandler
 
-from pipeline.logs import RunFilter, json_log, log_format_option
+from pipeline.logs import json_log, log_format_option, show_progress
 
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
@@ -62,7 +61,7 @@ def command(
             said = _run(settings, parts, metrics_file)
     else:
         console = Console(stderr=True)
-        _show_progress(console)
+        show_progress(console)
         with console.status("starting TFX (about half a minute)"):
             importlib.import_module("pipeline.create")
         said = _run(settings, parts, metrics_file)
@@ -71,35 +70,18 @@ def command(
 
 def _run(settings: PipelineConfig, parts: tuple[str | None, str | None], metrics_file: str | None) -> str:
     """Run, keep and write the metrics; returns what came of it."""
-    from pipeline import local_runner
-    from pipeline.metrics import record_attempt
-    from pipeline.runs import describe_run
+    from pipeline.local_runner import attempt, run_pipeline
 
     # TensorFlow's objects that a failed node leaves behind complain when the process ends, below what ended the run.
     atexit.register(setattr, sys, "unraisablehook", lambda unraisable: None)
-    succeeded, run_id = False, local_runner.new_run_id()
-    try:
-        local_runner.run_pipeline(settings, *parts, on_clip=_log_checksums, run_id=run_id)
-        succeeded = True
-    except Exception as error:
-        own = local_runner.failed_node(error)
-        if own:
-            raise own from None
-        raise
-    finally:
-        run = record_attempt(settings, run_id, succeeded, metrics_file)
-    return describe_run(run) if run else ""
+    return attempt(
+        settings,
+        lambda run_id: run_pipeline(settings, *parts, on_clip=_log_checksums, run_id=run_id),
+        metrics_file,
+    )
 
 
 def _log_checksums(done: int, total: int) -> None:
     if done == total or done % 1000 == 0:
         counts = {"clips_done": done, "clips": total}
         logging.getLogger("pipeline.inputs").warning("checksums: %d of %d clips", done, total, extra=counts)
-
-
-def _show_progress(console: Console) -> None:
-    handler = RichHandler(console=console, show_path=False, show_level=False, markup=False, log_time_format="%H:%M:%S")
-    handler.addFilter(RunFilter())
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(logging.INFO)

@@ -358,7 +358,7 @@ def _of_the_comparison(one: _Comparison, data: str) -> TrainedModel:
     roc_auc, pr_auc = one.figures[data]
     path = f"sota_music_taggers/models/{data}/{one.folder}/best_model.pth"
     return TrainedModel(
-        name=f"{one.network}-{data}",
+        name=f"{one.network.removesuffix(f'_{data}')}-{data}",
         network=one.network,
         trained_on=trained_on,
         tag_list=tag_list,

@@ -4,6 +4,7 @@ One run of everything, and then what a second call, a changed clip, a refused mo
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,34 @@ def test_run_ends_with_a_blessed_and_pushed_ensemble(place: Path) -> None:
     assert [version.name] == pushed_versions(place)
     assert {"saved_model.pb", "variables", "model.json", "push.json"} <= {path.name for path in version.iterdir()}
     assert (version / "assets.extra" / "tf_serving_warmup_requests").stat().st_size > 1_000_000
+
+
+def test_imported_weights_go_through_the_gate_and_are_pushed_if_they_pass(place: Path) -> None:
+    """A network saved by Keras stands for weights of others; examples come from the run before."""
+    make = (
+        "from models.registry import find_network\nfind_network('fcn_5_narrow').build(3, seed=1).save('little.keras')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    subprocess.run([sys.executable, "-c", make], cwd=place, check=True, env=environment)
+    (place / "three.txt").write_text("guitar\nslow\ndrums\n")
+    before = pushed_versions(place)
+    call = ("import", "fcn_5_narrow", "little.keras", "--tags", "three.txt", "--evaluate")
+    strict = yaml.safe_load((place / "test.yaml").read_text()) | {"gate": {"min_roc_auc": 0.99}}
+    (place / "strict.yaml").write_text(yaml.safe_dump(strict))
+    refused = autotag(*call, "strict.yaml", cwd=place)
+    assert "refused by the gate, not pushed: ROC-AUC is" in refused.stdout
+    assert pushed_versions(place) == before
+
+    said = autotag(*call, "test.yaml", cwd=place)
+    assert "blessed and pushed" in said.stdout
+    (new,) = set(pushed_versions(place)) - set(before)
+    card = json.loads((place / "run" / "pushed" / new / "model.json").read_text())
+    assert card["tags"] == ["guitar", "slow", "drums"]
+    assert card["origin"]["name"] == "little.keras"
+    run = newest_run(place)
+    assert (run["ensemble"], run["pushed_version"]) == ("little.keras", new)
+    assert 0 <= float(str(run["roc_auc"])) <= 1
+    shutil.rmtree(place / "run" / "pushed" / new)
 
 
 def test_model_card_says_what_the_model_was_made_from_and_how_it_did(place: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from models.registry import find_network
 from preprocessing.errors import BadInputError
 from serving.pretrained.catalogue import (
     CATALOGUE,
@@ -32,6 +33,13 @@ def test_entry_says_what_a_user_has_to_know(model: TrainedModel) -> None:
     assert model.split or model.roc_auc is None, "a figure without its split says nothing"
     assert 30_000 < model.parameters < 20_000_000
     assert model.tried or model.notes
+
+
+@MODELS
+def test_network_is_one_of_the_registrys_and_has_as_many_weights_and_outputs(model: TrainedModel) -> None:
+    network = find_network(model.network)
+    assert network.published_parameters == model.parameters
+    assert network.outputs == len(model.tags())
 
 
 @MODELS
