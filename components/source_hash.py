@@ -36,7 +36,7 @@ def source_hash(*modules: str) -> str:
     """
     digest = hashlib.sha256()
     for name in import_closure(*modules):
-        digest.update(f"{name}\n{_syntax(name)}\n".encode())
+        digest.update(_syntax(name).encode())
     return digest.hexdigest()[:16]
 
 

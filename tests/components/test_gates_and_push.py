@@ -9,7 +9,8 @@ from tfx.types import standard_artifacts
 
 from components.baseline import NONE, BaselineDriver, BaselineExecutor, choose_baseline
 from components.pusher import PUSH_RECORD, newest_version, push_whole, pushed_model
-from components.source_hash import source_hash
+from components.source_hash import TRAINING_SOURCE, import_closure, network_hash, source_hash
+from models.registry import find_network
 from serving.model_info import find_model
 from serving.server.versions import versions_in
 
@@ -136,3 +137,21 @@ def test_source_hash_sees_code_and_not_comments(tmp_path: Path, monkeypatch: pyt
     assert source_hash("one_a") != source_hash("one_c")
     with pytest.raises(ModuleNotFoundError):
         source_hash("no_such_package.module")
+
+
+def test_source_hash_follows_the_projects_imports_and_no_other_networks() -> None:
+    closure = import_closure(find_network("mel_1d").module, *TRAINING_SOURCE)
+    assert {"models.mel_1d", "models.outputs", "components.reader", "preprocessing.windows"} <= set(closure)
+    assert not {"models.registry", "models.mel_2d", "models.musicnn"} & set(closure)
+    assert network_hash(find_network("mel_1d")) != network_hash(find_network("mel_2d"))
+    assert network_hash(find_network("fcn_3")) != network_hash(find_network("fcn_4")), "one file, two entries"
+
+
+def test_a_model_of_other_tags_is_no_baseline(tmp_path: Path) -> None:
+    for version, tags in (("1", ["a", "b"]), ("2", ["b", "a"])):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "push.json").write_text(json.dumps({"model": f"/m/{version}", "test_set": "same"}))
+        (tmp_path / version / "model.json").write_text(json.dumps({"tags": tags}))
+    assert choose_baseline(str(tmp_path), "same", "/m/3", ["a", "b"]) == str(tmp_path / "1")
+    assert choose_baseline(str(tmp_path), "same", "/m/3", ["b", "a"]) == str(tmp_path / "2")
+    assert choose_baseline(str(tmp_path), "same", "/m/3", ["c"]) == NONE

@@ -1,6 +1,7 @@
 """The figures are scikit-learn's own, also through TFMA on Beam."""
 
 import math
+from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
@@ -12,7 +13,8 @@ from hypothesis.extra import numpy as hnp
 from sklearn.metrics import average_precision_score, roc_auc_score
 from tensorflow_model_analysis.proto import config_pb2
 
-from components.metrics import PR_AUC, ROC_AUC, SCORED_TAGS, _computations, score_tags
+from components.metrics import PR_AUC, ROC_AUC, SCORED_TAGS, _computations, head_accuracies, score_tags
+from models.heads import MULTI_LABEL, ONE_OF, Head, Heads
 
 
 def some_scores(clips: int = 60, tags: int = 5, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +57,7 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
 
 
 def through_tfma(labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-    (computation,) = _computations(labels.shape[1], eval_config=config_pb2.EvalConfig())
+    (computation,) = _computations(Heads.of_tags(labels.shape[1]).to_json(), eval_config=config_pb2.EvalConfig())
     found: list[dict[tfma.metrics.MetricKey, float]] = []
     inputs = [
         tfma.metrics.StandardMetricInputs(label=label, prediction=prediction, example_weight=np.array([1.0]))
@@ -104,3 +106,26 @@ def test_scores_lie_between_0_and_1_and_do_not_depend_on_the_clips_order(
         assert 0 < scores.pr_auc <= 1
     assert scores.roc_auc == pytest.approx(turned.roc_auc, nan_ok=True)
     assert scores.pr_auc == pytest.approx(turned.pr_auc, nan_ok=True)
+
+
+PUBLISHED = Path(__file__).parents[3] / "shared" / "mtat" / "predictions"
+
+
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"no published predictions at {PUBLISHED}")
+def test_published_predictions_for_the_clean_test_split_get_the_published_score() -> None:
+    """philtgun/music-tagging-benchmark: a trained MusicNN on MagnaTagATune's 4,332 clips."""
+    labels, predictions = (
+        np.loadtxt(PUBLISHED / name, delimiter=",", usecols=range(1, 51)) for name in ("gt.csv", "musicnn_est.csv")
+    )
+    assert labels.shape == predictions.shape == (4332, 50)
+    scores = score_tags(labels, predictions, [str(tag) for tag in range(50)])
+    assert scores.roc_auc == pytest.approx(0.910897708562001, abs=1e-9)
+    assert scores.scored_tags == 50
+
+
+def test_accuracy_of_a_one_of_head_counts_labelled_clips_alone() -> None:
+    heads = Heads((Head("genre", ONE_OF, 3), Head("tags", MULTI_LABEL, 1)))
+    labels = np.float32([[1, 0, 0, 1], [0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]])
+    predictions = np.float32([[0.5, 0.3, 0.2, 0.9], [0.6, 0.3, 0.1, 0.9], [0.1, 0.1, 0.8, 0.9], [0.1, 0.2, 0.7, 0]])
+    assert head_accuracies(labels, predictions, heads) == {"genre": pytest.approx(2 / 3)}
+    assert head_accuracies(np.zeros((2, 4)), predictions[:2], heads) == {}
