@@ -273,5 +273,5 @@ def read_model_info(model_dir: Path) -> ModelInfo:
         raise BadInputError(f"{path} cannot be read ({error.strerror}): not a model that autotag exported") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInputError(
-            f"{path} is not autotag's description of a model, or another version's: {error}. Push the model again"
+            f"{path} is not a description of a model that this version of autotag reads: {error}. Push the model again"
         ) from error
