@@ -310,7 +310,7 @@ def _feature_ports(model: Any) -> list[Any]:
 
 
 class _TensorFlow:
-    """The SavedModel itself, in float32."""
+    """The SavedModel itself, in float32. It takes values from -1 to 1 alone, so that an overshoot is clipped."""
 
     name = "tensorflow"
     precision = "float32"
@@ -334,9 +334,8 @@ class _TensorFlow:
         """See Engine."""
         import tensorflow as tf
 
-        probabilities: Probabilities = self._predict(waveform=tf.constant(_check(waveforms, self._samples)))[
-            "predictions"
-        ].numpy()
+        waveform = tf.constant(np.clip(_check(waveforms, self._samples), -1, 1))
+        probabilities: Probabilities = self._predict(waveform=waveform)["predictions"].numpy()
         return probabilities
 
 

@@ -118,5 +118,5 @@ def test_files_are_tagged_and_one_of_two_tempi_is_chosen(pushed: tuple[Path, Pat
     restored = Ensemble.restore(version)
     waveform = np.zeros((1, restored.clip.samples), "f4")
     expected = restored.from_waveform(waveform).numpy()[0]
-    answer = model.answer(np.zeros((1, restored.clip.samples), "i2")).probabilities[0]
+    answer = model.answer(np.zeros((1, restored.clip.samples), np.float32)).probabilities[0]
     np.testing.assert_allclose(answer, expected, atol=0.02)

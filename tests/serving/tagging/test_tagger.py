@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import threading
 import time
@@ -19,7 +20,7 @@ from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.constants import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
 from preprocessing.errors import AutotagError, BadInputError, ClipError
 from preprocessing.windows import window_count
-from serving.model_info import find_model
+from serving.model_info import Origin, find_model
 from serving.tagging.tagger import (
     WINDOWS_AHEAD,
     WINDOWS_AT_ONCE,
@@ -60,7 +61,7 @@ class Loudness:
 
     def answer(self, windows: Any) -> Answers:
         self.batches.append(len(windows))
-        samples = from_pcm(windows)
+        samples = windows
         columns = [np.sqrt((samples**2).mean(axis=1)), np.abs(samples).max(axis=1), np.full(len(samples), 0.5)]
         rows = np.stack(columns, 1).astype(np.float32)
         return Answers(self.tags, np.float32([0.1, 0.9, 0.5]), rows, self.identity())
@@ -142,7 +143,7 @@ def test_song_has_the_mean_of_its_windows_and_keeps_each_with_its_start(tmp_path
     ]
     np.testing.assert_allclose(tagged.starts, expected)
     assert tagged.seconds == 120
-    stored = from_pcm(to_pcm(load_audio((tmp_path / "a.flac").read_bytes())))
+    stored = load_audio((tmp_path / "a.flac").read_bytes())
     for start, row in zip(tagged.starts, tagged.window_probabilities, strict=True):
         first = round(start * SAMPLE_RATE)
         assert row[1] == pytest.approx(np.abs(stored[first : first + CLIP_SAMPLES]).max())
@@ -161,7 +162,7 @@ def test_batches_are_bounded_and_files_share_them(tmp_path: Path) -> None:
         assert isinstance(answer, TaggedFile)
         assert answer.seconds == 2 + number
         (window,) = windows(load_audio(paths[number].read_bytes()))
-        assert answer.probabilities[1] == pytest.approx(np.abs(from_pcm(to_pcm(window))).max())
+        assert answer.probabilities[1] == pytest.approx(np.abs(window).max())
 
 
 def test_decoding_waits_for_the_model_so_that_memory_stays_flat(tmp_path: Path) -> None:
@@ -277,7 +278,22 @@ def test_identity_tells_what_computes(model: EngineModel) -> None:
     assert len(set(identities.values())) == 3
     assert identities["litert"].endswith(" litert-int8")
     assert identities["onnxruntime"].endswith(" onnxruntime-float32")
-    assert LocalModel(model.path, "litert").answer(np.zeros((1, CLIP_SAMPLES), np.int16)).model == identities["litert"]
+    silence = np.zeros((1, CLIP_SAMPLES), np.float32)
+    assert LocalModel(model.path, "litert").answer(silence).model == identities["litert"]
+
+
+def test_overshoot_is_clipped_for_a_model_trained_here_alone(exported: Exported, tmp_path: Path) -> None:
+    own = LocalModel(exported.path, "tensorflow")
+    assert own.answer(np.full((1, CLIP_SAMPLES), 1.4, np.float32)).probabilities.shape == (1, len(TAGS))
+    loud = 1.4 * tone(30)[None, :CLIP_SAMPLES] / np.abs(tone(30)).max()
+    clipped = from_pcm(to_pcm(loud))
+    heard: list[Any] = []
+    own._engine.predict = lambda windows: heard.append(windows) or np.zeros((1, len(TAGS)), np.float32)
+    own.answer(loud)
+    np.testing.assert_array_equal(heard[0], clipped)
+    own.info = dataclasses.replace(own.info, origin=Origin("others", "a paper", "MIT"))
+    own.answer(loud)
+    np.testing.assert_array_equal(heard[1], loud)
 
 
 class RollingOut(Loudness):
