@@ -121,6 +121,7 @@ def _renamed(graph: Any, outer: Mapping[str, str], prefix: str) -> Any:
         node.output[:] = [new[name] for name in node.output]
         for attribute in node.attribute:
             if attribute.HasField("g"):
+                _settle_identities(attribute.g)
                 attribute.g.CopyFrom(_renamed(attribute.g, new, f"{node.name}_"))
     renamed = onnx.GraphProto(name=f"{prefix}graph")
     for value in (*ordered, *graph.input, *graph.output):
@@ -133,6 +134,37 @@ def _renamed(graph: Any, outer: Mapping[str, str], prefix: str) -> Any:
     renamed.input.extend(graph.input)
     renamed.output.extend(graph.output)
     return renamed
+
+
+def _settle_identities(body: Any) -> None:
+    """Give two outputs of a loop's body that are one value an Identity for the second.
+
+    tf2onnx puts it before the one or the other, which differs from call to call.
+    """
+    made = {name for node in body.node if node.op_type != "Identity" for name in node.output}
+    copied = {node.output[0]: node.input[0] for node in body.node if node.op_type == "Identity"}
+
+    def source(name: str) -> str:
+        first = name
+        while first in copied:
+            first = copied[first]
+        return first if first in made else name
+
+    kept = [node for node in body.node if node.op_type != "Identity" or source(node.output[0]) == node.output[0]]
+    for node in kept:
+        node.input[:] = [source(name) for name in node.input]
+    given: set[str] = set()
+    for value in body.output:
+        first = source(value.name)
+        if first in given:
+            value.name = f"{first}:copy_{len(kept)}"
+            kept.append(helper.make_node("Identity", [first], [value.name]))
+        else:
+            value.name = first
+        given.add(first)
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
+    del body.node[:]
+    body.node.extend(nodes)
 
 
 def _ordered(graph: Any) -> list[Any]:
