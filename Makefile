@@ -36,6 +36,7 @@ demo: $(VENV)/.installed
 	$(BIN)/autotag run pipeline/configs/demo.yaml
 	$(BIN)/autotag report --config pipeline/configs/demo.yaml
 	$(BIN)/autotag tag --model demo-run/pushed --top 8 "$$(ls demo-data/d/*.mp3 | head -n 1)"
+	@echo "This model has heard synthetic clips alone. For music of your own: $(BIN)/autotag tag --model musicnn-mtt SONG.mp3"
 
 test: lint
 	$(BIN)/python -m pytest $(PARALLEL) --ignore=tests/end_to_end/test_kubeflow_pipelines.py $(PYTEST_ARGS)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -37,7 +37,6 @@ Fit = Literal["valid", "out_of_fold", "in_sample"]
 VALID: Final = "valid"
 OUT_OF_FOLD: Final = "out_of_fold"
 IN_SAMPLE: Final = "in_sample"
-FITS: Final[tuple[Fit, ...]] = (VALID, OUT_OF_FOLD, IN_SAMPLE)
 
 STOPPING_SHARE: Final = 4
 """Where a combiner is fitted on the validation split, every so many-th clip of it says when to stop."""
@@ -75,7 +74,7 @@ def fit_combiner(
 
     Args:
         task: which.
-        splits: the networks' predictions; those of the training split where ``task.fit`` is "in_sample".
+        splits: the networks' predictions; of the training split they are needed where ``task.fit`` is "in_sample".
         out_of_fold: name -> clip -> what networks that did not see it say of a training clip, float32 [outputs].
         checkpoint_dir: where the state is kept after each epoch.
 
@@ -135,8 +134,9 @@ def _fit_in_epochs(
 
     held = dataset(*stopping)
 
-    def validate(network: keras.Model) -> SplitPredictions:
-        return predict(inference(network), held)
+    def validate(network: keras.Model) -> Callable[[], SplitPredictions]:
+        answer = inference(network)
+        return lambda: predict(answer, held)
 
     name = "+".join(task.networks)
     fitted, state = fit(

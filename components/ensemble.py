@@ -29,7 +29,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import path_utils
 
-from components.combiners import OUT_OF_FOLD, VALID, CombinerTask, Fit, fit_combiner
+from components.combiners import IN_SAMPLE, OUT_OF_FOLD, CombinerTask, Fit, fit_combiner
 from components.labels import read_settings
 from components.metrics import head_accuracies, score_tags
 from components.reader import TransformFacts, transform_facts, waveform_dataset
@@ -99,7 +99,7 @@ def predict_split(
     """Ask all networks about a split, from the waveform; what several of them hear alike is computed once.
 
     Args:
-        members: the networks.
+        members: the networks; none where labels alone are wanted.
         patterns: of the split's raw examples.
         facts: tags and heads.
         clip: what the examples hold.
@@ -221,7 +221,7 @@ class EnsembleTrainerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
             ensemble,
             facts.tags,
             thresholds.tolist(),
-            data_info(config["data"], _all_labels(splits, input_dict, facts, clip)),
+            data_info(config["data"], {split: answers.labels for split, answers in splits.items()}),
             {
                 split: split_scores(labels[split], output, thresholds, facts.tags, facts.heads)
                 for split, output in outputs.items()
@@ -239,34 +239,16 @@ def _predict_all(
     clip: ClipFormat,
     combinations: Sequence[Combination],
 ) -> dict[str, Predictions]:
-    """Ask the networks about validation and test split, and about the training split where a combiner needs it."""
-    needed = ["valid", "test"]
-    if any(one.fit != VALID and one.combiner != "mean" for one in combinations):
-        needed.insert(0, "train")
+    """Ask the networks about the splits; about the training split where a combiner is fitted on their answers there."""
+    in_sample = any(one.fit == IN_SAMPLE and one.combiner != "mean" for one in combinations)
     splits = {}
-    for split in needed:
-        started = time.perf_counter()
-        splits[split] = predict_split(members, _patterns(input_dict, split), facts, clip)
-        clips, seconds = len(splits[split].clip_ids), time.perf_counter() - started
-        log.warning("%d networks on %s: %d clips in %.0f s", len(members), split, clips, seconds)
-    return splits
-
-
-def _all_labels(
-    splits: Mapping[str, Predictions],
-    input_dict: dict[str, list[types.Artifact]],
-    facts: TransformFacts,
-    clip: ClipFormat,
-) -> dict[str, Array]:
-    """Labels of all splits, read where no network was asked about them."""
-    labels = {}
     for split in SPLITS:
-        if split in splits:
-            labels[split] = splits[split].labels
-            continue
-        batches = waveform_dataset(_patterns(input_dict, split), facts.tags, PREDICT_BATCH, clip=clip)
-        labels[split] = np.concatenate([batch["labels"].numpy() for batch in batches])
-    return labels
+        started = time.perf_counter()
+        asked = members if split != "train" or in_sample else []
+        splits[split] = predict_split(asked, _patterns(input_dict, split), facts, clip)
+        clips, seconds = len(splits[split].clip_ids), time.perf_counter() - started
+        log.warning("%d networks on %s: %d clips in %.0f s", len(asked), split, clips, seconds)
+    return splits
 
 
 def _fit_combiners(

@@ -49,7 +49,7 @@ from models.precision import in_float32
 from models.registry import NETWORKS, Network, find_network
 from preprocessing.clip_format import ClipFormat
 from preprocessing.whole_files import write_whole
-from preprocessing.windows import WindowRule
+from preprocessing.windows import NEARLY_ALL, WindowRule
 from serving.graph.ensemble import Member
 from serving.model_info import MemberInfo, Normalisation
 
@@ -144,14 +144,14 @@ def distribution() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
 
 
-Predict = Callable[[keras.Model], "SplitPredictions"]
-"""Asks a network about the validation split."""
+Validate = Callable[[keras.Model], Callable[[], "SplitPredictions"]]
+"""Makes, once for a network, what asks it about the validation split after each epoch."""
 
 
 def fit(
     build: Callable[[], keras.Model],
     train: MakeDataset,
-    validate: Predict,
+    validate: Validate,
     settings: TrainingSettings,
     heads: Heads,
     checkpoint_dir: str,
@@ -165,7 +165,7 @@ def fit(
     Args:
         build: makes the network to begin with, inside the distribution's scope: a batch's ``inputs`` -> probabilities.
         train: the training split's batches, in a new order each epoch.
-        validate: the network's answers for the validation split.
+        validate: see Validate.
         settings: how.
         heads: what it answers.
         checkpoint_dir: where the state is kept after each epoch; a state found there is gone on from.
@@ -180,7 +180,7 @@ def fit(
     Raises:
         ValueError: the loss is not finite.
     """
-    steps, frequencies = _survey(train, settings.seed)
+    steps, frequencies = _survey(train)
     with distribution().scope():
         keras.utils.set_random_seed(settings.seed)
         model, state = _restore(checkpoint_dir)
@@ -193,16 +193,16 @@ def fit(
                 loss=heads_loss(heads),
                 jit_compile=bool(tf.config.list_physical_devices("GPU")),
             )
+    ask = validate(model)
     writer = tf.summary.create_file_writer(log_dir) if log_dir else None
     while state.epoch < settings.epochs and state.epoch - state.best_epoch < settings.patience:
         _seed_dropout(model, settings.seed, state.epoch)
-        batches = train(_epoch_seed(settings.seed, state.epoch))
-        batches = batches.map(lambda batch: (batch["inputs"], batch["labels"]))
+        batches = train(settings.seed * 10_007 + state.epoch).map(lambda batch: (batch["inputs"], batch["labels"]))
         batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
         losses = model.fit(batches, epochs=1, verbose=0).history["loss"]
         if not math.isfinite(losses[-1]):
             raise ValueError(f"{name}: the loss is {losses[-1]} in epoch {state.epoch + 1}; lower the learning rate")
-        split = validate(model)
+        split = ask()
         scores = score_tags(split.labels, split.predictions, [str(tag) for tag in range(split.labels.shape[1])])
         state.epoch += 1
         figures = {
@@ -231,10 +231,6 @@ def core_of(model: keras.Model) -> keras.Model:
     """Return the network itself where ``model`` has its front before it (models.hearing.Hearing.from_window)."""
     inner = [layer for layer in model.layers if isinstance(layer, keras.Model)]
     return inner[-1] if inner and all(layer.name != LOGITS for layer in model.layers) else model
-
-
-def _epoch_seed(seed: int, epoch: int) -> int:
-    return seed * 10_007 + epoch
 
 
 @dataclass(frozen=True)
@@ -284,10 +280,10 @@ def _line(figures: Mapping[str, float]) -> str:
     return "loss {loss:.4f}, valid ROC-AUC {valid_roc_auc:.4f}, PR-AUC {valid_pr_auc:.4f}".format(**figures)
 
 
-def _survey(dataset: MakeDataset, seed: int) -> tuple[int, npt.NDArray[np.float64]]:
+def _survey(dataset: MakeDataset) -> tuple[int, npt.NDArray[np.float64]]:
     """Number of batches, and how frequent each tag is."""
     steps, clips, positives = 0, 0, np.float64(0.0)
-    for batch in dataset(_epoch_seed(seed, 0)):
+    for batch in dataset(None):
         labels = batch["labels"].numpy()
         steps, clips, positives = steps + 1, clips + len(labels), positives + labels.sum(axis=0, dtype=np.float64)
     return steps, np.asarray(positives / clips)
@@ -414,8 +410,8 @@ class Task:
 
     @property
     def windowed(self) -> bool:
-        """Whether it hears so little of a clip that it is trained on random windows."""
-        return self.hearing.windows > 1
+        """Whether it hears so little of a clip that it is trained on random windows, however many score a clip."""
+        return self.hearing.window < NEARLY_ALL * self.clip.samples
 
     @property
     def precision(self) -> str:
@@ -438,6 +434,8 @@ class Task:
     def training_dataset(self, patterns: list[str], fold: Fold | None = None) -> MakeDataset:
         """Return what makes the training split's batches: augmented, and in random windows where it hears those.
 
+        Without a seed it gives the clips as they are, for counting.
+
         Args:
             patterns: of Transform's examples for a network that reads the stored log-mel, of the raw ones otherwise.
             fold: part of the clips.
@@ -445,9 +443,8 @@ class Task:
         Raises:
             ValueError: when it is called, that no file matches.
         """
-        settings, windows = self.settings, None
-        if self.windowed:
-            windows = RandomWindows(self.hearing.window, settings.train_windows)
+        settings = self.settings
+        random = RandomWindows(self.hearing.window, settings.train_windows) if self.windowed else None
         augmentation = Augmentation(settings.time_shift and not self.windowed, settings.gain_db)
         size, clip = settings.batch_size, self.clip
 
@@ -455,6 +452,7 @@ class Task:
             if self.network.reads_stored_log_mel:
                 batches = log_mel_dataset(patterns, self.heads.size, size, seed, clip=clip, fold=fold)
                 return batches if seed is None else augmented(batches, augmentation, seed, 1 / self.facts.log_mel.std)
+            windows = None if seed is None else random
             batches = waveform_dataset(patterns, self.facts.tags, size, seed, clip=clip, windows=windows, fold=fold)
             batches = batches if seed is None else augmented(batches, augmentation, seed)
             return batches if self.windowed else batches.map(self._one_window, tf.data.AUTOTUNE, deterministic=True)
@@ -568,11 +566,15 @@ def _train(
             initial, state = train_head(task, initial, train, valid, epochs, f"{checkpoint_dir}-head", fold)
             if settings.train == "head":
                 return initial, state, trained_on
-    held = task.clip_dataset(valid)
+
+    def validate(model: keras.Model) -> Callable[[], SplitPredictions]:
+        answer, held = task.clip_answer(model), task.clip_dataset(valid)
+        return lambda: predict(answer, held)
+
     model, state = fit(
         lambda: task.with_front(task.build() if initial is None else initial),
         task.training_dataset(train, fold),
-        lambda model: predict(task.clip_answer(model), held),
+        validate,
         settings,
         task.heads,
         checkpoint_dir,
@@ -617,9 +619,14 @@ def train_head(
         rows = rows if seed is None else rows.shuffle(len(inputs), seed=seed)
         return rows.batch(task.settings.batch_size)
 
-    def validate(head: keras.Model) -> SplitPredictions:
-        by_window = head.predict(_window_by_window(held.predictions), batch_size=256, verbose=0)
-        return SplitPredictions(held.clip_ids, held.labels, np.mean(np.split(by_window, windows), axis=0))
+    def validate(head: keras.Model) -> Callable[[], SplitPredictions]:
+        held_inputs = _window_by_window(held.predictions)
+
+        def ask() -> SplitPredictions:
+            by_window = head.predict(held_inputs, batch_size=256, verbose=0)
+            return SplitPredictions(held.clip_ids, held.labels, np.mean(np.split(by_window, windows), axis=0))
+
+        return ask
 
     head, state = fit(
         lambda: _head_alone(network, task.settings.seed),

@@ -16,8 +16,6 @@ from typing import Any, Final
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 
 LEAST_REST_SECONDS: Final = 0.5
-LEAST_REST: Final = round(LEAST_REST_SECONDS * PAPER_CLIP.sample_rate)
-"""Samples."""
 
 
 def least_rest(clip: ClipFormat) -> int:

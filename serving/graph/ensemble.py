@@ -93,7 +93,7 @@ class Members:
 
     def __init__(self, members: Sequence[Member], heads: Heads, clip: ClipFormat = PAPER_CLIP) -> None:
         widths = [member.model.output_shape[-1] for member in members]
-        if set(widths) != {heads.size}:
+        if set(widths) - {heads.size}:
             raise ValueError(f"the heads have {heads.size} outputs and the networks give {widths}")
         self.members = tuple(replace(member, model=in_float32(member.model)) for member in members)
         self.heads = heads
@@ -109,7 +109,7 @@ class Members:
     @property
     def clips_at_once(self) -> int:
         """Clips that go through the networks together."""
-        heard = max(hearing.windows * hearing.window for hearing in self.hearings.values())
+        heard = max((hearing.windows * hearing.window for hearing in self.hearings.values()), default=0)
         return max(1, CLIPS_AT_ONCE * self.clip.samples // max(heard, self.clip.samples))
 
     def feature_shape(self, feature: str) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -13,9 +14,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.reader import MakeDataset
-from components.training import SplitPredictions, TrainingSettings, choose_precision, fit, inference, predict
+from components.reader import MakeDataset, TransformFacts
+from components.training import SplitPredictions, Task, TrainingSettings, choose_precision, fit, inference, predict
 from models.heads import Heads
+from models.registry import find_network
+from preprocessing.clip_format import PAPER_CLIP
+from serving.model_info import Normalisation
 
 RANDOM = np.random.default_rng(0)
 INPUTS = RANDOM.normal(size=(96, 6)).astype("f4")
@@ -47,8 +51,9 @@ def small_network() -> keras.Model:
 HEADS = Heads.of_tags(3)
 
 
-def validate(model: keras.Model) -> SplitPredictions:
-    return predict(inference(model), dataset(64, 96))
+def validate(model: keras.Model) -> Callable[[], SplitPredictions]:
+    answer = inference(model)
+    return lambda: predict(answer, dataset(64, 96))
 
 
 SETTINGS = TrainingSettings(epochs=6, batch_size=16, learning_rate=0.05, patience=6)
@@ -135,3 +140,13 @@ def test_precision_that_is_asked_for_is_taken() -> None:
     assert choose_precision("mixed_float16", "mel_1d") == "mixed_float16"
     assert choose_precision("auto", "combiner") in ("float32", "mixed_bfloat16", "mixed_float16")
     assert os.cpu_count()
+
+
+@pytest.mark.parametrize("score", [None, 1, 4])
+def test_network_that_hears_less_than_a_clip_learns_from_random_windows_however_many_score_it(
+    score: int | None,
+) -> None:
+    facts = TransformFacts(("a",), Heads.of_tags(1), Normalisation(0.0, 1.0), Normalisation(0.0, 1.0))
+    settings = TrainingSettings(score_windows=score)
+    assert Task("short", find_network("short_chunk"), settings, PAPER_CLIP, facts).windowed
+    assert not Task("whole", find_network("fcn"), settings, PAPER_CLIP, facts).windowed
