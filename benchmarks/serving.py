@@ -1,4 +1,4 @@
-"""Speed of a pushed model: per engine, per batch, per combination of branches, and of a server that is given.
+"""Speed of a pushed model: per engine, per batch, per combination of networks, and of a server that is given.
 
     python -m benchmarks.serving [--model demo-run/pushed] [--quick]
     python -m benchmarks.serving --server-only --server 'batching=HOST:PORT' --rest HOST:PORT --audio FILE
@@ -12,18 +12,19 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import itertools
 import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.machine import cpu_name
 from preprocessing.errors import AutotagError
 from serving.engines.measurement import Measured, Worker, take_turns
-from serving.model_info import find_model
+from serving.model_info import find_model, read_model_info
 
 BATCHES = (1, 8, 32)
 CLIENTS = (1, 8, 32)
@@ -35,23 +36,16 @@ ENGINES = {
     "LiteRT int8": ("ai_edge_litert", "litert", False),
 }
 """Row -> module that must be installed, name in serving.engines.runtimes, whether TensorFlow multiplies in bfloat16."""
-COMBINATIONS = {
-    "1": ("mel_1d",),
-    "2": ("mel_2d",),
-    "3": ("waveform_1d",),
-    "1+2": ("mel_1d", "mel_2d"),
-    "1+3": ("mel_1d", "waveform_1d"),
-    "2+3": ("mel_2d", "waveform_1d"),
-    "1+2+3": ("mel_1d", "mel_2d", "waveform_1d"),
-}
-"""The rows of the paper's table: Model 1 is mel_1d, Model 2 mel_2d, Model 3 waveform_1d."""
+MOST_NETWORKS = 3
+"""Of a model whose networks are measured in all combinations."""
 
 
 def measured_engines(model_dir: Path, threads: int) -> list[Measured]:
-    rows = [Measured(BASE, str(model_dir), "tensorflow", threads)]
+    clip = read_model_info(model_dir).clip
+    rows = [Measured(BASE, str(model_dir), clip, "tensorflow", threads)]
     for name, (module, engine, bfloat16) in ENGINES.items():
         if importlib.util.find_spec(module) is not None:
-            rows.append(Measured(name, str(model_dir), engine, threads, bfloat16))
+            rows.append(Measured(name, str(model_dir), clip, engine, threads, bfloat16))
     return rows
 
 
@@ -91,18 +85,26 @@ def print_engines(model_dir: Path, threads: int, rounds: int, batch: int) -> Non
         print(f"| {name} | not measured: not installed | | | | |")
 
 
-def print_combinations(threads: int, rounds: int, batch: int) -> None:
+def combinations(networks: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Each network, and all combinations of a few, or all of many together."""
+    sizes = range(1, len(networks) + 1) if len(networks) <= MOST_NETWORKS else (1, len(networks))
+    for size in sizes:
+        yield from itertools.combinations(networks, size)
+
+
+def print_combinations(model_dir: Path, threads: int, rounds: int, batch: int) -> None:
     print(
-        f"\nSeconds (and CPU seconds) for 1,000 clips per combination of branches, "
+        f"\nSeconds (and CPU seconds) for 1,000 clips per combination of networks, "
         f"batch {batch}, {threads} threads, {rounds} rounds\n"
     )
     columns = [BASE, *ENGINES]
-    print(f"| branches | {' | '.join(columns)} | least CPU to TF float32 |\n|{'---|' * (len(columns) + 2)}")
+    print(f"| networks | {' | '.join(columns)} | least CPU to TF float32 |\n|{'---|' * (len(columns) + 2)}")
     with tempfile.TemporaryDirectory() as scratch:
-        for label, branches in COMBINATIONS.items():
-            model_dir = Path(scratch) / label
-            export_untrained(model_dir, branches)
-            with working(measured_engines(model_dir, threads)) as workers:
+        for networks in combinations([member.network for member in read_model_info(model_dir).members]):
+            label = " + ".join(networks)
+            untrained = Path(scratch) / label
+            export_untrained(untrained, networks)
+            with working(measured_engines(untrained, threads)) as workers:
                 rows = take_turns(workers, rounds, clips=batch)
             each = 1000 / batch
             cells = [
@@ -203,7 +205,7 @@ def main() -> None:
         for batch in (1, 8):
             print_engines(model_dir, arguments.threads, rounds, batch)
         if not arguments.quick:
-            print_combinations(arguments.threads, max(3, rounds // 2), 8)
+            print_combinations(model_dir, arguments.threads, max(3, rounds // 2), 8)
     print_servers(arguments.server, arguments.rest, arguments.audio, arguments.requests)
 
 

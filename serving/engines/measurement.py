@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocessing.audio import Samples, fit_clip, from_pcm, load_clip, to_pcm
-from preprocessing.constants import CLIP_SAMPLES
+from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.errors import AutotagError
 from preprocessing.examples import Example, read_records
 
@@ -41,6 +41,7 @@ class Measured:
     Attributes:
         name: of the row in a table.
         path: a version's directory, a .tflite or an .onnx file.
+        clip: what it takes at once.
         engine: for a directory: a name of serving.engines.
         threads: and as many cores.
         bfloat16: let TensorFlow multiply in bfloat16.
@@ -48,6 +49,7 @@ class Measured:
 
     name: str
     path: str
+    clip: ClipFormat = PAPER_CLIP
     engine: str = "tensorflow"
     threads: int = 1
     bfloat16: bool = False
@@ -124,7 +126,7 @@ def take_turns(workers: Sequence[Worker], rounds: int, **request: Any) -> dict[s
 
 
 def read_clips(paths: Sequence[str]) -> Iterator[tuple[Samples, tuple[str, ...]]]:
-    """Yield float32 [465600] and the tags of each example in TFRecord files.
+    """Yield float32 [samples] and the tags of each example in TFRecord files.
 
     Raises:
         OSError: a file cannot be read.
@@ -186,14 +188,16 @@ def _timed(run: Callable[[], object]) -> Mapping[str, float]:
     return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
 
 
-def _answer(predict: Callable[[Samples], Probabilities], request: dict[str, Any]) -> Mapping[str, Any]:
+def _answer(
+    predict: Callable[[Samples], Probabilities], clip: ClipFormat, request: dict[str, Any]
+) -> Mapping[str, Any]:
     if "file" in request:
         content = Path(request["file"]).read_bytes()
-        return _timed(lambda: predict(from_pcm(to_pcm(fit_clip(load_clip(content)[0])))[np.newaxis]))
+        return _timed(lambda: predict(from_pcm(to_pcm(fit_clip(load_clip(content, clip=clip)[0], clip)))[np.newaxis]))
     if "clips" in request:
-        noise = np.random.default_rng(0).uniform(-0.5, 0.5, (request["clips"], CLIP_SAMPLES)).astype(np.float32)
+        noise = np.random.default_rng(0).uniform(-0.5, 0.5, (request["clips"], clip.samples)).astype(np.float32)
         return _timed(lambda: predict(noise))
-    clips = [clip for clip, _ in read_clips(request["examples"])]
+    clips = [samples for samples, _ in read_clips(request["examples"])]
     batches = [np.stack(clips[first : first + CLIPS_AT_ONCE]) for first in range(0, len(clips), CLIPS_AT_ONCE)]
     np.save(request["out"], np.concatenate([predict(batch) for batch in batches]))
     return {"clips": len(clips)}
@@ -201,14 +205,15 @@ def _answer(predict: Callable[[Samples], Probabilities], request: dict[str, Any]
 
 def main() -> None:
     """Answer requests until the input ends."""
-    measured = Measured(**json.loads(sys.argv[1]))
+    request = json.loads(sys.argv[1])
+    measured = Measured(**{**request, "clip": ClipFormat(**request["clip"])})
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: measured.threads])
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     predict = _predictor(measured)
     for line in sys.stdin:
-        answers.write(json.dumps(_answer(predict, json.loads(line))) + "\n")
+        answers.write(json.dumps(_answer(predict, measured.clip, json.loads(line))) + "\n")
         answers.flush()
 
 

@@ -5,6 +5,7 @@ It hears 4 s at 8 kHz through a mel spectrogram of its own, and answers with two
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 import yaml
-from command_runner import autotag
+from command_runner import autotag, invoke
 from keras import layers
 
 from models.convolution import glorot, seed_stream
@@ -74,6 +75,7 @@ def pushed(toy: Network, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
             "audio_dir": str(folder / "corpus"),
             "ratio": [8, 4, 4],
             "shard_clips": 12,
+            "clip": {"seconds": 12, "sample_rate": 22050},
             "heads": {"tempo": {"kind": "one-of", "tags": ["slow", "fast"]}, "tags": {"top": 6}},
         },
         "networks": {
@@ -120,3 +122,12 @@ def test_files_are_tagged_and_one_of_two_tempi_is_chosen(pushed: tuple[Path, Pat
     expected = restored.from_waveform(waveform).numpy()[0]
     answer = model.answer(np.zeros((1, restored.clip.samples), np.float32)).probabilities[0]
     np.testing.assert_allclose(answer, expected, atol=0.02)
+
+
+def test_exported_file_is_measured_on_a_clip_of_the_models_length(pushed: tuple[Path, Path], tmp_path: Path) -> None:
+    done = invoke("export", "--onnx", tmp_path / "onnx", "--model", pushed[0], "--rounds", 1)
+    assert done.exit_code == 0, done.exception
+    report = json.loads((tmp_path / "onnx" / "report.json").read_text())
+    assert report["seconds"].startswith("one MP3 file of 12 s ")
+    assert [row["name"] for row in report["rows"]] == ["SavedModel", "ONNX float32"]
+    assert all(row["seconds"] > 0 for row in report["rows"])

@@ -12,6 +12,8 @@ from exported_model import TAGS
 
 from pipeline.commands import export
 from preprocessing.errors import AutotagError, BadInputError
+from serving.engines import exporting
+from serving.engines.exporting import Variant
 from serving.engines.measurement import Seconds
 
 
@@ -52,7 +54,7 @@ def test_nothing_is_written_where_the_measurement_fails_and_what_was_there_stays
     def fail(*_: Any) -> list[Any]:
         raise AutotagError("no answer")
 
-    monkeypatch.setattr(export, "_measure", fail)
+    monkeypatch.setattr(exporting, "_measure", fail)
     (tmp_path / "onnx").mkdir()
     (tmp_path / "onnx" / "model.onnx").write_text("the older one")
     done = run("--onnx", tmp_path / "onnx", "--model", model.path)
@@ -86,8 +88,8 @@ def test_a_missing_model_is_refused(tmp_path: Path) -> None:
 def test_table_shows_cpu_time_as_a_ratio_to_the_float32_file(capsys: pytest.CaptureFixture[str]) -> None:
     taken = Seconds(wall=0.2, cpu=0.1)
     rows = [
-        export.Row("LiteRT float32", 21.66, taken.wall, taken.cpu, 0.87, 0.0),
-        export.Row("LiteRT int8", 5.914, 0.09, 0.045, None, None),
+        Variant("LiteRT float32", 21.66, taken.wall, taken.cpu, 0.87, 0.0),
+        Variant("LiteRT int8", 5.914, 0.09, 0.045, None, None),
     ]
     export._print_table(rows)
     assert capsys.readouterr().out.splitlines()[-1] == (

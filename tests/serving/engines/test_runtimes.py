@@ -41,7 +41,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 @pytest.mark.parametrize("name", AUTO_ORDER)
 def test_engine_answers_as_the_networks_do(model: EngineModel, tmp_path: Path, name: str) -> None:
     out = tmp_path / "probabilities.npy"
-    with Worker(Measured(name, str(model.path), name, threads=2)) as worker:
+    with Worker(Measured(name, str(model.path), engine=name, threads=2)) as worker:
         worker.ask(examples=[str(model.examples)], out=str(out))
     answers = np.load(out)
     assert answers.shape == model.probabilities.shape
