@@ -31,9 +31,19 @@ from preprocessing.constants import PCM_SCALE, RESAMPLING_MARGIN, SAMPLE_RATE
 from preprocessing.errors import ClipError
 from preprocessing.excerpts import BEGINNING, Excerpt
 
-AUDIO_SUFFIXES = frozenset({".mp3", ".wav", ".flac", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".au"})
+AUDIO_SUFFIXES: Final = frozenset(
+    (
+        ".mp3 .mp2 .mpga .wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .spx .aiff .aif .aifc .au .snd .caf "
+        ".m4a .m4b .m4r .aac .wma .wv .ape .mpc .tta .tak .ac3 .dsf .dff .mka .webm .weba"
+    ).split()
+)
+"""What is taken of a folder: formats that libsndfile or ffmpeg decodes. Not .mp4, .mkv and the like: mostly films."""
 
-FFMPEG_DEMUXERS: Final = {".m4a": "mov", ".m4b": "mov", ".mp4": "mov", ".aac": "aac", ".wma": "asf"}
+FFMPEG_DEMUXERS: Final = {
+    ".m4a": "mov", ".m4b": "mov", ".m4r": "mov", ".mp4": "mov", ".aac": "aac", ".wma": "asf", ".wv": "wv",
+    ".ape": "ape", ".mpc": "mpc8", ".tta": "tta", ".tak": "tak", ".ac3": "ac3", ".dsf": "dsf", ".dff": "iff",
+    ".mka": "matroska", ".webm": "matroska", ".weba": "matroska", ".caf": "caf", ".mp2": "mp3", ".spx": "ogg",
+}  # fmt: skip
 """Suffixes that ffmpeg decodes, and as what: it is never left to guess, because some of the formats that it would guess
 (play lists) make it open other files and addresses."""
 

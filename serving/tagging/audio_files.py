@@ -6,14 +6,10 @@ import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
-from preprocessing.audio import AUDIO_SUFFIXES, FFMPEG_DEMUXERS
+from preprocessing.audio import AUDIO_SUFFIXES
 from preprocessing.errors import BadInputError, ClipError
 from serving.tagging.tagger import FailedFile, printable
-
-SEARCHED_SUFFIXES: Final = AUDIO_SUFFIXES | (FFMPEG_DEMUXERS.keys() - {".mp4"})
-"""What is taken of a folder; an MP4 is more often a film."""
 
 
 def find_audio(paths: Sequence[str]) -> tuple[list[Path], list[FailedFile]]:
@@ -60,7 +56,7 @@ def _expand(path: str) -> list[Path]:
 def _folder(path: str) -> list[Path]:
     files = _audio_below(path)
     if not files:
-        suffixes = ", ".join(sorted(SEARCHED_SUFFIXES))
+        suffixes = ", ".join(sorted(AUDIO_SUFFIXES))
         raise ClipError("unreadable", f"{printable(path)} has no audio files (looked for {suffixes})")
     return files
 
@@ -74,7 +70,7 @@ def _audio_below(folder: str) -> list[Path]:
 
 
 def _is_audio(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SEARCHED_SUFFIXES
+    return os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES
 
 
 def plan_taggrams(pattern: str, files: Sequence[Path]) -> dict[Path, Path]:
