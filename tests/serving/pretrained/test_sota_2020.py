@@ -10,6 +10,7 @@ import librosa
 import numpy as np
 import pytest
 import scipy.special
+from lowering import on_litert, on_onnx_runtime
 from torch_files import legacy_file, tensors
 
 from models.front_ends.mel import mel_filterbank
@@ -82,6 +83,22 @@ def test_published_weights_answer_for_the_real_clip_as_stated(name: str, clip: A
     else:
         assert max(answers, key=lambda tag: answers[tag]) == LOUDEST[name]
         assert 0 < min(answers.values()) < max(answers.values()) < 1
+
+
+@pytest.mark.parametrize("name", [*STATED, *LOUDEST])
+def test_published_weights_answer_alike_on_litert_and_onnx_runtime(name: str, clip: Array) -> None:
+    network = find_network(NETWORK_OF[name.partition("/")[2]])
+    model = load_weights(network, published_file(name), 50)
+    assert network.front_end is not None
+    front_end = network.front_end.layer()
+    window = clip[np.newaxis, : network.window_samples]
+
+    def logits(waveform: Any) -> Any:
+        return model(front_end(waveform), training=False)
+
+    expected = keras.ops.convert_to_numpy(logits(window))
+    np.testing.assert_allclose(on_litert(logits, window), expected, rtol=0, atol=2e-3)
+    np.testing.assert_allclose(on_onnx_runtime(logits, window), expected, rtol=0, atol=2e-3)
 
 
 @pytest.mark.parametrize("name", [*STATED, *LOUDEST])
