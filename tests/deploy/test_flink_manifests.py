@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,13 +72,22 @@ def test_every_taskmanager_has_a_pool_of_its_own_where_the_job_looks_for_it() ->
     assert pool["envFrom"] == job["envFrom"]
 
 
+def parsed(cluster: Any, *arguments: str) -> argparse.Namespace:
+    before, sys.argv = sys.argv, ["cluster.py", *arguments]
+    try:
+        found: argparse.Namespace = cluster.parse()
+    finally:
+        sys.argv = before
+    return found
+
+
+def in_mb(size: str) -> int:
+    return int(size.removesuffix("m"))
+
+
 def test_flink_settings_are_those_of_the_cluster_on_one_machine(tmp_path: Path) -> None:
     cluster = load_cluster()
-    sys_argv, sys.argv = sys.argv, ["cluster.py", "start", "--folder", str(tmp_path)]
-    try:
-        arguments = cluster.parse()
-    finally:
-        sys.argv = sys_argv
+    arguments = parsed(cluster, "start", "--folder", str(tmp_path))
     one_machine = yaml.safe_load((cluster.write_configuration(tmp_path, arguments) / "config.yaml").read_text())
     config = yaml.safe_load(objects()["ConfigMap", "flink-config"]["data"]["config.yaml"])
     same = [
@@ -88,10 +98,72 @@ def test_flink_settings_are_those_of_the_cluster_on_one_machine(tmp_path: Path) 
         "taskmanager.memory.jvm-metaspace.size",
         "taskmanager.memory.network.min",
         "taskmanager.memory.network.max",
+        "taskmanager.network.sort-shuffle.min-buffers",
+        "taskmanager.memory.task.off-heap.size",
         "restart-strategy.type",
     ]
     assert {key: config[key] for key in same} == {key: one_machine[key] for key in same}
     assert config["env.java.opts.all"].split() == cluster.JAVA_17
+
+
+def test_one_slot_at_parallelism_2_has_what_a_pipelines_steps_were_seen_to_need() -> None:
+    settings = load_cluster().memory_settings(parsed(load_cluster(), "start"))
+    assert settings["taskmanager.memory.process.size"] == "3600m"
+    assert settings["taskmanager.memory.task.off-heap.size"] == "512m"
+    assert settings["taskmanager.memory.network.max"] == settings["taskmanager.memory.network.min"] == "256m"
+    assert settings["taskmanager.network.sort-shuffle.min-buffers"] == 64  # Flink's 512: "Insufficient number ..."
+
+
+@pytest.mark.parametrize("slots", [1, 2, 4])
+@pytest.mark.parametrize("parallelism", [1, 2, 8, 32, 128])
+def test_memory_grows_with_slots_and_parallelism_and_leaves_each_slot_its_heap(slots: int, parallelism: int) -> None:
+    cluster = load_cluster()
+    memory = cluster.memory_for(slots, parallelism, 768)
+    process, flink = memory.process, memory.process - 768 - min(max(memory.process // 10, 192), 1024)
+    assert flink * 0.6 - 256 - memory.network - memory.off_heap >= slots * cluster.HEAP_MB - 1
+    assert memory.off_heap == slots * 512
+    buffers = memory.network * 1024 // 32
+    assert buffers >= slots * cluster.STAGES * (64 + 2 * parallelism + 8)
+    more = cluster.memory_for(slots + 1, parallelism, 768), cluster.memory_for(slots, 4 * parallelism, 768)
+    assert more[0].process > process
+    assert more[1].network > memory.network or parallelism == 1
+    assert more[1].process >= process
+
+
+def test_manifests_memory_is_enough_for_the_parallelism_that_they_name() -> None:
+    said = next(path for path in MANIFESTS if path.name == "session-cluster.yaml").read_text()
+    parallelism = int(re.findall(r"memory is for jobs of parallelism (\d+)", said)[0])
+    settings = load_cluster().memory_settings(parsed(load_cluster(), "settings", f"--parallelism={parallelism}"))
+    config = yaml.safe_load(objects()["ConfigMap", "flink-config"]["data"]["config.yaml"])
+    assert {key: config[key] for key in settings} == settings
+    larger = load_cluster().memory_for(1, parallelism + 3, 768)
+    assert larger.network > in_mb(settings["taskmanager.memory.network.max"])
+
+
+def test_memory_that_is_given_is_taken(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = load_cluster()
+    monkeypatch.setenv("FLINK_NETWORK_MEMORY", "1g")
+    given = parsed(cluster, "settings", "--task-off-heap=700m", "--taskmanager-memory=5g", "--slots=2")
+    cluster.settings(given)
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["taskmanager.memory.task.off-heap.size"] == "700m"
+    assert printed["taskmanager.memory.network.min"] == printed["taskmanager.memory.network.max"] == "1024m"
+    assert printed["taskmanager.memory.process.size"] == "5120m"
+    assert printed["taskmanager.numberOfTaskSlots"] == 2
+    with pytest.raises(SystemExit):
+        parsed(cluster, "settings", "--task-off-heap=much")
+    assert "--task-off-heap: 'much': expected a size such as 512m or 2g" in capsys.readouterr().err
+
+
+def test_logs_of_five_earlier_starts_are_kept(tmp_path: Path) -> None:
+    cluster = load_cluster()
+    for start in range(8):
+        cluster.set_logs_aside(tmp_path)
+        cluster.write_configuration(tmp_path, parsed(cluster, "start", "--folder", str(tmp_path)))
+        (tmp_path / "log" / "taskmanager-1.log").write_text(f"start {start}")
+    kept = {path.parent.name: path.read_text() for path in tmp_path.glob("log*/taskmanager-1.log")}
+    assert kept == {"log": "start 7", **{f"log.{number}": f"start {7 - number}" for number in range(1, 6)}}
+    assert "append = true" in (tmp_path / "conf" / "log4j.properties").read_text()
 
 
 def test_ports_of_services_and_containers_are_fixed_in_flinks_configuration() -> None:
@@ -168,11 +240,7 @@ def test_stop_leaves_a_stranger_that_has_a_number_of_ours(tmp_path: Path) -> Non
 
 def test_what_a_worker_says_before_it_is_connected_is_kept(tmp_path: Path) -> None:
     cluster = load_cluster()
-    sys_argv, sys.argv = sys.argv, ["cluster.py", "start", "--folder", str(tmp_path)]
-    try:
-        cluster.write_configuration(tmp_path, cluster.parse())
-    finally:
-        sys.argv = sys_argv
+    cluster.write_configuration(tmp_path, parsed(cluster, "start", "--folder", str(tmp_path)))
     done = subprocess.run([tmp_path / "worker", "--id=1"], capture_output=True)
     assert done.returncode == 2
     assert "--provision_endpoint" in (tmp_path / "log" / "workers.log").read_text()

@@ -41,6 +41,8 @@ CLIPS = 600
 SHARD_CLIPS, TAGS = 10, 20
 ENDED = ("FINISHED", "CANCELED", "FAILED")
 """States that a job on Flink does not leave."""
+HEAP_MB = 456
+"""deploy/flink/cluster.py's of a slot."""
 
 pytestmark = [
     pytest.mark.timeout(1800),
@@ -178,9 +180,18 @@ def test_cluster_has_its_slots_and_says_so(cluster: Cluster) -> None:
     assert "3 TaskManagers, 3 of 3 slots free" in cluster("status")
     workers = cluster.rest("/taskmanagers")["taskmanagers"]
     assert {worker["id"] for worker in workers} == {"taskmanager-1", "taskmanager-2", "taskmanager-3"}
-    network = {item["key"]: item["value"] for item in cluster.rest("/jobmanager/config")}
-    assert network["taskmanager.memory.network.max"] == "256m"
-    assert network["restart-strategy.type"] == "fixed-delay"
+    settings = {item["key"]: item["value"] for item in cluster.rest("/jobmanager/config")}
+    assert settings["taskmanager.network.sort-shuffle.min-buffers"] == "64"
+    assert settings["restart-strategy.type"] == "fixed-delay"
+
+
+def test_taskmanagers_have_the_memory_that_their_size_is_made_of(cluster: Cluster) -> None:
+    for number in (1, 2, 3):
+        found = cluster.rest(f"/taskmanagers/taskmanager-{number}")
+        memory = {name: size >> 20 for name, size in found["memoryConfiguration"].items()}
+        assert memory["totalProcessMemory"] == 3600
+        assert (memory["taskOffHeap"], memory["networkMemory"]) == (512, 256)
+        assert memory["taskHeap"] >= HEAP_MB
 
 
 def test_second_start_in_the_same_folder_is_refused(cluster: Cluster) -> None:
@@ -324,6 +335,14 @@ def test_job_whose_taskmanager_is_killed_loses_and_doubles_nothing(cluster: Clus
     while cluster.rest("/overview")["taskmanagers"] != 2:
         assert time.monotonic() < deadline, "the killed TaskManager is still counted"
         time.sleep(0.5)
+
+
+def test_logs_of_the_cluster_before_are_there_whole(renewed: Cluster) -> None:
+    for name in ("jobmanager", "taskmanager-3"):
+        before = (renewed.folder / "log.1" / f"{name}.log").read_text()
+        assert f"Starting {'StandaloneSessionClusterEntrypoint' if name == 'jobmanager' else 'TaskManager'}" in before
+        assert "RECEIVED SIGNAL 15: SIGTERM. Shutting down as requested." in before
+        assert "RECEIVED SIGNAL" not in (renewed.folder / "log" / f"{name}.log").read_text()
 
 
 def test_cluster_that_was_stopped_starts_again_in_its_folder(renewed: Cluster) -> None:
