@@ -707,11 +707,27 @@ def _value(column: Any, dtype: str) -> np.ndarray[Any, Any]:
         return np.array(column, np.float32)
     values = np.empty(len(column), object)
     for i, one in enumerate(column):
+        if isinstance(one, dict) and not isinstance(one.get("b64"), str):
+            raise ServerError("INVALID_ARGUMENT", "JSON object not formatted correctly for base64 data")
         try:
-            values[i] = base64.b64decode(one["b64"], validate=True) if isinstance(one, dict) else one.encode()
+            values[i] = unescape_base64(one["b64"]) if isinstance(one, dict) else one.encode()
         except ValueError as error:
             raise ServerError("INVALID_ARGUMENT", "Unable to base64 decode") from error
     return values
+
+
+def unescape_base64(text: str) -> bytes:
+    """Decode as absl::Base64Unescape, which the server uses: white space and missing padding are taken.
+
+    Raises:
+        ValueError: another character, padding of a wrong length or not at the end, or a last group of one character.
+    """
+    letters = re.sub(r"[ \t\n\v\f\r]", "", text)
+    content = letters.rstrip("=.")
+    rest, padding = len(content) % 4, len(letters) - len(content)
+    if not re.fullmatch("[A-Za-z0-9+/]*", content) or rest == 1 or padding not in (0, -len(content) % 4):
+        raise ValueError(f"not base64: {text[:20]!r}")
+    return base64.b64decode(content + "=" * (-len(content) % 4))
 
 
 def _as_json(key: str, output: np.ndarray[Any, Any]) -> Any:
