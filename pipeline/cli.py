@@ -14,6 +14,7 @@ from typing import Final
 
 import click
 
+from pipeline.terminal import leave_output, own_streams, say, say_error
 from preprocessing.errors import AutotagError, BadInputError
 
 COMMANDS: Final = {
@@ -80,33 +81,35 @@ def group(verbose: bool) -> None:
 def main() -> None:
     """Run the command line and turn errors into one clear line and an exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read by TensorFlow when a command imports it
+    own_streams()
+    sys.exit(leave_output(_run()))
+
+
+def _run() -> int:
+    """Run the command; returns its exit code."""
     try:
-        code = group(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)  # click returns what a command exits with
+        code = group(standalone_mode=False)  # click returns what a command exits with
+        return code if isinstance(code, int) else 0
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
     except BadInputError as error:
-        click.echo(f"autotag: {error}", err=True)
-        sys.exit(2)
+        say_error(error)
+        return 2
     except AutotagError as error:
-        click.echo(f"autotag: {error}", err=True)
-        sys.exit(1)
+        say_error(error)
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
         if package not in EXTRAS:
             raise
-        click.echo(f"autotag: {package} is not installed: pip install 'autotag[{EXTRAS[package]}]'", err=True)
-        sys.exit(1)
+        say(f"{package} is not installed: pip install 'autotag[{EXTRAS[package]}]'")
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except BrokenPipeError:  # of `autotag tag ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
-        sys.exit(1)
+        pass
     except OSError as error:  # a full disk, a folder that may not be written
         logging.getLogger(__name__).info("where it happened:", exc_info=error)  # with --verbose
-        click.echo(f"autotag: {error}", err=True)
-        sys.exit(1)
+        say_error(error)
     except (click.Abort, KeyboardInterrupt):
-        click.echo(
-            "autotag: stopped; what lies under its final name is whole, and the next call goes on from there", err=True
-        )
-        sys.exit(1)
+        say("stopped; what lies under its final name is whole, and the next call goes on from there")
+    return 1

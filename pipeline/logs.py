@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
-import json
 import logging
 import os
 import re
@@ -23,6 +22,7 @@ import click
 
 from pipeline.full_disk import is_said_in
 from preprocessing.errors import AutotagError, BadInputError
+from preprocessing.names import to_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -136,7 +136,7 @@ class JsonFormatter(logging.Formatter):
         values |= {name: getattr(record, name) for name in COUNTS if hasattr(record, name)}
         if record.exc_info:
             values["error"] = self.formatException(record.exc_info)
-        return json.dumps(values, ensure_ascii=False, default=str)
+        return to_json(values, default=str)
 
 
 @contextlib.contextmanager

@@ -1,22 +1,127 @@
-"""What is on the terminal while a long command works: a progress bar, and no notes of the decoders."""
+"""The program's streams, whatever they are, and what is on the terminal while a long command works.
+
+A stream may be closed (``>&-``), a pipe whose reader has gone, a full disk, or in an encoding that lacks what is to be
+printed. Nobody sees a stack trace for that: a character that an encoding lacks is escaped; what cannot be said on the
+error stream is left unsaid; results that cannot be printed end the command with one line and exit code 1.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import click
 
+from preprocessing.errors import AutotagError
+from preprocessing.names import is_utf8, printable, to_json
+
+CLOSED: Final = "standard output is closed: send it to a file or to /dev/null"
+
+
+class _UnheardFile(io.FileIO):
+    """A stream for what a person is told: nobody may be there to hear it."""
+
+    def write(self, data: Any, /) -> int:
+        """Write, and take what cannot be written for written."""
+        try:
+            return super().write(data) or 0
+        except OSError:
+            return len(data)
+
+
+class _ClosedFile(io.RawIOBase):
+    """What stands for a standard output that the caller has closed."""
+
+    def writable(self) -> bool:
+        """Say yes, so that a text stream is made of it."""
+        return True
+
+    def write(self, data: Any, /) -> int:
+        """Raise AutotagError: what was to be printed would be lost."""
+        raise AutotagError(CLOSED)
+
+
+def error_stream(descriptor: int, encoding: str) -> TextIO:
+    """Return a text stream on a file descriptor, which stays open, that escapes what it lacks and raises nothing."""
+    file = io.BufferedWriter(_UnheardFile(descriptor, "w", closefd=False))
+    return io.TextIOWrapper(file, encoding, errors="backslashreplace", line_buffering=True)
+
+
+def own_streams() -> None:
+    """Make the three standard streams such that writing to them never fails for what they are, but for a lost result.
+
+    A closed one is put on /dev/null first: the next file that is opened would otherwise take its number, and get what
+    libraries write to it.
+    """
+    closed = [number for number in range(3) if not _open(number)]
+    for number in closed:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        if nowhere != number:
+            os.dup2(nowhere, number)
+            os.close(nowhere)
+        os.set_inheritable(number, True)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if sys.stdout is None or 1 in closed:
+        sys.stdout = io.TextIOWrapper(_ClosedFile(), "utf-8", write_through=True)  # type: ignore[type-var]
+    sys.stderr = error_stream(2, getattr(sys.stderr, "encoding", None) or "utf-8")
+
+
+def _open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def leave_output(code: int) -> int:
+    """Write what is still held back of the results; returns the exit code, ``code`` if that went well.
+
+    A reader that has gone (``| head``) is told nothing, and the exit code is 1.
+    """
+    try:
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        pass
+    except (OSError, ValueError) as error:
+        say(f"standard output: {getattr(error, 'strerror', None) or error}")
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
+    return code or 1
+
+
+def check_output() -> None:
+    """Look, before any work, whether results can be printed at all.
+
+    Raises:
+        AutotagError: standard output is closed.
+    """
+    if isinstance(getattr(sys.stdout, "buffer", None), _ClosedFile):
+        raise AutotagError(CLOSED)
+
 
 def say(line: str) -> None:
-    """Tell the person at the terminal, whatever the output goes to."""
-    click.echo(f"autotag: {line}", err=True)
+    """Tell the person at the terminal, whatever the output goes to, in one line."""
+    click.echo(f"autotag: {printable(line)}", err=True)
+
+
+def say_error(error: Exception) -> None:
+    """Tell what went wrong, in the lines that the message has."""
+    click.echo("autotag: " + "\n".join(map(printable, str(error).split("\n"))), err=True)
+
+
+def print_json(value: Any) -> None:
+    """Print JSON: UTF-8 as it is, everything beyond ASCII escaped where the stream is in another encoding."""
+    click.echo(to_json(value, indent=1, ascii_only=not is_utf8(sys.stdout)))
 
 
 def quieten_tensorflow() -> None:
@@ -46,15 +151,15 @@ def decoders_notes_hidden() -> Iterator[None]:
         return
     terminal = os.dup(2)
     kept = sys.stderr
-    with open(terminal, "w", encoding=kept.encoding, errors="backslashreplace", buffering=1) as stream:
-        try:
-            with open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), 2)
-            sys.stderr = stream
-            yield
-        finally:
-            sys.stderr = kept
-            os.dup2(terminal, 2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        sys.stderr = error_stream(terminal, kept.encoding)
+        yield
+    finally:
+        sys.stderr = kept
+        os.dup2(terminal, 2)
+        os.close(terminal)
 
 
 class ProgressBar:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import json
 import os
 import platform
 import re
@@ -29,6 +28,7 @@ from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.interrupts import InterruptiblePipeline
 from preprocessing.locks import hold
 from preprocessing.manifest import Manifest, PreprocessSettings, Shard
+from preprocessing.names import to_json
 from preprocessing.runners import check_needs, parse_options
 from preprocessing.shards import (
     RECORDS_FOLDER,
@@ -392,11 +392,11 @@ def finish_job(
             f"{out_dir}: {len(manifest.clips)} clips went in, {examples} examples and {len(rejected)} rejected came out"
         )
     _remove_stale(shards, out_dir, keep)
-    lines = [json.dumps(asdict(clip), ensure_ascii=False) + "\n" for clip in rejected]
+    lines = [to_json(asdict(clip)) + "\n" for clip in rejected]
     storage.write_whole(storage.join(out_dir, REJECTED), "".join(lines))
     storage.write_whole(storage.join(out_dir, TAGS), "".join(f"{tag}\n" for tag in manifest.tags))
     summary = summarise(manifest, whole, rejected, settings)
-    storage.write_whole(storage.join(out_dir, SUMMARY), json.dumps(summary, ensure_ascii=False, indent=1) + "\n")
+    storage.write_whole(storage.join(out_dir, SUMMARY), to_json(summary, indent=1) + "\n")
     return summary
 
 

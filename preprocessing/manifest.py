@@ -23,6 +23,7 @@ from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.clips import AnnotatedClip
 from preprocessing.errors import BadInputError, ClipError
 from preprocessing.excerpts import FIRST, Excerpt, ExcerptRule, excerpt_id
+from preprocessing.names import to_json
 from preprocessing.splits import PAPER_RATIO, Draw, Split, check_splits, unit_hash
 from preprocessing.tags import check_tags, training_tags
 
@@ -167,7 +168,7 @@ class Shard:
 
     def to_json(self) -> str:
         """Serialise, the same text for the same shard."""
-        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
+        return to_json(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Shard:
@@ -231,7 +232,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """Serialise, the same text for the same manifest."""
-        return json.dumps(asdict(self), ensure_ascii=False, indent=None, sort_keys=True)
+        return to_json(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:

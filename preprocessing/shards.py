@@ -17,6 +17,7 @@ from preprocessing.errors import AutotagError, ClipError
 from preprocessing.examples import clip_example, write_record
 from preprocessing.excerpts import Excerpt
 from preprocessing.manifest import MISSING, UNREADABLE, Clip, Shard, checksum
+from preprocessing.names import to_json
 
 RECORDS_FOLDER = ".shards"
 CHANGED = "changed"
@@ -59,7 +60,7 @@ class ShardRecord:
 
     def to_json(self) -> str:
         """Serialise, the same text for the same record."""
-        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True)
+        return to_json(asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> ShardRecord:

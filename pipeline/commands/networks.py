@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,10 +22,11 @@ def command(as_json: bool) -> None:
         autotag networks
     """
     from models.registry import NETWORKS
+    from pipeline.terminal import print_json
 
     networks = list(NETWORKS.values())
     if as_json:
-        click.echo(json.dumps([_as_dict(network) for network in networks], indent=1, ensure_ascii=False))
+        print_json([_as_dict(network) for network in networks])
         return
     table = Table(box=None, pad_edge=False, caption="published: ROC-AUC / PR-AUC, data and split in brackets")
     table.add_column("network", no_wrap=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 
@@ -33,9 +31,10 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
         for name in names:
             click.echo(ready_version(name, say))
     elif as_json:
+        from pipeline.terminal import print_json
         from serving.pretrained.listing import as_dicts
 
-        click.echo(json.dumps(list(as_dicts()), indent=1, ensure_ascii=False))
+        print_json(list(as_dicts()))
     else:
         _print_table()
 

@@ -11,8 +11,9 @@ from typing import Any, Final, Literal
 import click
 
 from pipeline.server_options import encryption_options
-from pipeline.terminal import decoders_notes_hidden, progress_bar, quieten_tensorflow, say
+from pipeline.terminal import check_output, decoders_notes_hidden, progress_bar, quieten_tensorflow, say
 from preprocessing.constants import CLIP_SECONDS
+from preprocessing.names import to_json
 from serving.engines.runtimes import AUTO, AUTO_ORDER, usable_cores
 from serving.pretrained.catalogue import DEFAULT
 from serving.tagging import session
@@ -94,13 +95,23 @@ class Threshold(click.ParamType):
 @click.option("--field", default=DEFAULT_FIELD, show_default=True, help="With --write: the field, of several values.")
 @click.option("--dry-run", is_flag=True, help="With --write: show what would change in each file and write nothing.")
 @click.option("--force", is_flag=True, help="With --write: also files that this model has tagged so already.")
+@click.option(
+    "--summary",
+    "summary_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write as JSON there how many files there were, which failed and why, and what was left out.",
+)
 @click.pass_context
-def command(ctx: click.Context, /, paths: tuple[str, ...], out: Path | None, **options: Any) -> None:
+def command(
+    ctx: click.Context, /, paths: tuple[str, ...], out: Path | None, summary_file: Path | None, **options: Any
+) -> None:
     """Name what is heard in audio files, or in all those in folders and below.
 
-    Files of any length: the song's tags are the mean over windows of 29.1 s. MP3, WAV, FLAC, Ogg, Opus, AIFF and AU;
-    M4A, AAC and WMA where there is an ffmpeg on PATH. A file that cannot be used is reported and the others go on;
-    the exit code is then 1.
+    Files of any length: the song's tags are the mean over windows of 29.1 s. MP3, WAV, FLAC, Ogg, Opus, AIFF, AU, CAF
+    and W64; M4A, AAC, WMA, WavPack, Monkey's Audio, Musepack, DSD, Matroska and WebM where there is an ffmpeg on PATH.
+    A file that cannot be used, or a folder that cannot be read, is reported and the others go on; the exit code is then
+    1. Linked folders are followed; what is left out of folders for its name is counted by suffix at the end, with exit
+    code 0.
 
     \b
     Examples:
@@ -113,6 +124,8 @@ def command(ctx: click.Context, /, paths: tuple[str, ...], out: Path | None, **o
         autotag tag albums/ --write --dry-run
     """
     check_options(ctx, options)
+    if out is None:
+        check_output()
     choices = choices_of(options)
     work = session.plan(paths, choices, model_names(options))
     with contextlib.ExitStack() as stack:
@@ -123,6 +136,9 @@ def command(ctx: click.Context, /, paths: tuple[str, ...], out: Path | None, **o
         tally = session.run(work, choices, sources, stream, say, bar)
     for line in session.summarise(work, choices, tally):
         say(line)
+    if summary_file is not None:
+        with whole_file(summary_file, "--summary") as stream:
+            stream.write(to_json(session.summary(work, tally), indent=1) + "\n")
     if sys.stderr.isatty():
         if work.pictures:
             say(f"taggrams in {', '.join(session.taggram_folders(work))}")

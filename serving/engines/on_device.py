@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from preprocessing.audio import Samples, fit_clip, from_pcm, load_clip, to_pcm
 from preprocessing.errors import BadInputError, ClipError
+from preprocessing.names import is_utf8, lossless, printable, to_json
 
 LABELS_NAME: Final = "labels.txt"
 CARD_NAME: Final = "autotag.json"
@@ -109,19 +110,19 @@ def main(arguments: list[str]) -> int:
     try:
         model = OnDeviceModel(Path(arguments[0]))
     except BadInputError as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return 2
     failed = False
     for file in arguments[1:]:
         try:
             probabilities = model.predict_file(Path(file).read_bytes(), file)
         except (ClipError, OSError) as error:
-            print(error, file=sys.stderr)
+            print(printable(str(error)), file=sys.stderr)
             failed = True
             continue
         order = np.argsort(-probabilities, kind="stable")[:10]
         tags = {model.card.tags[i]: round(float(probabilities[i]), 6) for i in order}
-        print(json.dumps({"file": file, "tags": tags}, ensure_ascii=False))
+        print(to_json({"file": lossless(file), "tags": tags}, ascii_only=not is_utf8(sys.stdout)))
     return 1 if failed else 0
 
 

@@ -2,75 +2,136 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from preprocessing.audio import AUDIO_SUFFIXES
 from preprocessing.errors import BadInputError, ClipError
-from serving.tagging.tagger import FailedFile, printable
+from preprocessing.folders import LeftOut, system_words, walk_audio
+from preprocessing.names import printable
+from serving.tagging.tagger import FailedFile
+
+ANY_DEPTH: Final = "**"
 
 
-def find_audio(paths: Sequence[str]) -> tuple[list[Path], list[FailedFile]]:
-    """Return the files that are meant, each once, and what is missing.
+class Found(NamedTuple):
+    """What is meant.
+
+    Attributes:
+        files: that are to be tagged, each once.
+        missing: what was named and is not there, and folders that cannot be read.
+        left_out: what was found in folders or by patterns and is not taken.
+    """
+
+    files: list[Path]
+    missing: list[FailedFile]
+    left_out: LeftOut
+
+
+def find_audio(paths: Sequence[str]) -> Found:
+    """Return the files that are meant, each once, what is missing, and what was left out.
 
     A path that is there is taken as it is; of a folder all files with an audio suffix, in it and below, in the order
-    of their names, without hidden ones; anything else with ``*``, ``?`` or ``[`` in it is a pattern (``**`` for any
-    depth), of which files with an audio suffix and folders are taken.
+    of their names, without hidden ones, linked folders too (preprocessing.folders); anything else with ``*``, ``?`` or
+    ``[`` in it is a pattern (``**`` for any depth), of which files with an audio suffix and folders are taken.
 
     Raises:
         BadInputError: there is no file at all.
     """
     found: dict[str, Path] = {}
     missing: list[FailedFile] = []
+    left_out = LeftOut()
     for path in paths:
+        here = LeftOut()
         try:
-            for file in _expand(path):
-                found.setdefault(os.path.realpath(file), file)
+            for file in _expand(path, here):
+                found.setdefault(os.path.realpath(file), Path(file))
         except ClipError as error:
             missing.append(FailedFile(Path(path), error))
+        missing += [
+            FailedFile(Path(folder), ClipError("unreadable", f"{folder}: {reason}: nothing in it was looked at"))
+            for folder, reason in here.unreadable.items()
+        ]
+        left_out.add(here)
     if not found:
-        raise BadInputError("; ".join(failed.error.detail for failed in missing))
-    return list(found.values()), missing
+        raise BadInputError("; ".join(printable(failed.error.detail) for failed in missing))
+    return Found(list(found.values()), missing, left_out)
 
 
-def _expand(path: str) -> list[Path]:
+def _expand(path: str, left_out: LeftOut) -> list[str]:
     if os.path.isdir(path):
-        return _folder(path)
-    if os.path.lexists(path):
-        return [Path(path)]
-    if not glob.has_magic(path):
-        raise ClipError("unreadable", f"{printable(path)}: no such file or folder")
-    files: list[Path] = []
-    for match in sorted(glob.glob(os.path.expanduser(path), recursive=True)):
-        if os.path.isdir(match):
-            files += _audio_below(match)
-        elif _is_audio(match):
-            files.append(Path(match))
-    if not files:
-        raise ClipError("unreadable", f"{printable(path)}: no audio file matches")
+        return _folder(path, left_out)
+    try:
+        os.lstat(path)
+        return [path]
+    except (FileNotFoundError, NotADirectoryError):
+        if not glob.has_magic(path):
+            raise ClipError("unreadable", f"{path}: no such file or folder") from None
+    except OSError as error:  # a folder above it cannot be read, or the name is too long
+        raise ClipError("unreadable", f"{path}: {system_words(error)}") from None
+    files = list(_matches(os.path.expanduser(path), left_out))
+    if not files and not left_out.unreadable:
+        raise ClipError("unreadable", f"{path}: no audio file matches{_besides(left_out)}")
     return files
 
 
-def _folder(path: str) -> list[Path]:
-    files = _audio_below(path)
-    if not files:
+def _folder(path: str, left_out: LeftOut) -> list[str]:
+    files = _below(path, left_out)
+    if not files and not left_out.unreadable:
         suffixes = ", ".join(sorted(AUDIO_SUFFIXES))
-        raise ClipError("unreadable", f"{printable(path)} has no audio files (looked for {suffixes})")
+        raise ClipError("unreadable", f"{path} has no audio files{_besides(left_out)} (looked for {suffixes})")
     return files
 
 
-def _audio_below(folder: str) -> list[Path]:
-    files = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [Path(parent, name) for name in names if not name.startswith(".") and _is_audio(name)]
-    return sorted(files)
+def _besides(left_out: LeftOut) -> str:
+    return f"; left out: {left_out.describe()}" if left_out.files else ""
 
 
-def _is_audio(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES
+def _below(folder: str, left_out: LeftOut) -> list[str]:
+    walked = walk_audio(folder)
+    left_out.add(walked.left_out)
+    return walked.files
+
+
+def _matches(pattern: str, left_out: LeftOut) -> Iterator[str]:
+    """Yield the audio files that match, and those in folders that match."""
+    if ANY_DEPTH in pattern.split(os.sep):
+        yield from _matches_at_any_depth(pattern, left_out)
+        return
+    for match in sorted(glob.glob(pattern)):
+        suffix = os.path.splitext(match)[1].lower()
+        if os.path.isdir(match):
+            yield from _below(match, left_out)
+        elif suffix in AUDIO_SUFFIXES:
+            yield match
+        else:
+            left_out.by_suffix[suffix] += 1
+
+
+def _matches_at_any_depth(pattern: str, left_out: LeftOut) -> Iterator[str]:
+    """Walk the folder before the pattern: glob passes over what it cannot read, and runs in circles of links."""
+    parts = pattern.split(os.sep)
+    begin = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+    folder = os.sep.join(parts[:begin])
+    walked = walk_audio(folder + os.sep if begin else os.curdir)
+    left_out.unreadable.update(walked.left_out.unreadable)
+    for file in walked.files:
+        name = os.path.relpath(file, folder or (os.sep if begin else os.curdir))
+        if _fits(name.split(os.sep), parts[begin:]):
+            yield os.path.join(folder, name) if begin else name
+
+
+def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a path, or a folder that it lies in, matches."""
+    if not pattern:
+        return True
+    if pattern[0] == ANY_DEPTH:
+        return any(_fits(parts[skipped:], pattern[1:]) for skipped in range(len(parts) + 1))
+    return bool(parts) and fnmatch.fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
 
 
 def plan_taggrams(pattern: str, files: Sequence[Path]) -> dict[Path, Path]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,15 +12,18 @@ from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
 from preprocessing.errors import AutotagError, BadInputError
+from preprocessing.names import is_utf8, keep_bytes, lossless, printable, to_json
 from preprocessing.whole_files import open_whole
 from serving.tagging.file_tags import FileTags
-from serving.tagging.tagger import FailedFile, Selection, TaggedFile, printable
+from serving.tagging.tagger import FailedFile, Selection, TaggedFile
 
 BAR_WIDTH: Final = 30
 TABLE_WIDTH: Final = 100
 """Characters a line of a table in a file."""
 
 DECIMALS: Final = 5
+ESCAPED: Final = "backslashreplace"
+"""What text for people does with what is none; JSON and CSV see to it themselves."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class TableOutput:
         from rich.console import Console
 
         self._selection = selection
+        self._bar = "█" if is_utf8(stream) else "#"
         self._console = Console(file=stream, highlight=False, width=None if stream.isatty() else TABLE_WIDTH)
 
     def tagged(self, file: TaggedFile, writing: Writing | None) -> None:
@@ -107,7 +110,7 @@ class TableOutput:
         table.add_column("", no_wrap=True)
         for tag, probability in chosen:
             style = None if above[tag] else "dim"
-            bar = "█" * round(BAR_WIDTH * probability)
+            bar = self._bar * round(BAR_WIDTH * probability)
             table.add_row(escape(tag), f"{probability:.3f}", f"{thresholds[tag]:.3f}", bar, style=style)
         return table
 
@@ -142,7 +145,7 @@ class TableOutput:
 
 
 class JsonOutput:
-    """One object a line; one with ``error`` for each file that could not be tagged."""
+    """One object a line, names as preprocessing.names says; one with ``error`` for each file that was not tagged."""
 
     def __init__(self, stream: IO[str], selection: Selection) -> None:
         self._stream, self._selection = stream, selection
@@ -152,8 +155,8 @@ class JsonOutput:
         thresholds = dict(zip(file.tags, file.thresholds, strict=True))
         above = dict(zip(file.tags, file.above, strict=True))
         line: dict[str, Any] = {
-            "file": printable(file.path),
-            "model": printable(file.source),
+            "file": lossless(file.path),
+            "model": lossless(file.source),
             "identity": file.model,
             "seconds": round(file.seconds, 3),
             "windows": file.windows,
@@ -176,17 +179,17 @@ class JsonOutput:
 
     def failed(self, file: FailedFile) -> None:
         """Write file, the kind of error and the error in words."""
-        self._write({"file": printable(file.path), "error": file.reason, "kind": file.error.kind})
+        self._write({"file": lossless(file.path), "error": file.reason, "kind": file.error.kind})
 
     def skipped(self, file: SkippedFile) -> None:
         """Write file and the tags that it holds."""
-        self._write({"file": printable(file.path), "skipped": "already done", "old": file.held.tags})
+        self._write({"file": lossless(file.path), "skipped": "already done", "old": file.held.tags})
 
     def end(self) -> None:
         """Nothing is held back."""
 
     def _write(self, line: dict[str, Any]) -> None:
-        self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._stream.write(to_json(line, ascii_only=not is_utf8(self._stream)) + "\n")
         self._stream.flush()
 
 
@@ -194,7 +197,8 @@ class CsvOutput:
     """One row a file: file, seconds, windows, tags (those chosen, joined by '; '), error, and a column for each tag.
 
     The columns of the tags hold all probabilities, whatever is chosen, so that a program sees the same columns always.
-    Files that fail before the first answer (which tells the tags) are held back until then.
+    Files that fail before the first answer (which tells the tags) are held back until then. UTF-8, in which a name has
+    the bytes that it has on the disk, whatever they are.
 
     Args:
         stream: takes the text.
@@ -205,7 +209,7 @@ class CsvOutput:
 
     def __init__(self, stream: IO[str], selection: Selection, several: Sequence[str] | None = None) -> None:
         self._stream, self._selection = stream, selection
-        self._writer = csv.writer(stream, lineterminator="\n")
+        keep_bytes(stream)
         self._tags: tuple[str, ...] | None = None
         self._held_back: list[list[str]] = []
         self._names_model = several is not None
@@ -240,7 +244,7 @@ class CsvOutput:
         self._tags = tags
         model = ["model"] if self._names_model else []
         self._columns = ["file", *model, "seconds", "windows", "tags", "error", *tags]
-        self._writer.writerow(self._columns)
+        self._stream.write(_csv_line(self._columns))
         for row in self._held_back:
             self._row(row)
 
@@ -248,11 +252,18 @@ class CsvOutput:
         if self._tags is None:
             self._held_back.append(row)
             return
-        self._writer.writerow(row + [""] * (len(self._columns) - len(row)))
+        self._stream.write(_csv_line(row + [""] * (len(self._columns) - len(row))))
         self._stream.flush()
 
     def _named(self, path: Path, model: str) -> list[str]:
-        return [printable(path), *([printable(model)] if self._names_model else [])]
+        return [lossless(path), *([lossless(model)] if self._names_model else [])]
+
+
+def _csv_line(cells: Sequence[str]) -> str:
+    """A row that ends with a newline; csv.writer (3.10) quotes a carriage return in it only where rows end with one."""
+    line = io.StringIO(newline="")
+    csv.writer(line, lineterminator="\r\n").writerow(cells)
+    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _reaches(selection: Selection) -> str:
@@ -260,7 +271,7 @@ def _reaches(selection: Selection) -> str:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[IO[str]]:
+def whole_file(path: Path, option: str = "--out") -> Iterator[IO[str]]:
     """A text file that is there whole at the end, and not at all (or as it was) after an error or Ctrl-C.
 
     Raises:
@@ -272,7 +283,7 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
             try:
                 stream = stack.enter_context(_open_text(path))
             except OSError as error:
-                raise BadInputError(f"--out {path}: {error.strerror}") from error
+                raise BadInputError(f"{option} {path}: {error.strerror}") from error
             yield stream
     except OSError as error:
         raise AutotagError(f"{path} cannot be written: {error.strerror}") from error
@@ -281,8 +292,12 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
 @contextlib.contextmanager
 def _open_text(path: Path) -> Iterator[IO[str]]:
     if path.exists() and not path.is_file():  # /dev/stdout: nothing can take its place
-        with open(os.open(path, os.O_WRONLY), "w", encoding="utf-8", newline="") as stream:
+        with open(os.open(path, os.O_WRONLY), "w", encoding="utf-8", errors=ESCAPED, newline="") as stream:
             yield stream
     else:
-        with open_whole(os.path.realpath(path)) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as stream:
+        with open_whole(os.path.realpath(path)) as file, _text(file) as stream:
             yield stream
+
+
+def _text(file: IO[bytes]) -> io.TextIOWrapper:
+    return io.TextIOWrapper(file, encoding="utf-8", errors=ESCAPED, newline="")

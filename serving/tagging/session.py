@@ -11,9 +11,11 @@ import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Final, Literal, Protocol
+from typing import IO, Any, Final, Literal, Protocol
 
 from preprocessing.errors import BadInputError, ClipError
+from preprocessing.folders import LeftOut
+from preprocessing.names import lossless, printable
 from serving.tagging.audio_files import find_audio, plan_taggrams
 from serving.tagging.file_tags import (
     DEFAULT_FIELD,
@@ -25,7 +27,7 @@ from serving.tagging.file_tags import (
     write_file_tags,
 )
 from serving.tagging.output import CsvOutput, JsonOutput, Output, SkippedFile, TableOutput, Writing
-from serving.tagging.tagger import FailedFile, Progress, Selection, TaggedFile, Tagger, TagSource, printable
+from serving.tagging.tagger import FailedFile, Progress, Selection, TaggedFile, Tagger, TagSource
 
 DEFAULT_TOP: Final = 10
 
@@ -86,11 +88,13 @@ class Plan:
         files: to be tagged, in this order.
         missing: what was named and is not there.
         pictures: model's name -> file -> where its taggram goes.
+        left_out: what was found in folders and is not to be tagged.
     """
 
     files: list[Path]
     missing: list[FailedFile]
     pictures: Mapping[str, Mapping[Path, Path]] = field(default_factory=dict)
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     @property
     def total(self) -> int:
@@ -116,7 +120,7 @@ def plan(paths: Sequence[str], choices: Choices, models: Sequence[str]) -> Plan:
         check_field(choices.write.field)
         if len(models) > 1:
             raise BadInputError("--write takes one --model: tags of several would be mixed up in one field")
-    files, missing = find_audio(paths)
+    files, missing, left_out = find_audio(paths)
     pictures: dict[str, Mapping[Path, Path]] = {}
     if choices.taggram is not None:
         if len(models) > 1 and "{model}" not in choices.taggram:
@@ -124,7 +128,7 @@ def plan(paths: Sequence[str], choices: Choices, models: Sequence[str]) -> Plan:
         for model in models:
             pattern = choices.taggram.replace("{model}", re.sub(r"[^\w.-]+", "-", model).strip("-"))
             pictures[model] = plan_taggrams(pattern, files)
-    return Plan(files, missing, pictures)
+    return Plan(files, missing, pictures, left_out)
 
 
 class Bar(Protocol):
@@ -146,6 +150,7 @@ class Tally:
     failed: int = 0
     written: int = 0
     skipped: int = 0
+    failures: list[FailedFile] = field(default_factory=list)
 
 
 def run(
@@ -205,8 +210,28 @@ def summarise(work: Plan, choices: Choices, tally: Tally) -> Iterator[str]:
     if choices.write is not None:
         verb = "would be written" if choices.write.dry_run else "written"
         yield f"{tally.written} of {work.total} files {verb}, {tally.skipped} were already done"
+    if work.left_out.files:
+        yield f"left out of the folders, going by their names: {work.left_out.describe()}"
     if tally.failed:
         yield f"{tally.failed} of {work.total} files failed"
+
+
+def summary(work: Plan, tally: Tally) -> dict[str, Any]:
+    """Return what became of all that was named, as JSON has it: counts, each failure with its reason, what is left out.
+
+    ``left_out`` is as preprocessing.folders.LeftOut has it.
+    """
+    return {
+        "files": work.total,
+        "failed": tally.failed,
+        "written": tally.written,
+        "already_done": tally.skipped,
+        "failures": [
+            {"file": lossless(failed.path), "kind": failed.error.kind, "error": failed.reason}
+            for failed in tally.failures
+        ],
+        "left_out": work.left_out.to_json(),
+    }
 
 
 def taggram_folders(work: Plan) -> list[str]:
@@ -312,4 +337,5 @@ class _Outcomes:
 
     def _report(self, file: FailedFile, what: str) -> None:
         self.tally.failed += 1
+        self.tally.failures.append(file)
         self._say(f"{printable(file.path)} {what}: {file.error.kind}: {file.reason}")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import os
 import queue
 import threading
 from collections import deque
@@ -465,12 +464,6 @@ def stream_windows(
         yield Window(0, end, fit_clip(held, clip))
     elif end - (start - hop + size) >= least_rest(clip):
         yield Window(end - size, size, held)
-
-
-def printable(name: Path | str) -> str:
-    """A file's name as text that any stream and file can hold: what is no text or would move the cursor is replaced."""
-    text = os.fsencode(name).decode("utf-8", "replace")
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def windows(samples: Samples, hop: int | None = None, clip: ClipFormat = PAPER_CLIP) -> list[Samples]:

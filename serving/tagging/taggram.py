@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import html
 import io
-import json
 import math
 import warnings
 from dataclasses import dataclass
@@ -25,8 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocessing.errors import AutotagError, BadInputError
+from preprocessing.names import lossless, printable, to_json
 from preprocessing.whole_files import write_whole
-from serving.tagging.tagger import Probabilities, TaggedFile, printable
+from serving.tagging.tagger import Probabilities, TaggedFile
 
 SUFFIXES: Final = (".png", ".html", ".json")
 MOST_TAGS: Final = 12
@@ -185,7 +185,7 @@ def taggram_json(tagged: TaggedFile, model: str) -> str:
     data = {
         "format": "autotag taggram",
         "version": 1,
-        "file": printable(tagged.path),
+        "file": lossless(tagged.path),
         "model": model,
         "seconds": round(tagged.seconds, 4),
         "window_seconds": tagged.window_seconds,
@@ -197,7 +197,7 @@ def taggram_json(tagged: TaggedFile, model: str) -> str:
             for start, end, row in zip(tagged.starts, ends, tagged.window_probabilities, strict=True)
         ],
     }
-    return json.dumps(data, ensure_ascii=False) + "\n"
+    return to_json(data) + "\n"
 
 
 def _rounded(values: Probabilities) -> list[float]:
@@ -272,7 +272,7 @@ def taggram_html(taggram: Taggram, tagged: TaggedFile, model: str) -> str:
         "cells": [[round(float(cell), 3) for cell in row] for row in taggram.cells],
         "hours": hours,
     }
-    embedded = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
+    embedded = to_json(data).replace("<", "\\u003c")
     marks = "".join(f"<span>{taggram.top * part / 2:.2f}</span>" for part in range(3))
     return f"""<!DOCTYPE html>
 <html lang="en">
