@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks.machine import cpu_name
 from models.heads import Heads
 from models.hearing import Hearing
-from models.outputs import heads_loss, with_heads
+from models.outputs import HeadsLoss, with_heads
 from models.registry import NETWORKS, Network, find_network
 from preprocessing.clip_format import PAPER_CLIP
 from serving.graph.ensemble import Ensemble, Member
@@ -121,7 +121,7 @@ def seconds_of(run: Callable[[], object]) -> float:
 def make_variant(network: Network, policy: str, batch: int) -> Variant:
     heads = Heads.of_tags(network.outputs)
     model = with_heads(network.build(dtype=policy), heads)
-    model.compile(optimizer="adam", loss=heads_loss(heads), jit_compile=False)
+    model.compile(optimizer="adam", loss=HeadsLoss(heads), jit_compile=False)
     rng = np.random.default_rng(0)
     windows = rng.standard_normal((batch, *network.input_shape)).astype(np.float32)
     labels = (rng.random((batch, heads.size)) < 0.05).astype(np.float32)

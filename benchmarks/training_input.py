@@ -26,7 +26,7 @@ from rich.table import Table
 from components.labels import HeadSettings
 from components.reader import transform_facts
 from components.training import Task, TrainingSettings
-from models.outputs import heads_loss
+from models.outputs import HeadsLoss
 from models.registry import NETWORKS, find_network
 from preprocessing.clip_format import PAPER_CLIP
 
@@ -77,7 +77,7 @@ def main() -> None:
         first = next(iter(plain))
         model = task.with_front(task.build())
         gpu = bool(tf.config.list_physical_devices("GPU"))
-        model.compile("adam", heads_loss(facts.heads), jit_compile=gpu)
+        model.compile("adam", HeadsLoss(facts.heads), jit_compile=gpu)
 
         def train(batch: dict[str, tf.Tensor], model: keras.Model = model) -> None:
             model.train_on_batch(batch["inputs"], batch["labels"])

@@ -82,52 +82,6 @@ def _head_tags(output: tft.TFTransformOutput, head: HeadSettings) -> tuple[str, 
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """What is changed at random in a training clip, anew each epoch; nothing unless asked for.
-
-    Attributes:
-        time_shift: turn the clip round by a random time, what leaves at the end coming in at the beginning. Random
-            windows need none.
-        gain_db: deviation of a random gain, in dB.
-    """
-
-    time_shift: bool = False
-    gain_db: float = 0.0
-
-    def apply(self, inputs: tf.Tensor, seed: tf.Tensor, decibel: float = 1.0) -> tf.Tensor:
-        """Augment inputs, log-mel [batch, bands, frames] or waveform [batch, samples]; time is the last axis.
-
-        Args:
-            inputs: which.
-            seed: int64 [2].
-            decibel: by what a log-mel changes where its power changes by one decibel.
-        """
-        rows, length = tf.shape(inputs)[0], inputs.shape[-1]
-        if self.time_shift:
-            shift = tf.random.stateless_uniform([rows, 1], seed, maxval=length, dtype=tf.int32)
-            at = (tf.range(length)[tf.newaxis] + shift) % length
-            inputs = tf.gather(inputs, at, axis=len(inputs.shape) - 1, batch_dims=1)
-        if self.gain_db:
-            gain = self.gain_db * tf.random.stateless_normal([rows], seed + 1)
-            if len(inputs.shape) == 3:
-                return inputs + tf.cast(gain * decibel, inputs.dtype)[:, tf.newaxis, tf.newaxis]
-            return inputs * tf.cast(10 ** (gain / 20), inputs.dtype)[:, tf.newaxis]
-        return inputs
-
-
-def augmented(batches: tf.data.Dataset, augmentation: Augmentation, seed: int, decibel: float = 1.0) -> tf.data.Dataset:
-    """Apply an augmentation to batches; the same seed gives the same clips."""
-
-    def change(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        seeds = tf.stack([tf.constant(seed, tf.int64), step])
-        return {**batch, "inputs": augmentation.apply(batch["inputs"], seeds, decibel)}
-
-    if augmentation == Augmentation():
-        return batches
-    return batches.enumerate().map(change, tf.data.AUTOTUNE, deterministic=True).prefetch(2)
-
-
-@dataclass(frozen=True)
 class RandomWindows:
     """Which part of a training clip is heard, anew each epoch.
 

@@ -19,7 +19,7 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -28,15 +28,15 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from components.augmentation import Augmentation, StoredLogMel, augmented
 from components.labels import read_settings
 from components.metrics import score_tags
+from components.optimisation import Optimisation, Schedule
 from components.reader import (
-    Augmentation,
     Fold,
     MakeDataset,
     RandomWindows,
     TransformFacts,
-    augmented,
     log_mel_dataset,
     transform_facts,
     waveform_dataset,
@@ -44,9 +44,10 @@ from components.reader import (
 from components.starting_weights import started_network
 from models.heads import Heads
 from models.hearing import Hearing
-from models.outputs import LOGITS, heads_loss, set_initial_bias, with_heads
+from models.outputs import LOGITS, HeadsLoss, set_initial_bias, with_heads
 from models.precision import in_float32
 from models.registry import NETWORKS, Network, find_network
+from models.spec_augment import SpecAugment
 from preprocessing.clip_format import ClipFormat
 from preprocessing.whole_files import write_whole
 from preprocessing.windows import NEARLY_ALL, WindowRule
@@ -62,6 +63,7 @@ OUT_OF_FOLD_FILE = "out_of_fold.npz"
 HISTORY_FILE = "history.json"
 
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
+Monitor = Literal["roc_auc", "pr_auc", "loss"]
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,18 @@ class TrainingSettings:
         epochs: at most.
         batch_size: clips in a step, over all devices.
         learning_rate: Adam's, at the start.
-        schedule: ``constant``, or ``cosine`` down to a hundredth over all epochs.
-        patience: stop after this many epochs without a better validation ROC-AUC.
-        seed: of weights, order, windows and dropout.
+        schedule: of the learning rate, see components.optimisation.
+        weight_decay: see components.optimisation, as are layer_decay and average.
+        monitor: figure of the validation split by which the best epoch is chosen.
+        patience: stop after this many epochs without a better one.
+        seed: of weights, order, windows, dropout and augmentation.
         precision: Keras' dtype policy, or ``auto`` for what suits the device.
-        time_shift: augmentation of a network's training clips, see components.reader.Augmentation.
-        gain_db: likewise.
+        dropout: rate of all of the network's own dropout layers; None leaves them as they are.
+        label_smoothing: see models.outputs.HeadsLoss, as is class_balance.
+        freeze_batch_norm: batch norms of a network with trained weights keep their statistics, scale and shift.
+        time_shift: change of the training clips, see components.augmentation, as are gain_db, equaliser_db, noise, mp3
+            and mixup.
+        frequency_mask: share of the bands under a mask at most, see models.spec_augment; time_mask of the frames.
         train_windows: random windows of a clip in an epoch, of a network that hears less than a clip.
         score_windows: evenly spaced windows over which a clip's answer is averaged; None for the network's own rule.
         weights: trained weights to start from: a name that ``autotag pretrained`` lists, a file, or a pushed version.
@@ -88,16 +96,42 @@ class TrainingSettings:
     epochs: int = 30
     batch_size: int = 16
     learning_rate: float = 1e-3
-    schedule: Literal["constant", "cosine"] = "cosine"
+    schedule: Schedule = "cosine"
+    weight_decay: float = 0.0
+    layer_decay: float = 1.0
+    average: float = 0.0
+    monitor: Monitor = "roc_auc"
     patience: int = 5
     seed: int = 0
     precision: Precision = "auto"
+    dropout: float | None = None
+    label_smoothing: float = 0.0
+    class_balance: float = 0.0
+    freeze_batch_norm: bool = False
     time_shift: bool = False
     gain_db: float = 0.0
+    equaliser_db: float = 0.0
+    noise: float = 0.0
+    mp3: float = 0.0
+    mixup: float = 0.0
+    frequency_mask: float = 0.0
+    time_mask: float = 0.0
     train_windows: int = 1
     score_windows: int | None = None
     weights: str | None = None
     train: Literal["all", "head"] | int = "all"
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """What is changed in training clips."""
+        return Augmentation(self.time_shift, self.gain_db, self.equaliser_db, self.noise, self.mp3, self.mixup)
+
+    @property
+    def optimisation(self) -> Optimisation:
+        """How weights are learnt."""
+        return Optimisation(
+            self.schedule, self.learning_rate, self.epochs, self.weight_decay, self.layer_decay, self.average
+        )
 
     def window_rule(self, network: Network) -> WindowRule:
         """Return the windows over which a clip's answer is averaged."""
@@ -110,7 +144,7 @@ class TrainingState:
 
     epoch: int = 0
     best_epoch: int = 0
-    best_roc_auc: float = -math.inf
+    best_figure: float = -math.inf
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -160,7 +194,7 @@ def fit(
     epoch_level: int = logging.WARNING,
     initial_bias: bool = True,
 ) -> tuple[keras.Model, TrainingState]:
-    """Train a network until its validation ROC-AUC stops rising.
+    """Train a network until its figure on the validation split stops rising.
 
     Args:
         build: makes the network to begin with, inside the distribution's scope: a batch's ``inputs`` -> probabilities.
@@ -188,43 +222,99 @@ def fit(
             model = build()
             if initial_bias:
                 set_initial_bias(core_of(model), heads, frequencies)
-            model.compile(
-                optimizer=_optimizer(model, _learning_rate(settings, steps)),
-                loss=heads_loss(heads),
-                jit_compile=bool(tf.config.list_physical_devices("GPU")),
-            )
+            loss = HeadsLoss(heads, frequencies, settings.class_balance, settings.label_smoothing)
+            _compile(model, settings.optimisation.begin(model, steps), loss)
     ask = validate(model)
     writer = tf.summary.create_file_writer(log_dir) if log_dir else None
-    while state.epoch < settings.epochs and state.epoch - state.best_epoch < settings.patience:
-        _seed_dropout(model, settings.seed, state.epoch)
+    patience = settings.epochs if settings.optimisation.never_stops_early else settings.patience
+    while state.epoch < settings.epochs and state.epoch - state.best_epoch < patience:
+        _begin_epoch(model, settings, state, checkpoint_dir)
         batches = train(settings.seed * 10_007 + state.epoch).map(lambda batch: (batch["inputs"], batch["labels"]))
         batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
         losses = model.fit(batches, epochs=1, verbose=0).history["loss"]
         if not math.isfinite(losses[-1]):
             raise ValueError(f"{name}: the loss is {losses[-1]} in epoch {state.epoch + 1}; lower the learning rate")
-        split = ask()
-        scores = score_tags(split.labels, split.predictions, [str(tag) for tag in range(split.labels.shape[1])])
-        state.epoch += 1
-        figures = {
-            "epoch": state.epoch,
-            "loss": losses[-1],
-            "valid_roc_auc": scores.roc_auc,
-            "valid_pr_auc": scores.pr_auc,
-        }
-        state.history.append(figures)
+        with _averaged_weights(model):
+            split = ask()
+            state.epoch += 1
+            figures = {"epoch": state.epoch, "loss": losses[-1], **_figures(split, heads)}
+            state.history.append(figures)
+            better = _note_figure(state, _figure(figures, settings.monitor))
+            if better:
+                _save_best(checkpoint_dir, model, state)
         log.log(epoch_level, "%s epoch %d/%d: %s", name, state.epoch, settings.epochs, _line(figures))
         if writer:
             with writer.as_default():
                 for key in ("loss", "valid_roc_auc", "valid_pr_auc"):
                     tf.summary.scalar(f"epoch_{key}", figures[key], step=state.epoch)
             writer.flush()
-        # Where no tag has both classes there is no ROC-AUC to go by, and the last epoch counts.
-        better = math.isnan(scores.roc_auc) or scores.roc_auc > state.best_roc_auc
-        if better:
-            state.best_epoch, state.best_roc_auc = state.epoch, scores.roc_auc
-        _save(checkpoint_dir, model, state, better)
+        _save(checkpoint_dir, model, state)
     best = keras.models.load_model(os.path.join(checkpoint_dir, _best_file(state)), compile=False)
     return best, state
+
+
+def _compile(model: keras.Model, optimiser: keras.optimizers.Optimizer, loss: keras.losses.Loss) -> None:
+    """Compile; the loss is scaled where layers compute in float16, as Keras does by itself for whole models alone."""
+    in_float16 = any(layer.compute_dtype == "float16" for layer in core_of(model).layers)
+    model.compile(
+        optimizer=keras.optimizers.LossScaleOptimizer(optimiser) if in_float16 else optimiser,
+        loss=loss,
+        jit_compile=bool(tf.config.list_physical_devices("GPU")),
+    )
+
+
+def _begin_epoch(model: keras.Model, settings: TrainingSettings, state: TrainingState, checkpoint_dir: str) -> None:
+    """Set what an epoch begins with: random numbers, learning rate, and the stage of the timetable."""
+    _seed_dropout(model, settings.seed, state.epoch)
+    optimisation = settings.optimisation
+    rate = optimisation.plateau_rate([_figure(figures, settings.monitor) for figures in state.history])
+    change = optimisation.next_stage(state.epoch)
+    if change is not None and state.best_epoch:
+        best = keras.models.load_model(os.path.join(checkpoint_dir, _best_file(state)), compile=False)
+        model.set_weights(best.get_weights())
+    if isinstance(change, keras.optimizers.Optimizer):
+        _compile(model, change, model.loss)
+    elif change is not None or rate is not None:
+        _plain(model.optimizer).learning_rate = rate if change is None else change
+
+
+def _plain(optimiser: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimiser itself where it scales another's loss."""
+    return getattr(optimiser, "inner_optimizer", optimiser)
+
+
+@contextlib.contextmanager
+def _averaged_weights(model: keras.Model) -> Iterator[None]:
+    """Let a model have the averages of its weights meanwhile, where its optimiser keeps them."""
+    optimiser = _plain(model.optimizer)
+    if not optimiser.use_ema:
+        yield
+        return
+    last = [variable.numpy() for variable in model.trainable_variables]
+    optimiser.finalize_variable_values(model.trainable_variables)
+    yield
+    for variable, value in zip(model.trainable_variables, last, strict=True):
+        variable.assign(value)
+
+
+def _figures(split: SplitPredictions, heads: Heads) -> dict[str, float]:
+    """What the validation split says of a network."""
+    scores = score_tags(split.labels, split.predictions, [str(tag) for tag in range(split.labels.shape[1])])
+    loss = float(HeadsLoss(heads)(split.labels, split.predictions))
+    return {"valid_roc_auc": scores.roc_auc, "valid_pr_auc": scores.pr_auc, "valid_loss": loss}
+
+
+def _figure(figures: Mapping[str, float], monitor: Monitor) -> float:
+    """The figure to go by, the larger the better."""
+    return -figures["valid_loss"] if monitor == "loss" else figures[f"valid_{monitor}"]
+
+
+def _note_figure(state: TrainingState, figure: float) -> bool:
+    """Say whether an epoch is the best; where no tag has both classes there is no figure, and the last one counts."""
+    better = math.isnan(figure) or figure > state.best_figure
+    if better:
+        state.best_epoch, state.best_figure = state.epoch, figure
+    return better
 
 
 def core_of(model: keras.Model) -> keras.Model:
@@ -289,21 +379,6 @@ def _survey(dataset: MakeDataset) -> tuple[int, npt.NDArray[np.float64]]:
     return steps, np.asarray(positives / clips)
 
 
-def _learning_rate(settings: TrainingSettings, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    if settings.schedule == "constant":
-        return settings.learning_rate
-    return keras.optimizers.schedules.CosineDecay(settings.learning_rate, max(1, steps * settings.epochs), alpha=0.01)
-
-
-def _optimizer(
-    model: keras.Model, learning_rate: float | keras.optimizers.schedules.LearningRateSchedule
-) -> keras.optimizers.Optimizer:
-    """Adam; its loss scaled where layers compute in float16, which Keras does by itself for a whole model alone."""
-    adam = keras.optimizers.Adam(learning_rate)
-    in_float16 = any(layer.compute_dtype == "float16" for layer in core_of(model).layers)
-    return keras.optimizers.LossScaleOptimizer(adam) if in_float16 else adam
-
-
 _STATE = "state.json"
 
 
@@ -326,14 +401,15 @@ def _restore(checkpoint_dir: str) -> tuple[keras.Model | None, TrainingState]:
     return model, state
 
 
-def _save(checkpoint_dir: str, model: keras.Model, state: TrainingState, better: bool) -> None:
+def _save_best(checkpoint_dir: str, model: keras.Model, state: TrainingState) -> None:
+    os.makedirs(checkpoint_dir, exist_ok=True)
+    model.save(os.path.join(checkpoint_dir, _best_file(state)))
+
+
+def _save(checkpoint_dir: str, model: keras.Model, state: TrainingState) -> None:
     """Save network, optimiser and state; state.json, replaced last, decides which files count."""
     os.makedirs(checkpoint_dir, exist_ok=True)
     model.save(os.path.join(checkpoint_dir, _last_file(state)))
-    if better:
-        shutil.copyfile(
-            os.path.join(checkpoint_dir, _last_file(state)), os.path.join(checkpoint_dir, _best_file(state))
-        )
     write_whole(os.path.join(checkpoint_dir, _STATE), json.dumps(asdict(state)))
     for old in os.listdir(checkpoint_dir):
         if old.endswith(".keras") and old not in (_last_file(state), _best_file(state)):
@@ -414,6 +490,11 @@ class Task:
         return self.hearing.window < NEARLY_ALL * self.clip.samples
 
     @property
+    def reads_stored_log_mel(self) -> bool:
+        """Whether its training clips are the stored log-mel."""
+        return reads_stored_log_mel(self.network, self.settings.augmentation)
+
+    @property
     def precision(self) -> str:
         """Keras' dtype policy."""
         return choose_precision(self.settings.precision, self.network.name)
@@ -423,13 +504,32 @@ class Task:
         network = self.network.build(self.heads.size, dtype=self.precision, seed=self.settings.seed)
         return with_heads(network, self.heads)
 
+    def prepared(self, network: keras.Model) -> keras.Model:
+        """Set what the settings say of a network's own layers."""
+        for layer in network._flatten_layers():
+            if isinstance(layer, keras.layers.Dropout) and self.settings.dropout is not None:
+                layer.rate = self.settings.dropout
+            if isinstance(layer, keras.layers.BatchNormalization) and self.settings.freeze_batch_norm:
+                layer.trainable = False
+        return network
+
     def with_front(self, network: keras.Model) -> keras.Model:
         """Return what computes probabilities from a training batch's inputs."""
-        if self.network.reads_stored_log_mel:
-            return network
+        masks = self._masks()
+        if self.reads_stored_log_mel:
+            if masks is None:
+                return network
+            inputs = keras.Input(network.input.shape[1:], name="masked", dtype="float32")
+            return keras.Model(inputs, network(masks(inputs)), name=f"{network.name}_masked")
         learnt = self.normalisation
         scale = None if learnt is None else (1 / learnt.std, -learnt.mean / learnt.std)
-        return self.hearing.from_window(network, scale)
+        return self.hearing.from_window(network, scale, masks)
+
+    def _masks(self) -> SpecAugment | None:
+        settings = self.settings
+        if not (settings.frequency_mask or settings.time_mask):
+            return None
+        return SpecAugment(settings.frequency_mask, settings.time_mask, seed=settings.seed, dtype="float32")
 
     def training_dataset(self, patterns: list[str], fold: Fold | None = None) -> MakeDataset:
         """Return what makes the training split's batches: augmented, and in random windows where it hears those.
@@ -445,16 +545,16 @@ class Task:
         """
         settings = self.settings
         random = RandomWindows(self.hearing.window, settings.train_windows) if self.windowed else None
-        augmentation = Augmentation(settings.time_shift and not self.windowed, settings.gain_db)
-        size, clip = settings.batch_size, self.clip
+        augmentation = replace(settings.augmentation, time_shift=settings.time_shift and not self.windowed)
+        size, clip, stored = settings.batch_size, self.clip, StoredLogMel(self.facts.log_mel, self.clip.sample_rate)
 
         def make(seed: int | None) -> tf.data.Dataset:
-            if self.network.reads_stored_log_mel:
+            if self.reads_stored_log_mel:
                 batches = log_mel_dataset(patterns, self.heads.size, size, seed, clip=clip, fold=fold)
-                return batches if seed is None else augmented(batches, augmentation, seed, 1 / self.facts.log_mel.std)
+                return batches if seed is None else augmented(batches, augmentation, seed, clip, stored)
             windows = None if seed is None else random
             batches = waveform_dataset(patterns, self.facts.tags, size, seed, clip=clip, windows=windows, fold=fold)
-            batches = batches if seed is None else augmented(batches, augmentation, seed)
+            batches = batches if seed is None else augmented(batches, augmentation, seed, clip)
             return batches if self.windowed else batches.map(self._one_window, tf.data.AUTOTUNE, deterministic=True)
 
         return make
@@ -466,14 +566,14 @@ class Task:
     def clip_dataset(self, patterns: list[str], fold: Fold | None = None) -> MakeDataset:
         """Return what makes a split's whole clips, for scoring; arguments as of ``training_dataset``."""
         size, clip = SCORING_BATCH, self.clip
-        if self.network.reads_stored_log_mel:
+        if self.reads_stored_log_mel:
             return lambda seed: log_mel_dataset(patterns, self.heads.size, size, seed, clip=clip, fold=fold)
         return lambda seed: waveform_dataset(patterns, self.facts.tags, size, seed, clip=clip, fold=fold)
 
     def clip_answer(self, network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
         """Return the function from what ``clip_dataset`` gives to probabilities: the mean over a clip's windows."""
         network = core_of(network)
-        if self.network.reads_stored_log_mel:
+        if self.reads_stored_log_mel:
             return inference(network)
         member, hearing, front = self.member(network), self.hearing, self.hearing.front()
         return self._of_clips(lambda waveform: hearing.mean_over_windows(member.answer(front(hearing.cut(waveform)))))
@@ -481,7 +581,7 @@ class Task:
     def clip_embedding(self, network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
         """Return the function from what ``clip_dataset`` gives to what the last layer reads, [clips, windows, ...]."""
         member = self.member(network)
-        if self.network.reads_stored_log_mel:
+        if self.reads_stored_log_mel:
             embedding = inference(member.embedding)
             return lambda batch: embedding(batch)[:, tf.newaxis]
         hearing, front = self.hearing, self.hearing.front()
@@ -501,6 +601,11 @@ class Task:
         """Return the network as a part of what is served."""
         rule = self.settings.window_rule(self.network)
         return Member(self.name, self.network, network, rule, self.normalisation, trained_on)
+
+
+def reads_stored_log_mel(network: Network, augmentation: Augmentation) -> bool:
+    """Whether a network is trained on the stored log-mel: it reads no other, and nothing needs the waveform."""
+    return network.reads_stored_log_mel and not augmentation.needs_waveform
 
 
 SCORING_BATCH = 8
@@ -572,7 +677,7 @@ def _train(
         return lambda: predict(answer, held)
 
     model, state = fit(
-        lambda: task.with_front(task.build() if initial is None else initial),
+        lambda: task.with_front(task.prepared(task.build() if initial is None else initial)),
         task.training_dataset(train, fold),
         validate,
         settings,

@@ -91,17 +91,22 @@ class Hearing:
 
         return run
 
-    def from_window(self, network: keras.Model, scale: tuple[float, float] | None = None) -> keras.Model:
+    def from_window(
+        self, network: keras.Model, scale: tuple[float, float] | None = None, masks: layers.Layer | None = None
+    ) -> keras.Model:
         """Return the network with its front: waveform of one window, float32 [batch, window] -> its answer.
 
         Args:
             network: what it reads, normalised -> its answer.
             scale: factor and offset of its normalisation; None where it takes what it reads as it is.
+            masks: what hides parts of what it reads in training.
         """
         window = keras.Input((self.window,), name="window", dtype="float32")
         read = self.front()(window)
         if scale is not None:
             read = layers.Rescaling(*scale, dtype="float32", name="normalise")(read)
+        if masks is not None:
+            read = masks(read)
         return keras.Model(window, network(read), name=f"{network.name}_from_window")
 
     def mean_over_windows(self, by_window: Any) -> Any:

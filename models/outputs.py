@@ -86,42 +86,72 @@ class HeadsLoss(keras.losses.Loss):  # type: ignore[misc]
     categorical cross entropy, averaged over the clips that are labelled with one of its tags. A clip with none says
     nothing about such a head, so it does not count there.
 
-    Call: labels and probabilities, both (batch, outputs) float -> a number.
+    Call: labels and probabilities, both (batch, outputs) float -> a number. Labels between 0 and 1 are those of mixed
+    clips.
 
     Args:
         heads: Heads, or what its ``to_json`` gave.
+        frequencies: [outputs], each tag's share of the training clips; needed where ``balance`` is not 0.
+        balance: exponent of the weight of rare tags, from 0 (none) to 1: what is labelled with a tag of a multi-label
+            head counts as ((1 - f) / f) ** balance of what is not, what is labelled with a tag of a one-of head as
+            (mean f / f) ** balance of what is labelled with a usual one (f: the tag's frequency; a milder form of the
+            weights by inverse frequency that Cui et al. 2019, arXiv 1901.05555, start from).
+        smoothing: share by which labels move towards undecided (Szegedy et al. 2016, arXiv 1512.00567, section 7).
     """
 
-    def __init__(self, heads: Heads | Sequence[dict[str, Any]], name: str = "heads_loss", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        heads: Heads | Sequence[dict[str, Any]],
+        frequencies: npt.ArrayLike | None = None,
+        balance: float = 0.0,
+        smoothing: float = 0.0,
+        name: str = "heads_loss",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(name=name, **kwargs)
-        self.heads = _heads(heads)
+        self.heads, self.balance, self.smoothing = _heads(heads), balance, smoothing
+        self.frequencies = None if frequencies is None else [float(share) for share in np.asarray(frequencies)]
+        if balance and self.frequencies is None:
+            raise ValueError("a loss that is balanced needs the tags' frequencies")
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """(batch,), whose mean is the loss."""
         losses = [
-            _one_of_loss(y_true[:, at], y_pred[:, at])
-            if head.kind == ONE_OF
-            else ops.mean(ops.binary_crossentropy(y_true[:, at], y_pred[:, at]), axis=-1)
+            (_one_of_loss if head.kind == ONE_OF else _multi_label_loss)(
+                y_true[:, at], y_pred[:, at], self._weights(head.kind, at), self.smoothing
+            )
             for head, at in self.heads.slices()
         ]
         return sum(losses[1:], start=losses[0])
 
+    def _weights(self, kind: str, at: slice) -> npt.NDArray[np.float32]:
+        if not self.balance:
+            return np.ones(at.stop - at.start, np.float32)
+        shares = np.clip(np.asarray(self.frequencies)[at], LEAST_FREQUENCY, 1 - LEAST_FREQUENCY)
+        odds = shares.mean() / shares if kind == ONE_OF else (1 - shares) / shares
+        return np.asarray(odds**self.balance, np.float32)
+
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
-        return {**super().get_config(), "heads": self.heads.to_json()}
+        values = {"frequencies": self.frequencies, "balance": self.balance, "smoothing": self.smoothing}
+        return {**super().get_config(), "heads": self.heads.to_json(), **values}
 
 
-def _one_of_loss(labels: Any, probabilities: Any) -> Any:
+def _multi_label_loss(labels: Any, probabilities: Any, weights: npt.NDArray[np.float32], smoothing: float) -> Any:
+    labels = labels * (1 - smoothing) + smoothing / 2
+    epsilon = keras.config.epsilon()
+    probabilities = ops.clip(probabilities, epsilon, 1 - epsilon)
+    entropy = labels * weights * ops.log(probabilities) + (1 - labels) * ops.log(1 - probabilities)
+    return -ops.mean(entropy, axis=-1)
+
+
+def _one_of_loss(labels: Any, probabilities: Any, weights: npt.NDArray[np.float32], smoothing: float) -> Any:
     labelled = ops.cast(ops.any(labels > 0, axis=-1), probabilities.dtype)
     counted = ops.maximum(ops.sum(labelled), 1.0)
+    labels = labels * (1 - smoothing) + smoothing / labels.shape[-1]
     log_probabilities = ops.log(ops.clip(probabilities, keras.config.epsilon(), 1.0))
     clips = ops.sum(ops.ones_like(labelled))
-    return -ops.sum(labels * log_probabilities, axis=-1) * labelled * (clips / counted)
-
-
-def heads_loss(heads: Heads) -> HeadsLoss:
-    """Return the loss on a network's probabilities; it is saved and loaded with a compiled network."""
-    return HeadsLoss(heads)
+    return -ops.sum(labels * weights * log_probabilities, axis=-1) * labelled * (clips / counted)
 
 
 def set_initial_bias(network: keras.Model, heads: Heads, frequencies: npt.ArrayLike) -> None:

@@ -18,6 +18,7 @@ from components.labels import ANY, HeadSettings
 from datasets.dataset import Dataset
 from datasets.registry import DATASETS, RULES, find_dataset
 from models.registry import NETWORKS, Network, find_network
+from pipeline.recipes import RECIPES
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import CLIP_SECONDS, N_TAGS, SAMPLE_RATE
 from preprocessing.errors import BadInputError
@@ -206,20 +207,49 @@ class NetworkConfig(_Settings):
     """One network and how it is trained (components.training.TrainingSettings)."""
 
     network: str | None = Field(None, description="of `autotag networks`; its name here unless given")
+    recipe: Literal["paper", "comparison", "good"] = Field(
+        "paper", description="what stands for settings that are not given: pipeline/recipes.py"
+    )
     epochs: int = Field(30, ge=1)
     batch_size: int = Field(16, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
-    schedule: Literal["constant", "cosine"] = "cosine"
-    patience: int = Field(5, ge=1)
+    schedule: Literal["constant", "cosine", "one_cycle", "plateau", "adam_sgd"] = Field(
+        "cosine", description="of the learning rate: components/optimisation.py"
+    )
+    weight_decay: float = Field(0.0, ge=0, description="decoupled; with adam_sgd in the gradient")
+    layer_decay: float = Field(1.0, gt=0, le=1, description="of the learning rate, from each layer to the one before")
+    average: float = Field(0.0, ge=0, lt=1, description="momentum of the weights' moving average; 0 for none")
+    monitor: Literal["roc_auc", "pr_auc", "loss"] = Field("roc_auc", description="on the validation split")
+    patience: int = Field(5, ge=1, description="epochs without a better figure")
     seed: int = 0
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
+    dropout: float | None = Field(None, ge=0, lt=1, description="of the network's own dropout layers; theirs")
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    class_balance: float = Field(0.0, ge=0, le=1, description="exponent of the weight of rare tags")
+    freeze_batch_norm: bool = Field(False, description="of a network with trained weights")
     time_shift: bool = Field(False, description="turn each training clip round by a random time")
     gain_db: float = Field(0.0, ge=0, description="deviation of a random gain on each training clip")
+    equaliser_db: float = Field(0.0, ge=0, description="deviation of a random filter's gains")
+    noise: float = Field(0.0, ge=0, le=1, description="share of the training clips with white noise in them")
+    mp3: float = Field(0.0, ge=0, le=1, description="share of the training clips that go through MP3")
+    mixup: float = Field(0.0, ge=0, description="alpha of the shares of two mixed clips; 0 for none")
+    frequency_mask: float = Field(
+        0.0, ge=0, le=0.5, description="share of the bands under a mask at most; not of waveforms"
+    )
+    time_mask: float = Field(0.0, ge=0, le=0.5, description="share of the frames under a mask at most")
     windows: WindowsConfig = WindowsConfig()
     weights: str | None = Field(
         None, description="to start from: a name that `autotag pretrained` lists, a pushed version, a .keras file"
     )
     train: Literal["all", "head"] | HeadFirst = Field("all", description="what is trained, where weights are given")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_recipe(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        recipe = values.get("recipe", "paper")
+        return {**RECIPES.get(recipe if isinstance(recipe, str) else "", {}), **values}
 
     @model_validator(mode="after")
     def _weights_for_head(self) -> NetworkConfig:
@@ -229,7 +259,7 @@ class NetworkConfig(_Settings):
 
     def training_settings(self) -> dict[str, Any]:
         """What a Trainer takes, as JSON."""
-        values = self.model_dump(mode="json", exclude={"network", "windows", "train"})
+        values = self.model_dump(mode="json", exclude={"network", "recipe", "windows", "train"})
         train = self.train.all_after if isinstance(self.train, HeadFirst) else self.train
         return {**values, "train_windows": self.windows.train, "score_windows": self.windows.score, "train": train}
 
@@ -240,7 +270,7 @@ class CombinerConfig(_Settings):
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(64, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
-    schedule: Literal["constant", "cosine"] = "cosine"
+    schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = "cosine"
     patience: int = Field(10, ge=1)
     seed: int = 0
     folds: int = Field(3, ge=2, le=20, description="of the training split, for combiners that are fitted out of fold")

@@ -33,6 +33,7 @@ from components.push_folder import TEST_SET
 from components.pusher import WholePusherExecutor
 from components.schema import CuratedSchema
 from components.source_hash import ENSEMBLE_SOURCE, EXAMPLE_SOURCE, TRAINING_SOURCE, network_hash, source_hash
+from components.training import TrainingSettings, reads_stored_log_mel
 from models.heads import Heads
 from pipeline.config import PipelineConfig, absolute
 from pipeline.runs import IMPORTED_MODEL
@@ -200,17 +201,18 @@ def _heads(config: PipelineConfig) -> list[dict[str, Any]]:
 
 
 def _trainer(name: str, config: PipelineConfig, examples: BaseChannel, transform: Transform) -> Trainer:
-    network = config.network(name)
+    network, settings = config.network(name), config.networks[name].training_settings()
+    stored = reads_stored_log_mel(network, TrainingSettings(**settings).augmentation)
     return Trainer(
         run_fn="components.training.run_fn",
-        examples=transform.outputs["transformed_examples"] if network.reads_stored_log_mel else examples,
+        examples=transform.outputs["transformed_examples"] if stored else examples,
         transform_graph=transform.outputs["transform_graph"],
         train_args=trainer_pb2.TrainArgs(splits=["train"]),
         eval_args=trainer_pb2.EvalArgs(splits=["valid"]),
         custom_config={
             "name": name,
             "network": network.name,
-            "settings": config.networks[name].training_settings(),
+            "settings": settings,
             "heads": _heads(config),
             "clip": asdict(config.data.clip.format),
             "folds": config.combiner.folds if config.needs_folds else 0,

@@ -1,4 +1,4 @@
-"""Reading of training data: augmentation, random windows and folds, each the same for the same seed."""
+"""Reading of training data: random windows and folds, each the same for the same seed."""
 
 from pathlib import Path
 
@@ -6,56 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.reader import Augmentation, Fold, RandomWindows, augmented, waveform_dataset
+from components.reader import Fold, RandomWindows, waveform_dataset
 from preprocessing.clip_format import ClipFormat
 from preprocessing.examples import encode_example, write_record
-
-DECIBEL = 0.1
-"""Of a log-mel whose deviation is 10 dB."""
-
-
-def batches(*shape: int) -> tf.data.Dataset:
-    values = np.random.default_rng(0).normal(size=(6, *shape)).astype("f4")
-    return tf.data.Dataset.from_tensor_slices({"inputs": values, "clip_id": [b"%d" % i for i in range(6)]}).batch(3)
-
-
-def inputs(dataset: tf.data.Dataset) -> np.ndarray:
-    return np.concatenate([batch["inputs"].numpy() for batch in dataset])
-
-
-@pytest.mark.parametrize("shape", [(4, 12), (40,)], ids=["log-mel", "waveform"])
-def test_time_shift_turns_each_clip_round(shape: tuple[int, ...]) -> None:
-    plain = inputs(batches(*shape))
-    shifted = inputs(augmented(batches(*shape), Augmentation(time_shift=True), 3, DECIBEL))
-    shifts = []
-    for before, after in zip(plain, shifted, strict=True):
-        turns = [turn for turn in range(shape[-1]) if np.array_equal(np.roll(before, -turn, axis=-1), after)]
-        assert len(turns) == 1
-        shifts += turns
-    assert len(set(shifts)) > 1
-
-
-def test_gain_adds_to_decibels_and_multiplies_a_waveform() -> None:
-    gain = Augmentation(gain_db=6.0)
-    added = inputs(augmented(batches(4, 12), gain, 3, DECIBEL)) - inputs(batches(4, 12))
-    np.testing.assert_allclose(added, np.broadcast_to(added[:, :1, :1], added.shape), atol=1e-5)
-    assert 0.1 < np.abs(added[:, 0, 0]).mean() < 1.5  # 6 dB are 0.6 deviations
-    ratio = inputs(augmented(batches(40), gain, 3, DECIBEL)) / inputs(batches(40))
-    np.testing.assert_allclose(ratio, np.broadcast_to(ratio[:, :1], ratio.shape), rtol=1e-4)
-    assert ratio[:, 0].std() > 0.05
-
-
-def test_same_seed_gives_the_same_clips_and_another_seed_others() -> None:
-    both = Augmentation(time_shift=True, gain_db=3.0)
-    first, again, other = (inputs(augmented(batches(40), both, seed)) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first, again)
-    assert not np.array_equal(first, other)
-
-
-def test_no_augmentation_leaves_the_batches_alone() -> None:
-    plain = batches(40)
-    assert augmented(plain, Augmentation(), 1) is plain
-
 
 CLIP = ClipFormat(sample_rate=1000, samples=400)
 

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -58,22 +60,40 @@ def validate(model: keras.Model) -> Callable[[], SplitPredictions]:
 
 SETTINGS = TrainingSettings(epochs=6, batch_size=16, learning_rate=0.05, patience=6)
 
+WAYS: dict[str, Any] = {
+    "cosine": {},
+    "one cycle": {"schedule": "one_cycle", "layer_decay": 0.7, "label_smoothing": 0.1, "class_balance": 0.5},
+    "timetable": {"schedule": "adam_sgd", "weight_decay": 1e-3, "monitor": "loss"},
+    "plateau, averaged": {"schedule": "plateau", "average": 0.9, "weight_decay": 1e-2, "monitor": "pr_auc"},
+}
+"""Each has something that must outlive a killed process: steps, rates, optimisers, averages."""
 
-def test_training_raises_the_validation_roc_auc(tmp_path: Path) -> None:
-    model, state = fit(small_network, dataset(0, 64), validate, SETTINGS, HEADS, str(tmp_path), str(tmp_path / "logs"))
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_of_learning_raises_the_validation_roc_auc(way: str, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, **WAYS[way])
+    _, state = fit(small_network, dataset(0, 64), validate, settings, HEADS, str(tmp_path))
     assert state.epoch == 6
-    assert state.best_roc_auc > 0.8
-    assert state.history[state.best_epoch - 1]["valid_roc_auc"] == state.best_roc_auc
+    assert max(row["valid_roc_auc"] for row in state.history) > 0.8
+
+
+def test_training_is_logged_and_its_best_epoch_known(tmp_path: Path) -> None:
+    model, state = fit(small_network, dataset(0, 64), validate, SETTINGS, HEADS, str(tmp_path), str(tmp_path / "logs"))
+    assert state.best_figure > 0.8
+    assert state.history[state.best_epoch - 1]["valid_roc_auc"] == state.best_figure
     assert predict(inference(model), dataset(64, 96)).predictions.shape == (32, 3)
     assert list((tmp_path / "logs").glob("events*")), "TensorBoard's log is there"
 
 
-def test_best_epochs_weights_are_returned_not_the_last_ones(tmp_path: Path) -> None:
+@pytest.mark.parametrize("average", [0.0, 0.8])
+def test_best_epochs_weights_are_returned_not_the_last_ones(average: float, tmp_path: Path) -> None:
+    """With averages of the weights it is these that are scored and returned."""
     from components.metrics import score_tags
 
-    model, state = fit(small_network, dataset(0, 64), validate, SETTINGS, HEADS, str(tmp_path))
+    settings = replace(SETTINGS, average=average)
+    model, state = fit(small_network, dataset(0, 64), validate, settings, HEADS, str(tmp_path))
     answers = predict(inference(model), dataset(64, 96))
-    assert score_tags(answers.labels, answers.predictions, list("abc")).roc_auc == pytest.approx(state.best_roc_auc)
+    assert score_tags(answers.labels, answers.predictions, list("abc")).roc_auc == pytest.approx(state.best_figure)
 
 
 def test_training_stops_when_nothing_gets_better(tmp_path: Path) -> None:
@@ -90,27 +110,31 @@ def test_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_killed_training_goes_on_at_its_last_epoch_and_ends_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_killed_training_goes_on_at_its_last_epoch_and_ends_the_same(way: str, tmp_path: Path) -> None:
     """A process is killed with -9 after its third epoch; the next call ends with the weights of a whole run."""
     program = f"""
         import logging, os, signal, sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         import components.training as training
-        from test_training import HEADS, SETTINGS, dataset, small_network, validate
+        from dataclasses import replace
+        from test_training import HEADS, SETTINGS, WAYS, dataset, small_network, validate
         saved = training._save
-        def save_and_die(folder, model, state, better):
-            saved(folder, model, state, better)
+        def save_and_die(folder, model, state):
+            saved(folder, model, state)
             if state.epoch == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
         training._save = save_and_die
-        training.fit(small_network, dataset(0, 64), validate, SETTINGS, HEADS, {str(tmp_path / "killed")!r})
+        settings = replace(SETTINGS, **WAYS[{way!r}])
+        training.fit(small_network, dataset(0, 64), validate, settings, HEADS, {str(tmp_path / "killed")!r})
     """
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert json.loads((tmp_path / "killed" / "state.json").read_text())["epoch"] == 3
 
-    resumed, state = fit(small_network, dataset(0, 64), validate, SETTINGS, HEADS, str(tmp_path / "killed"))
-    undisturbed, whole = fit(small_network, dataset(0, 64), validate, SETTINGS, HEADS, str(tmp_path / "whole"))
+    settings = replace(SETTINGS, **WAYS[way])
+    resumed, state = fit(small_network, dataset(0, 64), validate, settings, HEADS, str(tmp_path / "killed"))
+    undisturbed, whole = fit(small_network, dataset(0, 64), validate, settings, HEADS, str(tmp_path / "whole"))
     assert state.epoch == 6
     assert [row["loss"] for row in state.history] == pytest.approx([row["loss"] for row in whole.history], rel=1e-5)
     for one, other in zip(resumed.get_weights(), undisturbed.get_weights(), strict=True):

@@ -27,7 +27,7 @@ from lowering import on_litert, on_onnx_runtime
 
 import models
 from models.heads import Heads
-from models.outputs import heads_loss, with_heads
+from models.outputs import HeadsLoss, with_heads
 from models.precision import in_float32
 from models.registry import NETWORKS, Network, find_network
 from preprocessing.constants import CLIP_SECONDS
@@ -147,7 +147,7 @@ def test_every_trainable_weight_has_a_gradient(case: Case) -> None:
 def test_loss_falls_on_one_batch(case: Case, other: keras.Model) -> None:
     heads = Heads.of_tags(OTHER_OUTPUTS)
     model = with_heads(other, heads)
-    model.compile(keras.optimizers.Adam(1e-3), loss=heads_loss(heads), run_eagerly=True)
+    model.compile(keras.optimizers.Adam(1e-3), loss=HeadsLoss(heads), run_eagerly=True)
     labels = np.eye(2, OTHER_OUTPUTS, dtype=np.float32)
     before = float(model.train_on_batch(case.windows, labels))
     assert any(float(model.train_on_batch(case.windows, labels)) < before for _ in range(STEPS))

@@ -10,7 +10,7 @@ import scipy.special
 from keras import layers
 
 from models.heads import MULTI_LABEL, ONE_OF, Head, Heads
-from models.outputs import HeadActivations, heads_loss, set_initial_bias, with_heads
+from models.outputs import HeadActivations, HeadsLoss, set_initial_bias, with_heads
 
 TWO_HEADS = Heads((Head("tags", MULTI_LABEL, 2), Head("genre", ONE_OF, 3)))
 RNG = np.random.default_rng(0)
@@ -60,7 +60,7 @@ def test_heads_of_another_size_are_refused() -> None:
 
 def test_compiled_network_is_saved_and_loaded_with_heads_and_loss(tmp_path: Path) -> None:
     model = with_heads(dense_network(), TWO_HEADS)
-    model.compile("sgd", loss=heads_loss(TWO_HEADS), jit_compile=False)
+    model.compile("sgd", loss=HeadsLoss(TWO_HEADS), jit_compile=False)
     model.train_on_batch(INPUTS, LABELS)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -72,21 +72,21 @@ def test_compiled_network_is_saved_and_loaded_with_heads_and_loss(tmp_path: Path
 def test_loss_of_tags_alone_is_kerass_binary_cross_entropy() -> None:
     labels, probabilities = LABELS, RNG.uniform(size=LABELS.shape).astype(np.float32)
     expected = float(keras.losses.BinaryCrossentropy()(labels, probabilities))
-    assert float(heads_loss(Heads.of_tags(5))(labels, probabilities)) == pytest.approx(expected, rel=1e-6)
+    assert float(HeadsLoss(Heads.of_tags(5))(labels, probabilities)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_loss_is_the_sum_over_heads_and_leaves_out_unlabelled_clips() -> None:
     probabilities = np.array(with_heads(dense_network(), TWO_HEADS)(INPUTS))
     tags = -np.mean(LABELS * np.log(probabilities) + (1 - LABELS) * np.log(1 - probabilities), where=[[1, 1, 0, 0, 0]])
     genre = -np.mean([np.log(probabilities[0, 3]), np.log(probabilities[1, 2]), np.log(probabilities[3, 4])])
-    assert float(heads_loss(TWO_HEADS)(LABELS, probabilities)) == pytest.approx(tags + genre, rel=1e-5)
+    assert float(HeadsLoss(TWO_HEADS)(LABELS, probabilities)) == pytest.approx(tags + genre, rel=1e-5)
 
 
 def test_clip_without_a_label_of_a_head_moves_nothing_of_it() -> None:
     head = Heads((Head("genre", ONE_OF, 5),))
     model = with_heads(dense_network(), head)
     before = model.get_weights()
-    model.compile(keras.optimizers.SGD(1.0), loss=heads_loss(head), jit_compile=False)
+    model.compile(keras.optimizers.SGD(1.0), loss=HeadsLoss(head), jit_compile=False)
     assert model.train_on_batch(INPUTS, np.zeros((4, 5), np.float32)) == 0.0
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -95,7 +95,7 @@ def test_clip_without_a_label_of_a_head_moves_nothing_of_it() -> None:
 def test_loss_of_certainly_wrong_answers_is_finite() -> None:
     wrong = np.array([[0, 1, 1, 0, 0]], np.float32)
     right = np.array([[1, 0, 0, 0, 1]], np.float32)
-    assert np.isfinite(float(heads_loss(TWO_HEADS)(right, wrong)))
+    assert np.isfinite(float(HeadsLoss(TWO_HEADS)(right, wrong)))
 
 
 @pytest.mark.parametrize("build", [dense_network, convolutional_network])

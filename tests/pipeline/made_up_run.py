@@ -174,7 +174,7 @@ def history(name: str, epochs: int) -> dict[str, Any]:
         "precision": "float32",
         "epoch": epochs,
         "best_epoch": best["epoch"],
-        "best_roc_auc": best["valid_roc_auc"],
+        "best_figure": best["valid_roc_auc"],
         "history": epochs_,
     }
 
