@@ -29,6 +29,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from components.augmentation import Augmentation, StoredLogMel, augmented
+from components.embeddings import Embeddings, embed, frozen_weights, kept
 from components.labels import read_settings
 from components.metrics import score_tags
 from components.optimisation import Optimisation, Schedule
@@ -713,11 +714,10 @@ def train_head(
     Returns:
         The network with its new last layer, and the history.
     """
-    step = task.clip_embedding(in_float32(network))
-    learnt, held = predict(step, task.clip_dataset(train, fold)), predict(step, task.clip_dataset(valid))
-    log.warning("%s: embeddings of %d clips, computed once", task.name, len(learnt.labels) + len(held.labels))
-    windows = learnt.predictions.shape[1]
-    inputs, labels = _window_by_window(learnt.predictions), np.tile(learnt.labels, (windows, 1))
+    learnt, held = (_embeddings(task, network, split, checkpoint_dir) for split in (train, valid))
+    learnt = learnt.of(fold)
+    windows = learnt.vectors.shape[1]
+    inputs, labels = learnt.by_window(), np.tile(learnt.labels, (windows, 1))
 
     def dataset(seed: int | None) -> tf.data.Dataset:
         rows = tf.data.Dataset.from_tensor_slices({"inputs": inputs, "labels": labels})
@@ -725,11 +725,12 @@ def train_head(
         return rows.batch(task.settings.batch_size)
 
     def validate(head: keras.Model) -> Callable[[], SplitPredictions]:
-        held_inputs = _window_by_window(held.predictions)
+        held_inputs = held.by_window()
 
         def ask() -> SplitPredictions:
             by_window = head.predict(held_inputs, batch_size=256, verbose=0)
-            return SplitPredictions(held.clip_ids, held.labels, np.mean(np.split(by_window, windows), axis=0))
+            mean = np.mean(np.split(by_window, windows), axis=0)
+            return SplitPredictions(tuple(held.clip_ids.tolist()), held.labels, mean)
 
         return ask
 
@@ -747,9 +748,13 @@ def train_head(
     return network, state
 
 
-def _window_by_window(of_clips: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """[clips, windows, ...] -> [windows * clips, ...], the first windows of all clips first."""
-    return of_clips.swapaxes(0, 1).reshape(-1, *of_clips.shape[2:])
+def _embeddings(task: Task, network: keras.Model, patterns: list[str], checkpoint_dir: str) -> Embeddings:
+    """What a network's last layer reads of a split's whole clips, kept beside the checkpoints."""
+    network = in_float32(network)
+    heard = (asdict(task.hearing), task.normalisation, task.facts.tags)
+    key = checkpoint_key(task.network.name, frozen_weights(network), *heard, patterns)
+    step, dataset = task.clip_embedding(network), task.clip_dataset(patterns)
+    return kept(os.path.dirname(checkpoint_dir), key, lambda: embed(step, dataset))
 
 
 def _head_alone(network: keras.Model, seed: int) -> keras.Model:

@@ -10,7 +10,7 @@ import pytest
 from keras import layers
 
 from components import training
-from components.reader import TransformFacts
+from components.reader import Fold, TransformFacts
 from components.starting_weights import started_network
 from components.training import Task, TrainingSettings
 from models.convolution import glorot, seed_stream
@@ -111,7 +111,12 @@ def test_head_alone_is_trained_and_the_rest_stays_as_it_is(
     for one, other in zip(weights_of(network, "conv"), weights_of(source, "conv"), strict=True):
         np.testing.assert_array_equal(one, other)
     assert state.best_figure > 0.9
-    assert caplog.text.count("computed once") == 1
+    assert caplog.text.count("computed once") == 2, "of each split"
+    other = task(small, weights=trained, train="head", seed=3, epochs=1)
+    training._train(
+        other, examples["train"], examples["valid"], str(tmp_path / "another"), fold=Fold(0, 3, inside=False)
+    )
+    assert caplog.text.count("computed once") == 2, "another seed and a fold take what is there"
     scored = training.predict(mine.clip_answer(network), mine.clip_dataset(examples["valid"]))
     assert scored.predictions.shape == (24, 2)
     assert np.mean((scored.predictions[:, 0] > scored.predictions[:, 1]) == (scored.labels[:, 0] == 1)) > 0.9
