@@ -11,11 +11,12 @@ now.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from tfx import types
@@ -28,8 +29,10 @@ from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import path_utils
+from tfx_bsl.coders import batch_util
 
 from components.push_folder import PUSH_RECORD, push_record, versions
+from serving.graph.request_checks import MOST_CLIPS
 from serving.model_info import MODEL_INFO_NAME
 
 log = logging.getLogger(__name__)
@@ -154,8 +157,22 @@ class Baseline(base_component.BaseComponent):  # type: ignore[misc]
         )
 
 
+@contextlib.contextmanager
+def batches_of_at_most(clips: int) -> Iterator[None]:
+    """Let TFX read batches of at most so many examples: up to 1,000 else, a gigabyte of clips.
+
+    Neither the Evaluator nor TensorFlow Model Analysis has an option for it.
+    """
+    before = batch_util._BATCH_SIZE_CAP
+    batch_util._BATCH_SIZE_CAP = clips
+    try:
+        yield
+    finally:
+        batch_util._BATCH_SIZE_CAP = before
+
+
 class BaselineEvaluatorExecutor(evaluator_executor.Executor):  # type: ignore[misc]
-    """TFX's Evaluator, which takes an empty baseline for none."""
+    """TFX's Evaluator, which takes an empty baseline for none and asks no more clips at a time than a model takes."""
 
     def Do(  # noqa: N802 TFX's name
         self,
@@ -168,7 +185,8 @@ class BaselineEvaluatorExecutor(evaluator_executor.Executor):  # type: ignore[mi
         if not os.path.exists(path_utils.serving_model_dir(baseline)):
             left_out = standard_component_specs.BASELINE_MODEL_KEY
             input_dict = {key: artifacts for key, artifacts in input_dict.items() if key != left_out}
-        super().Do(input_dict, output_dict, exec_properties)
+        with batches_of_at_most(MOST_CLIPS):
+            super().Do(input_dict, output_dict, exec_properties)
 
 
 class BaselineEvaluator(Evaluator):  # type: ignore[misc]

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import tensorflow as tf
 
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import HOP_LENGTH, N_MELS, PCM_SCALE
-from serving.graph import example_parser
+from serving.graph import example_parser, wav_chunks
+from serving.graph.content_checks import other_content
 from serving.graph.ensemble import in_parts
 from serving.graph.example_parser import Span
 
@@ -33,7 +35,10 @@ WAV_SPEC: Final = tf.TensorSpec(None, tf.string, name="wav")
 
 MOST_SECONDS: Final = 3600
 MOST_CLIPS: Final = 128
-"""In one request of ``pcm`` or ``wav``: two bytes cost the server as much as 29.1 s."""
+"""In one request: two bytes of ``pcm`` cost the server as much as 29.1 s, and over gRPC a tensor filled with one value
+takes no more bytes than that for any number of clips."""
+FURTHER_BYTES: Final = 65_536
+"""Of a WAV file besides its samples, where the bytes of a request are bounded."""
 
 MOST_TAGS: Final = 1024
 """Of one example in ``labels``: each is looked at by itself, and an empty one takes two bytes of a request."""
@@ -41,8 +46,6 @@ MOST_TAGS: Final = 1024
 DAMAGED: Final = "examples: expected serialised tf.Examples, got {} with lengths inside that do not fit each other"
 
 PCM_FORMAT: Final = 1
-FMT_FIRST: Final = ((0, b"RIFF"), (8, b"WAVE"), (12, b"fmt "))
-"""Position and word, in the header of nearly every RIFF file of sound."""
 
 
 def most_example_bytes(clip: ClipFormat) -> int:
@@ -51,8 +54,13 @@ def most_example_bytes(clip: ClipFormat) -> int:
 
 
 def most_wav_bytes(clip: ClipFormat) -> int:
-    """About an hour in stereo. The decoder needs ten times as much memory."""
+    """About an hour in stereo."""
     return 2 * clip.waveform_bytes * math.ceil(MOST_SECONDS / clip.seconds)
+
+
+def most_samples(clip: ClipFormat) -> int:
+    """Of all clips of one request together: an hour of one, or as many clips as there may be."""
+    return max(MOST_SECONDS * clip.sample_rate, MOST_CLIPS * clip.samples)
 
 
 def check_waveform(waveform: Any, clip: ClipFormat) -> Any:
@@ -97,67 +105,111 @@ def check_examples(examples: Any, clip: ClipFormat, name: str = "examples") -> A
     return _require_of_all(examples, whole, message)
 
 
-def check_pcm(pcm: Any, clip: ClipFormat) -> Any:
-    """Strings of any shape -> the same, certainly [batch]; each int16 samples, from one to an hour of them."""
+@dataclass(frozen=True)
+class Sound:
+    """Where the samples of each clip lie.
+
+    Attributes:
+        content: string [clips], whole files or samples alone.
+        start: of the samples in it, int64 [clips], in bytes.
+        channels: int64 [clips], side by side in a frame.
+        frames: int64 [clips], one at least.
+    """
+
+    content: Any
+    start: Any
+    channels: Any
+    frames: Any
+
+
+def check_pcm(pcm: Any, clip: ClipFormat) -> Sound:
+    """Strings of any shape -> sound of at most an hour a clip; each certainly int16 samples, and no file or text."""
     pcm = _check_strings(pcm, "pcm", f"little-endian int16 samples at {clip.sample_rate} Hz, as bytes")
-    pcm = _require_at_most(pcm, "pcm")
-    lengths = tf.strings.length(pcm)
+    pcm = _require_samples_alone(pcm, clip)
+    lengths = tf.cast(tf.strings.length(pcm), tf.int64)
     odd = tf.boolean_mask(lengths, tf.logical_or(tf.equal(lengths, 0), tf.not_equal(lengths % 2, 0)))
     message = "pcm: expected two bytes a sample and at least one sample (little-endian int16), got {} bytes"
     pcm = _require(pcm, tf.equal(tf.size(odd), 0), message, odd)
-    return _require_an_hour(pcm, lengths // 2, clip, "pcm")
+    pcm = _require_an_hour(pcm, lengths // 2, clip, "pcm")
+    return Sound(pcm, tf.zeros_like(lengths), tf.ones_like(lengths), lengths // 2)
 
 
-def check_wav(wav: Any, clip: ClipFormat) -> Any:
-    """Strings of any shape, RIFF files -> their audio as check_pcm gives it: string [batch].
+def check_wav(wav: Any, clip: ClipFormat) -> Sound:
+    """Strings of any shape, RIFF files -> their sound.
 
-    16-bit PCM at the clip's sample rate alone; channels are averaged.
+    16-bit PCM at the clip's sample rate alone; what else is taken and refused stands in serving.graph.wav_chunks.
     """
-    wav = _require_at_most(_check_strings(wav, "wav", "RIFF files (16-bit PCM), as bytes"), "wav")
-    header = tf.cast(tf.io.decode_raw(wav, tf.uint8, fixed_length=36), tf.int32)
-    has_riff, has_wave, has_fmt = (
-        tf.reduce_all(tf.equal(header[:, first : first + len(word)], list(word)), axis=1) for first, word in FMT_FIRST
-    )
-    riff = tf.logical_and(has_riff, has_wave)
-    message = "wav: expected RIFF files of type WAVE, got {} of another kind; send MP3 and others as pcm, decoded"
-    wav = _require_of_all(wav, riff, message)
+    wav = _check_strings(wav, "wav", "RIFF files (16-bit PCM), as bytes")
+    wav = _require_riff(wav, clip)
+    sizes = tf.cast(tf.strings.length(wav), tf.int64)
+    longest, most = tf.reduce_max(sizes), most_wav_bytes(clip)
+    message = f"wav: expected at most {most} bytes a file, got {{}}; send a longer one in parts, or as pcm"
+    wav = _require(wav, tf.less_equal(longest, most), message, longest)
+    together, most = tf.reduce_sum(sizes), 4 * most_samples(clip) + MOST_CLIPS * FURTHER_BYTES
+    message = f"wav: expected at most {most} bytes in one request, got {{}}; send fewer files in one"
+    wav = _require(wav, tf.less_equal(together, most), message, together)
 
-    format_and_bits = tf.stack([_uint16(header, 20), _uint16(header, 34)], axis=1)
+    chunks = wav_chunks.walk(wav)
+    message = f"wav: expected fewer than {wav_chunks.MOST_CHUNKS} chunks a file, got {{}} or more"
+    wav = _require(wav, tf.less(chunks.count, wav_chunks.MOST_CHUNKS), message, chunks.count)
+    message = "wav: expected one chunk named fmt, of 16 bytes or more and before the data; {} of the files have none so"
+    wav = _require_of_all(wav, chunks.has_fmt, message)
+    format_and_bits = tf.stack([chunks.format, chunks.bits], axis=1)
     usable = tf.reduce_all(tf.equal(format_and_bits, [PCM_FORMAT, 16]), axis=1)
-    wrong = tf.boolean_mask(format_and_bits, tf.logical_and(has_fmt, tf.logical_not(usable)))
+    wrong = tf.boolean_mask(format_and_bits, tf.logical_not(usable))
     message = (
         f"wav: expected format {PCM_FORMAT} (PCM) and 16 bits a sample, got {{}} [format, bits]; "
         "write the file as plain 16-bit PCM, or send its samples as pcm"
     )
     wav = _require(wav, tf.equal(tf.size(wrong), 0), message, wrong)
-    rates = _uint16(header, 24) + _uint16(header, 26) % (1 << 15) * (1 << 16)
-    rates = tf.boolean_mask(rates, tf.logical_and(has_fmt, tf.not_equal(rates, clip.sample_rate)))
+    rates = tf.boolean_mask(chunks.rate, tf.not_equal(chunks.rate, clip.sample_rate))
     message = f"wav: expected a sample rate of {clip.sample_rate} Hz, got {{}}; resample the file first"
     wav = _require(wav, tf.equal(tf.size(rates), 0), message, tf.reduce_max(rates))
+    frame_bytes = 2 * chunks.channels
+    right = [
+        chunks.channels > 0,
+        tf.equal(chunks.frame_bytes, frame_bytes),
+        tf.equal(chunks.byte_rate, frame_bytes * clip.sample_rate),
+    ]
+    message = "wav: channels, bytes a frame and bytes a second contradict each other in {} of the files"
+    wav = _require_of_all(wav, tf.reduce_all(tf.stack(right, axis=1), axis=1), message)
+    message = "wav: expected one chunk named data; {} of the files have none, or several"
+    wav = _require_of_all(wav, tf.equal(chunks.data, 1), message)
+    missing = tf.boolean_mask(chunks.claimed - chunks.size, chunks.claimed > chunks.size)
+    message = "wav: the file is cut: {} bytes of the data that it announces are missing"
+    wav = _require(wav, tf.equal(tf.size(missing), 0), message, missing)
+    frames = chunks.size // tf.maximum(frame_bytes, 1)
+    least = tf.reduce_min(frames)
+    wav = _require(wav, tf.greater(least, 0), "wav: expected at least one sample, got {}", least)
+    return Sound(_require_an_hour(wav, frames, clip, "wav"), chunks.start, chunks.channels, frames)
 
-    longest, most = tf.reduce_max(tf.strings.length(wav)), most_wav_bytes(clip)
-    message = f"wav: expected at most {most} bytes a file, got {{}}; send a longer one in parts, or as pcm"
-    wav = _require(wav, tf.less_equal(longest, most), message, longest)
-    spec = tf.TensorSpec([], tf.string)
-    pcm = tf.map_fn(lambda file: _wav_to_pcm(file, clip), wav, fn_output_signature=spec, parallel_iterations=1)
-    return _require_an_hour(pcm, tf.strings.length(pcm) // 2, clip, "wav")
 
+def window_pcm(joined: Any, position: Any, length: Any, channels: Any) -> Any:
+    """Windows of all clips' bytes, one after another in a scalar string -> mono int16 samples: string [windows].
 
-def _uint16(header: Any, position: int) -> Any:
-    """The little-endian number at a position of int32 [clips, bytes]: int32 [clips]."""
-    return header[:, position] + 256 * header[:, position + 1]
+    Channels are averaged and rounded as preprocessing rounds, so that a file is answered as its samples are.
 
+    Args:
+        joined: the clips.
+        position, length: of each window in it, int64 [windows], in bytes.
+        channels: of each window, int64 [windows].
+    """
+    windows = tf.strings.substr(joined, position, length)
 
-def _wav_to_pcm(wav: Any, clip: ClipFormat) -> Any:
-    audio, rate = tf.audio.decode_wav(wav)
-    message = f"wav: expected a sample rate of {clip.sample_rate} Hz, got {{}}; resample the file first"
-    audio = _require(audio, tf.equal(rate, clip.sample_rate), message, rate)
-    frames = tf.shape(audio)[0]
-    audio = _require(audio, tf.greater(frames, 0), "wav: expected at least one sample, got {}", frames)
-    # Rounded as preprocessing rounds, so that encoding changes nothing; it is the one way from samples to bytes.
-    mono = tf.round(tf.reduce_mean(audio, axis=1, keepdims=True) * PCM_SCALE) / PCM_SCALE
-    riff = tf.audio.encode_wav(mono, clip.sample_rate)
-    return tf.strings.substr(riff, tf.strings.length(riff) - 2 * frames, 2 * frames)
+    def mix(window: Any) -> Any:
+        content, count = window
+        frames = tf.reshape(tf.io.decode_raw(content, tf.int16), tf.stack([-1, count]))
+        mono = tf.round(tf.reduce_mean(tf.cast(frames, tf.float32), axis=1, keepdims=True)) / PCM_SCALE
+        # The one way in the graph from samples to bytes; the rate does not matter.
+        riff = tf.audio.encode_wav(mono, 1)
+        size = 2 * tf.shape(mono)[0]
+        return tf.strings.substr(riff, tf.strings.length(riff) - size, size)
+
+    def mixed() -> Any:
+        spec = tf.TensorSpec([], tf.string)
+        return tf.map_fn(mix, (windows, channels), fn_output_signature=spec, parallel_iterations=1)
+
+    return tf.cond(tf.reduce_all(tf.equal(channels, 1)), lambda: windows, mixed)
 
 
 def pcm_to_waveform(pcm: Any, clip: ClipFormat) -> Any:
@@ -240,21 +292,49 @@ def _check_strings(value: Any, name: str, what: str) -> Any:
     return tf.reshape(_require_clips(value, name), [-1])
 
 
-def _require_at_most(value: Any, name: str) -> Any:
-    clips = tf.size(value)
+def _require_an_hour(value: Any, samples: Any, clip: ClipFormat, name: str) -> Any:
+    """``samples``: of each clip, int64 [clips]; of all together there may be little more."""
+    longest, most = tf.reduce_max(samples), MOST_SECONDS * clip.sample_rate
+    message = f"{name}: expected at most an hour ({most} samples), got {{}}; send a longer one in parts"
+    value = _require(value, tf.less_equal(longest, most), message, longest)
+    together, most = tf.reduce_sum(samples), most_samples(clip)
+    message = f"{name}: expected at most {most} samples in one request, got {{}}; send fewer clips in one"
+    return _require(value, tf.less_equal(together, most), message, together)
+
+
+def _require_clips(value: Any, name: str) -> Any:
+    """From one to MOST_CLIPS."""
+    clips = tf.shape(value)[0]
+    value = _require(value, tf.greater(clips, 0), f"{name}: expected at least one clip, got {{}}", clips)
     message = f"{name}: expected at most {MOST_CLIPS} clips in one request, got {{}}; send the others in another one"
     return _require(value, tf.less_equal(clips, MOST_CLIPS), message, clips)
 
 
-def _require_an_hour(value: Any, samples: Any, clip: ClipFormat, name: str) -> Any:
-    longest, most = tf.reduce_max(samples), MOST_SECONDS * clip.sample_rate
-    message = f"{name}: expected at most an hour ({most} samples), got {{}}; send a longer one in parts"
-    return _require(value, tf.less_equal(longest, most), message, longest)
+def _require_samples_alone(pcm: Any, clip: ClipFormat) -> Any:
+    other, words = other_content(pcm, clip)
+    return _require_none_other(pcm, other, words, "pcm: expected little-endian int16 samples and nothing else; clip ")
 
 
-def _require_clips(value: Any, name: str) -> Any:
-    clips = tf.shape(value)[0]
-    return _require(value, tf.greater(clips, 0), f"{name}: expected at least one clip, got {{}}", clips)
+def _require_riff(wav: Any, clip: ClipFormat) -> Any:
+    header = tf.io.decode_raw(wav, tf.uint8, fixed_length=wav_chunks.FIRST_CHUNK)
+    riff = tf.logical_and(
+        tf.reduce_all(tf.equal(header[:, :4], list(b"RIFF")), axis=1),
+        tf.reduce_all(tf.equal(header[:, 8:], list(b"WAVE")), axis=1),
+    )
+    other, words = other_content(wav, clip)
+    other = tf.logical_and(other, tf.logical_not(riff))
+    wav = _require_none_other(wav, other, words, "wav: expected RIFF files of type WAVE; clip ")
+    message = "wav: expected RIFF files of type WAVE, got {} of another kind; send MP3 and others as pcm, decoded"
+    return _require_of_all(wav, riff, message)
+
+
+def _require_none_other(value: Any, other: Any, words: Any, begin: str) -> Any:
+    """``value`` where no clip is something else; the words of the first that is."""
+    first = tf.argmax(tf.cast(other, tf.int32))
+    message = tf.strings.join([begin, tf.strings.as_string(first), " ", words[first]])
+    assertion = tf.debugging.Assert(tf.logical_not(tf.reduce_any(other)), [message])
+    with tf.control_dependencies([assertion]):
+        return tf.identity(value)
 
 
 def _unusable_and_peak(waveform: Any) -> Any:

@@ -14,7 +14,8 @@ from models.heads import ONE_OF
 from preprocessing.clip_format import ClipFormat
 from preprocessing.windows import least_rest
 from serving.graph import request_checks
-from serving.graph.ensemble import Ensemble, in_parts
+from serving.graph.ensemble import CLIPS_AT_ONCE, Ensemble, in_parts
+from serving.graph.request_checks import Sound
 
 Signature = Callable[..., dict[str, Any]]
 
@@ -35,7 +36,7 @@ def signatures(
     """
     names = tf.constant(list(tags))
     limits = tf.constant(list(thresholds), tf.float32)
-    clip, at_once = ensemble.clip, ensemble.clips_at_once
+    clip, at_once = ensemble.clip, ensemble.served_at_once
 
     def rows(value: Any, clips: Any) -> Any:
         return tf.tile(value[tf.newaxis], [clips, 1])
@@ -57,14 +58,20 @@ def signatures(
 
         return in_parts(of_some, {"examples": examples}, ensemble.n_tags, at_once)
 
-    def of_pcm(pcm: Any) -> dict[str, Any]:
-        windows, counts = cut(pcm, clip)
-        by_window = in_parts(
-            lambda some: ensemble.from_waveform(request_checks.pcm_to_waveform(some["pcm"], clip)),
-            {"pcm": windows},
-            ensemble.n_tags,
-            at_once,
-        )
+    def by_windows(sound: Sound, compute: Callable[[Any], Any], width: int) -> tuple[Any, Any]:
+        """Float32 [windows, width] of what ``compute`` makes of waveforms, and how many windows each clip has."""
+        windows, counts = cut(sound, clip)
+        # One string of all clips: what each window is copied from once.
+        joined = tf.strings.reduce_join(sound.content)
+
+        def of_some(some: dict[str, Any]) -> Any:
+            pcm = request_checks.window_pcm(joined, **some)
+            return compute(request_checks.pcm_to_waveform(pcm, clip))
+
+        return in_parts(of_some, windows, width, at_once), counts
+
+    def of_sound(sound: Sound) -> dict[str, Any]:
+        by_window, counts = by_windows(sound, ensemble.from_waveform, ensemble.n_tags)
         return {
             **answer(mean_by_clip(by_window, counts)),
             "windows": counts,
@@ -82,19 +89,14 @@ def signatures(
         return answer(probabilities)
 
     def pcm(pcm: Any) -> dict[str, Any]:
-        return of_pcm(request_checks.check_pcm(pcm, clip))
+        return of_sound(request_checks.check_pcm(pcm, clip))
 
     def wav(wav: Any) -> dict[str, Any]:
-        return of_pcm(request_checks.check_wav(wav, clip))
+        return of_sound(request_checks.check_wav(wav, clip))
 
     def embedding(pcm: Any) -> dict[str, Any]:
-        windows, counts = cut(request_checks.check_pcm(pcm, clip), clip)
-        by_window = in_parts(
-            lambda some: ensemble.embed(request_checks.pcm_to_waveform(some["pcm"], clip)),
-            {"pcm": windows},
-            ensemble.embedding_size,
-            at_once,
-        )
+        sound = request_checks.check_pcm(pcm, clip)
+        by_window, counts = by_windows(sound, ensemble.embed, ensemble.embedding_size)
         return {
             "embedding": mean_by_clip(by_window, counts),
             "windows": counts,
@@ -109,7 +111,10 @@ def signatures(
         checked = {"examples": request_checks.check_examples(examples, clip)}
         return {
             "labels": in_parts(
-                lambda some: request_checks.multi_hot_labels(some["examples"], names), checked, ensemble.n_tags
+                lambda some: request_checks.multi_hot_labels(some["examples"], names),
+                checked,
+                ensemble.n_tags,
+                CLIPS_AT_ONCE,
             )
         }
 
@@ -136,23 +141,26 @@ def decide(ensemble: Ensemble, probabilities: Any, thresholds: Any) -> Any:
     return tf.concat(parts, axis=1)
 
 
-def cut(pcm: Any, clip: ClipFormat) -> tuple[Any, Any]:
-    """Cut int16 bytes, string [clips], into windows by the rule of preprocessing.windows.
+def cut(sound: Sound, clip: ClipFormat) -> tuple[dict[str, Any], Any]:
+    """Say where windows lie by the rule of preprocessing.windows.
 
     Returns:
-        String [windows], the clips' one after another, and how many each clip has, int32 [clips].
+        ``position``, ``length`` (in bytes of all clips joined) and ``channels`` of each window, int64 [windows], the
+        clips' one after another; and how many each clip has, int32 [clips].
     """
-    samples = tf.strings.length(pcm) // 2
-    counts = tf.maximum((samples + clip.samples - least_rest(clip)) // clip.samples, 1)
+    counts = tf.maximum((sound.frames + clip.samples - least_rest(clip)) // clip.samples, 1)
     song = tf.repeat(tf.range(tf.size(counts)), counts)
-    number = tf.range(tf.size(song)) - tf.gather(tf.cumsum(counts, exclusive=True), song)
-    last = tf.maximum(tf.gather(samples, song) - clip.samples, 0)
-    start = tf.minimum(number * clip.samples, last)
-    length = tf.minimum(tf.gather(samples, song), clip.samples)
-    # One string of all clips: what each window is copied from once. Offsets of 128 hours need 64 bits.
-    offsets = tf.gather(tf.cumsum(tf.cast(samples, tf.int64), exclusive=True), song)
-    position = 2 * (offsets + tf.cast(start, tf.int64))
-    return tf.strings.substr(tf.strings.reduce_join(pcm), position, 2 * tf.cast(length, tf.int64)), counts
+    number = tf.range(tf.size(song, tf.int64)) - tf.gather(tf.cumsum(counts, exclusive=True), song)
+    frames, channels = tf.gather(sound.frames, song), tf.gather(sound.channels, song)
+    first = tf.minimum(number * clip.samples, tf.maximum(frames - clip.samples, 0))
+    sizes = tf.cast(tf.strings.length(sound.content), tf.int64)
+    begins = tf.gather(tf.cumsum(sizes, exclusive=True) + sound.start, song)
+    windows = {
+        "position": begins + 2 * channels * first,
+        "length": 2 * channels * tf.minimum(frames, clip.samples),
+        "channels": channels,
+    }
+    return windows, tf.cast(counts, tf.int32)
 
 
 def mean_by_clip(by_window: Any, counts: Any) -> Any:

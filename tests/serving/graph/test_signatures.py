@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import shutil
 import struct
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +15,15 @@ import pytest
 import soundfile as sf
 import tensorflow as tf
 from exported_model import TAGS, THRESHOLDS, Exported, export, pcm_bytes, stored_example, tone
-from hostile_requests import entry, example, part
+from hostile_requests import chunk, entry, example, fmt, part
+from hostile_requests import riff as hostile_riff
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from preprocessing.audio import from_pcm, to_pcm
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.examples import encode_example, read_records
-from serving.graph.ensemble import CLIPS_AT_ONCE, Ensemble
+from serving.graph.ensemble import Ensemble
 from serving.graph.warm_up import WARM_UP_NAME
 from serving.tagging.tagger import windows
 
@@ -77,14 +81,14 @@ def test_clips_of_different_lengths_in_one_request_keep_apart(loaded: Any) -> No
 
 
 def test_more_windows_than_are_computed_at_once(loaded: Any) -> None:
-    pcm = pcm_bytes((2 * CLIPS_AT_ONCE + 3) * CLIP_SAMPLES / SAMPLE_RATE, 250)
+    pcm = pcm_bytes(5 * CLIP_SAMPLES / SAMPLE_RATE, 250)
     expected = by_windows(loaded, pcm)
-    assert len(expected) == 2 * CLIPS_AT_ONCE + 3
+    assert len(expected) == 5
     np.testing.assert_allclose(ask(loaded, "pcm", [pcm])["window_predictions"][0], expected, atol=1e-5)
 
 
 def test_a_batch_of_waveforms_larger_than_one_part(loaded: Any) -> None:
-    clips = np.stack([tone(29.1, 200 + 50 * number) for number in range(CLIPS_AT_ONCE + 1)])
+    clips = np.stack([tone(29.1, 200 + 50 * number) for number in range(3)])
     together = loaded.signatures["waveform"](waveform=tf.constant(clips))["predictions"].numpy()
     alone = [
         loaded.signatures["waveform"](waveform=tf.constant(clip[None]))["predictions"].numpy()[0] for clip in clips
@@ -227,7 +231,6 @@ def test_wrong_pcm_is_refused_with_words_that_help(loaded: Any, signature: str, 
 def wrong_wav() -> dict[str, tuple[Any, str]]:
     pcm = pcm_bytes(1)
     good = riff(pcm)
-    huge = good[:40] + struct.pack("<I", 0xFFFFFFF0) + good[44:]
     return {
         "rank 0": (good, "wav: expected a list of RIFF files"),
         "44.1 kHz": (
@@ -237,13 +240,20 @@ def wrong_wav() -> dict[str, tuple[Any, str]]:
         "one of two": ([good, riff(pcm, 8_000)], "wav: expected a sample rate of 16000 Hz, got 8000"),
         "float": ([riff(pcm, subtype="FLOAT")], r"format 1 .PCM. and 16 bits a sample, got \[\[3 32\]\]"),
         "24 bits": ([good, riff(pcm, subtype="PCM_24")], r"got \[\[1 24\]\].* plain 16-bit PCM"),
-        "rate beyond 2^31": ([good[:24] + struct.pack("<I", 2**31 + SAMPLE_RATE) + good[28:]], "WAV|wav"),
+        "rate beyond 2^31": (
+            [good[:24] + struct.pack("<I", 2**31 + SAMPLE_RATE) + good[28:]],
+            "wav: expected a sample rate of 16000 Hz, got 2147499648",
+        ),
         "no audio": ([riff(b"")], "wav: expected at least one sample"),
         "empty": ([b""], "wav: expected RIFF files of type WAVE, got 1 of another kind"),
-        "not RIFF": ([good, b"ID3\x04" + bytes(200)], "wav: expected RIFF files of type WAVE, got 1 of another kind"),
+        "not RIFF": ([good, b"abc" * 9], "wav: expected RIFF files of type WAVE, got 1 of another kind"),
+        "MP3": ([good, b"ID3\x04" + bytes(200)], "wav: .* RIFF .* clip 1 begins as an MP3: decode it to 16000 Hz"),
+        "base64": ([base64.b64encode(good)], "clip 0 looks like base64 text: .b64: .... was forgotten"),
         "RIFF of another type": ([good[:8] + b"AVI " + good[12:]], "wav: expected RIFF files of type WAVE"),
-        "header alone": ([good[:40]], "WAV|wav"),
-        "claims 4 GB": ([huge], "WAV|wav"),
+        "header alone": ([good[:40]], "wav: expected one chunk named data; 1 of the files have none"),
+        "cut": ([good[:-7]], "wav: the file is cut: .7. bytes of the data that it announces are missing"),
+        "two data chunks": ([good + b"data\4\0\0\0abcd"], "wav: expected one chunk named data; 1 of the files"),
+        "name that is no text": ([good[:12] + b"\xff\xfe\xfd\xfc" + good[16:]], "expected one chunk named fmt"),
         "many": ([good] * 129, "wav: expected at most 128 clips"),
     }
 
@@ -253,6 +263,86 @@ def test_wrong_wav_is_refused(loaded: Any, case: str) -> None:
     value, words = wrong_wav()[case]
     with pytest.raises(tf.errors.InvalidArgumentError, match=words):
         ask(loaded, "wav", value)
+
+
+def lawful_wav() -> dict[str, bytes]:
+    """Files of the same samples, each in another way of writing them."""
+    pcm = pcm_bytes(2)
+    data, odd = chunk(b"data", pcm), b"INFOabc"
+    fact = chunk(b"fact", struct.pack("<I", len(pcm) // 2))
+    extensible = struct.pack("<HHI", 22, 16, 4) + b"\1\0\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71"
+    return {
+        "LIST before fmt": hostile_riff([chunk(b"LIST", b"INFO" + bytes(10)), fmt(), data]),
+        "fact before fmt": hostile_riff([fact, fmt(), data]),
+        "fact after fmt": hostile_riff([fmt(extra=bytes(2)), fact, data]),
+        "odd chunk, padded": hostile_riff([fmt(), chunk(b"LIST", odd), data]),
+        "odd chunk, pad byte missing": hostile_riff([fmt(), chunk(b"LIST", odd, pad=False), data]),
+        "odd chunk first, padded with a letter": hostile_riff([chunk(b"abcd", odd, pad=False) + b"x", fmt(), data]),
+        "name that is not UTF-8": hostile_riff([chunk(b"\xff\xfe\x80\x81", b"ab"), fmt(), data]),
+        "ffmpeg's pipe": hostile_riff([fmt(), chunk(b"data", pcm, 0xFFFFFFFF)], 0xFFFFFFFF),
+        "sox's pipe": hostile_riff([fmt(), chunk(b"data", pcm, 0x7FFFF000 - 36)], 0x7FFFF000),
+        "pipe that ends in half a sample": hostile_riff([fmt(), chunk(b"data", pcm + b"a", 0xFFFFFFFF, pad=False)]),
+        "chunks after the data": hostile_riff([fmt(), data, chunk(b"LIST", odd), chunk(b"id3 ", bytes(40))]),
+        "tag of another kind after the data": hostile_riff([fmt(), data]) + b"TAG" + bytes(125),
+        "zeros after the data": hostile_riff([fmt(), data]) + bytes(50_000),
+        "extensible": hostile_riff([fmt(0xFFFE, extra=extensible), data]),
+        "wrong size of the whole": hostile_riff([fmt(), data], 7),
+    }
+
+
+@pytest.mark.parametrize("case", list(lawful_wav()))
+def test_wav_is_answered_as_its_samples_however_its_chunks_lie(loaded: Any, case: str) -> None:
+    expected = ask(loaded, "pcm", [pcm_bytes(2)])
+    answer = ask(loaded, "wav", [riff(pcm_bytes(3)), lawful_wav()[case]])
+    np.testing.assert_allclose(answer["predictions"][1], expected["predictions"][0], atol=1e-5)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+@pytest.mark.parametrize("options", [[], ["-ac", "2"], ["-ac", "6"], ["-metadata", "title=abc"], ["-bitexact"]])
+def test_what_ffmpeg_writes_into_a_pipe_is_answered(loaded: Any, tmp_path: Path, options: list[str]) -> None:
+    (tmp_path / "a.wav").write_bytes(riff(pcm_bytes(2)))
+    call = ["ffmpeg", "-v", "error", "-i", str(tmp_path / "a.wav"), *options, "-f", "wav", "-c:a", "pcm_s16le", "-"]
+    wav = subprocess.run(call, check=True, capture_output=True).stdout
+    assert wav[4:8] == b"\xff\xff\xff\xff"
+    answer = ask(loaded, "wav", [wav])
+    assert answer["windows"].tolist() == [1]
+    if "-ac" not in options:
+        expected = ask(loaded, "pcm", [pcm_bytes(2)])
+        np.testing.assert_allclose(answer["predictions"], expected["predictions"], atol=1e-6)
+
+
+def test_words_about_a_file_repeat_none_of_its_bytes(loaded: Any) -> None:
+    for name in (b"\xff\xfe\x80\x81", b"\xc3\x28ab", b'a"\\\n'):
+        files = [[chunk(name, b"ab")], [fmt(), chunk(name, b"ab", 2**31)], [fmt(), chunk(name, b"abc", pad=False)]]
+        for wav in (*map(hostile_riff, files), b"RIFF" + name):
+            with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+                ask(loaded, "wav", [wav])
+            assert "wav: " in caught.value.message
+            assert caught.value.message.isascii()
+
+
+@pytest.mark.parametrize(
+    ("signature", "value"),
+    [
+        ("serving_default", [stored_example(tone(1))[:50]] * 129),
+        ("classify", [b""] * 129),
+        ("labels", [b""] * 200_000),
+        ("waveform", np.zeros((129, 3), np.float32)),
+        ("pcm", [b"12"] * 129),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_no_signature_takes_more_than_128_clips(loaded: Any, signature: str, value: Any) -> None:
+    names = {"serving_default": "examples", "classify": "inputs", "labels": "examples"}
+    words = f"expected at most 128 clips in one request, got {len(value)};"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=words):
+        ask(loaded, signature, value, names.get(signature, ""))
+
+
+def test_clips_of_one_request_are_together_little_more_than_an_hour(loaded: Any) -> None:
+    hour = bytes(2 * 3600 * SAMPLE_RATE)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="pcm: expected at most 59596800 samples in one request"):
+        ask(loaded, "pcm", [hour, hour])
 
 
 def wrong_tags() -> dict[str, tuple[list[bytes], str]]:
@@ -283,7 +373,7 @@ def test_labels_of_a_large_batch_with_as_many_tags_as_are_allowed(loaded: Any) -
 
 
 def test_values_that_cannot_be_used_are_counted_over_all_parts_of_a_batch(loaded: Any) -> None:
-    clips = np.zeros((CLIPS_AT_ONCE + 2, CLIP_SAMPLES), np.float32)
+    clips = np.zeros((3, CLIP_SAMPLES), np.float32)
     clips[0, 0], clips[-1, -1], clips[-1, 0] = np.nan, np.inf, 7
     with pytest.raises(tf.errors.InvalidArgumentError, match="got 2 NaN or infinite"):
         loaded.signatures["waveform"](waveform=tf.constant(clips))
