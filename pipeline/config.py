@@ -25,6 +25,7 @@ from preprocessing.errors import BadInputError
 from preprocessing.manifest import PreprocessSettings
 from preprocessing.runners import BeamSettings
 from preprocessing.splits import PAPER_RATIO
+from preprocessing.storage import absolute
 
 log = logging.getLogger(__name__)
 
@@ -526,11 +527,6 @@ class PipelineConfig(_Settings):
     def to_yaml(self) -> str:
         """Serialise in full."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
-
-def absolute(path: str) -> str:
-    """Make a path absolute; an address on an object store (``s3://...``) stays as it is."""
-    return path if "://" in path else os.path.abspath(path)
 
 
 def load_config(path: str | None, overrides: Sequence[str] = ()) -> PipelineConfig:

@@ -35,10 +35,11 @@ from components.schema import CuratedSchema
 from components.source_hash import ENSEMBLE_SOURCE, EXAMPLE_SOURCE, TRAINING_SOURCE, network_hash, source_hash
 from components.training import TrainingSettings, reads_stored_log_mel
 from models.heads import Heads
-from pipeline.config import PipelineConfig, absolute
+from pipeline.config import PipelineConfig
 from pipeline.runs import IMPORTED_MODEL
 from preprocessing.constants import SPLITS
 from preprocessing.features import HEALTH_FEATURES
+from preprocessing.storage import absolute
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ def launch(arguments: Sequence[str] | None = None) -> None:
     Raises:
         BadInputError: the annotations or a folder cannot be used.
     """
-    own, beam_arguments = parameters().parse_known_args(arguments)
+    parser = parameters()
+    own, beam_arguments = parser.parse_known_args(arguments)
     settings = PreprocessSettings(
         split=own.split,
         ratio=parse_ratio(own.ratio),
@@ -73,7 +74,7 @@ def launch(arguments: Sequence[str] | None = None) -> None:
         excerpt_count=own.excerpt_count,
         columns=tuple(parse_column(pair.strip()) for pair in own.columns.split(";") if pair.strip()),
     )
-    options = parse_options(beam_arguments)
+    options = parse_options(beam_arguments, [name for action in parser._actions for name in action.option_strings])
     manifest = read_manifest(own.audio_dir, own.annotations, settings)
     records = storage.join(own.out, RECORDS_FOLDER)
     storage.make_folder(records)
@@ -91,6 +92,7 @@ def add_job(
         BadInputError: the output cannot be used.
         AutotagError: the lists of clips cannot be written.
     """
+    out_dir = storage.absolute(out_dir)
     _ = (
         add_shards(pipeline, plan_job(manifest, out_dir).to_do, audio_dir, out_dir)
         | "AllShards" >> beam.combiners.Count.Globally()

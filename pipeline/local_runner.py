@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.reading import read_manifest
-from pipeline.config import PipelineConfig, absolute
+from pipeline.config import PipelineConfig
 from pipeline.metadata import check_server, connection
 from pipeline.metrics import keep_metrics, record_attempt
 from pipeline.runs import describe_run, list_runs
@@ -37,8 +37,8 @@ def prepare_inputs(config: PipelineConfig, on_clip: Callable[[int, int], None] |
     from pipeline.create import Inputs
 
     manifest = read_manifest(
-        absolute(config.data.audio_dir),
-        absolute(config.data.annotations_file),
+        storage.absolute(config.data.audio_dir),
+        storage.absolute(config.data.annotations_file),
         config.data.preprocess_settings(),
         on_clip,
     )
@@ -87,6 +87,7 @@ def run_pipeline(
         BadInputError: the input cannot be used, there is no such node, or another run works in the same root.
         AutotagError: a component failed.
     """
+    check_beam(config)
     from tfx.orchestration.pipeline import RunOptions
 
     from pipeline.create import create_pipeline
@@ -104,6 +105,25 @@ def run_pipeline(
         if from_node or to_node:
             part = RunOptions(from_nodes=[from_node] if from_node else None, to_nodes=[to_node] if to_node else None)
         _run_nodes(config, pipeline, metadata, run_id or new_run_id(), part)
+
+
+def check_beam(config: PipelineConfig) -> None:
+    """Check what can be known of ``beam:`` before any work; a node that runs a job looks at the cluster.
+
+    Raises:
+        BadInputError: an option is unknown or a slip, the workers' program is missing, or root is none that they see.
+    """
+    from preprocessing.runners import parse_options
+
+    parse_options(config.beam.arguments())
+    config.beam.check_machine()
+    if not storage.is_local(config.root):
+        raise BadInputError(f"root {config.root}: expected a folder, which workers elsewhere see under the same name")
+    if config.beam.runner == "dataflow":
+        raise BadInputError(
+            f"beam.runner dataflow: its workers do not see root {config.root}, where artifacts lie; it is for "
+            "`autotag preprocess`"
+        )
 
 
 def attempt(config: PipelineConfig, start: Callable[[str], None], metrics_file: str | None = None) -> str:
@@ -149,6 +169,7 @@ def evaluate_version(
         BadInputError: the model takes other clips than the data has, shares no tag with it, or as in run_pipeline.
         AutotagError: a component failed.
     """
+    check_beam(config)
     from pipeline.create import ImportedModel, create_import_pipeline
 
     info = read_model_info(version)

@@ -1,4 +1,4 @@
-"""Ctrl-C while a Beam job runs: ends the job where it runs, too, and is a KeyboardInterrupt here."""
+"""How a Beam job ends before its time: Ctrl-C ends it where it runs, too; a failure on Flink names what it lacked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 
 import apache_beam as beam
 
-from preprocessing.runners import flink_job
+from preprocessing.errors import AutotagError
+from preprocessing.flink_failures import in_words
+from preprocessing.runners import FlinkJob, flink_job
 
 
 class InterruptiblePipeline(beam.Pipeline):  # type: ignore[misc]
@@ -22,6 +24,7 @@ class InterruptiblePipeline(beam.Pipeline):  # type: ignore[misc]
     Raises:
         KeyboardInterrupt: Ctrl-C, whatever Beam makes of it.
         BadInputError: the job is for a Flink cluster that does not answer.
+        AutotagError: the job failed on Flink for want of something that a setting gives, which is named.
     """
 
     _pressed: Callable[[], bool] = staticmethod(lambda: False)
@@ -51,6 +54,7 @@ class InterruptiblePipeline(beam.Pipeline):  # type: ignore[misc]
                 super().__exit__(*raised)
             except BaseException as error:
                 if not isinstance(error, KeyboardInterrupt) and not self._pressed():
+                    _raise_in_words(error, job)
                     raise
                 with contextlib.suppress(OSError):
                     if job is not None:
@@ -60,6 +64,16 @@ class InterruptiblePipeline(beam.Pipeline):  # type: ignore[misc]
                 raise KeyboardInterrupt from None
             finally:
                 del self._pressed
+
+
+def _raise_in_words(error: BaseException, job: FlinkJob | None) -> None:
+    """Raise what a failed job on Flink lacked, where that is known and its workers said nothing of their own."""
+    own = isinstance(error, AutotagError) or any(name in str(error) for name in ("AutotagError: ", "BadInputError: "))
+    if job is None or own:
+        return
+    said = job.why_it_failed() or in_words([str(error)])
+    if said:
+        raise AutotagError(f"the job on Flink failed: {said}") from error
 
 
 @contextlib.contextmanager

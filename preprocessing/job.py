@@ -219,6 +219,7 @@ def run_job(
     """
     beam_options = options if isinstance(options, PipelineOptions) else parse_options(options)
     check_needs(beam_options)
+    audio_dir, out_dir = storage.absolute(audio_dir), storage.absolute(out_dir)  # workers run in other folders
     try:
         storage.make_folder(storage.join(out_dir, RECORDS_FOLDER))
     except OSError as error:
@@ -267,12 +268,20 @@ def worker_error(error: Exception) -> str | None:
 def add_shards(pipeline: beam.Pipeline, shards: Sequence[Shard], audio_dir: str, out_dir: str) -> beam.PCollection:
     """Leave the shards' lists of clips in the output folder and add the steps that write them to a Beam pipeline.
 
+    Args:
+        pipeline: to which they are added.
+        shards: to do.
+        audio_dir: folder of the clips; workers get it as an absolute path.
+        out_dir: likewise, of the shards.
+
     Returns:
         The shards' records as JSON strings.
 
     Raises:
         AutotagError: a list cannot be written.
     """
+
+    audio_dir, out_dir = storage.absolute(audio_dir), storage.absolute(out_dir)
 
     def leave(shard: Shard) -> str:
         storage.write_whole(clips_path(out_dir, shard.name), shard.to_json())

@@ -7,17 +7,22 @@ turn into Beam's own command-line arguments, and nothing else of the project kno
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import os
 import re
 import shutil
+import socket
+import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NoReturn
 
+from preprocessing import flink_failures
 from preprocessing.errors import BadInputError
+from preprocessing.storage import absolute, is_local
 
 RUNNERS = {
     "direct": "DirectRunner",
@@ -83,7 +88,7 @@ class BeamSettings:
         temp_location: ``gs://`` folder for a Dataflow job's files.
         image: container image of the workers, with autotag in it.
         worker_pool: ``HOST:PORT`` of Beam worker pools that run already, as seen from each TaskManager or executor.
-        worker_command: program on each machine that starts a worker (Beam's PROCESS environment).
+        worker_command: program on each machine that starts a worker (Beam's PROCESS environment), under the same path.
         setup_file: path of this project's setup.py, which Beam packs and installs on workers that lack autotag.
         options: any other Beam option, as on a command line.
 
@@ -141,6 +146,35 @@ class BeamSettings:
             name = option.partition("=")[0]
             if name in _SHORT_FORM:
                 raise BadInputError(f"Beam option {name}: say it as {_name(_SHORT_FORM[name])}")
+
+    def check_machine(self) -> None:
+        """Check what has to be on this machine, before a job finds out on a cluster.
+
+        Raises:
+            BadInputError: the workers are started here, and the program that starts them is missing or cannot be run.
+        """
+        master = self.flink_master or self.spark_master or ""
+        if self.worker_command is None or not _runs_here(master):
+            return
+        path = absolute(self.worker_command)
+        if not os.path.isfile(path):
+            wrong = "there is no such file"
+        elif not os.access(path, os.X_OK):
+            wrong = "may not be run (chmod +x)"
+        else:
+            return
+        hint = "; deploy/flink/cluster.py start prints it" if self.runner == "flink" else ""
+        raise BadInputError(f"{_name('worker_command')} {path}: {wrong}, and workers at {master} start by it{hint}")
+
+    def check_reach(self, *paths: str) -> None:
+        """Check that the workers see what lies under these paths.
+
+        Raises:
+            BadInputError: a folder of this machine, and workers on Google's.
+        """
+        for path in paths:
+            if self.runner == "dataflow" and is_local(path):
+                raise BadInputError(f"{path}: Dataflow's workers see no folder of this machine: give a gs:// path")
 
     def _has_option(self, *names: str) -> bool:
         return any(option.partition("=")[0] in names for option in self.options)
@@ -210,7 +244,7 @@ class BeamSettings:
             value = getattr(self, name)
             if name not in ("runner", "image") and value is not None:
                 arguments.append(f"{option}={value}")
-        return [*arguments, *self._environment_arguments(), *self.options]
+        return [*arguments, *self._environment_arguments(), *_with_absolute_paths(self.options)]
 
     def _environment_arguments(self) -> list[str]:
         if self.runner == "dataflow":
@@ -220,7 +254,7 @@ class BeamSettings:
         elif self.worker_pool:
             kind, config = "EXTERNAL", self.worker_pool
         elif self.worker_command:
-            kind, config = "PROCESS", json.dumps({"command": os.path.abspath(self.worker_command)})
+            kind, config = "PROCESS", json.dumps({"command": absolute(self.worker_command)})
         else:
             return []
         keep = [] if self._has_option("--environment_cache_millis") else ["--environment_cache_millis=60000"]
@@ -236,6 +270,52 @@ def settings_of(values: dict[str, Any], options: Sequence[str]) -> BeamSettings:
     known = {field.name for field in fields(BeamSettings)}
     given = {name: value for name, value in values.items() if name in known and value is not None}
     return BeamSettings(**given, options=tuple(options))
+
+
+_PATH_OPTIONS = (
+    "--staging_location",
+    "--artifacts_dir",
+    "--profile_location",
+    "--semi_persist_dir",
+    "--output_executable_path",
+    "--savepoint_path",
+    "--state_backend_storage_path",
+)
+"""Options of Beam and its job servers whose value is a path that workers or a job server use, in folders of theirs."""
+
+
+def _with_absolute_paths(options: Sequence[str]) -> Iterator[str]:
+    """Yield options, where a value may be in the word or in the next one."""
+    before = ""
+    for option in options:
+        name, equals, value = option.partition("=")
+        if name in _PATH_OPTIONS and value:
+            yield f"{name}={absolute(value)}"
+        else:
+            yield absolute(option) if before in _PATH_OPTIONS else option
+        before = option
+
+
+def _runs_here(master: str) -> bool:
+    """Whether a master's address is this machine's, or it is started by the job itself."""
+    if master in LOCAL_FLINK or _LOCAL_SPARK.fullmatch(master):
+        return True
+    host = urllib.parse.urlsplit(master if "://" in master else f"//{master}").hostname
+    try:
+        addresses = {item[4][0] for item in socket.getaddrinfo(host, None)} if host else set()
+    except OSError:
+        return False
+    return any(_is_ours(str(address)) for address in addresses)
+
+
+def _is_ours(address: str) -> bool:
+    """Whether an address is one of this machine's: only those can be bound."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 def _name(field: str) -> str:
@@ -255,45 +335,71 @@ _TAKES_NO_OTHERS = (None, "DirectRunner", "PrismRunner", "DataflowRunner")
 """Runners whose options are all in Beam's Python; the others' job servers, in Java, have options of their own."""
 
 
-def parse_options(arguments: Sequence[str]) -> Any:
+def parse_options(arguments: Sequence[str], others: Sequence[str] = ()) -> Any:
     """Make Beam's PipelineOptions of command-line arguments.
 
+    Args:
+        arguments: Beam's, as on a command line.
+        others: names of options beside Beam's, for which an unknown one may be a slip.
+
     Raises:
-        BadInputError: an argument that Beam does not know, or a word that is no option. (A job server in Java may have
-            options of its own, so there Beam judges.)
+        BadInputError: an argument that Beam does not know, a slip in the name of one, or a word that is no option. (A
+            job server in Java may have options of its own, so there Beam judges.)
     """
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    known, unknown, _ = _parsed(arguments)
+    known, unknown, parser = _parsed(arguments)
+    names = [*others, *(name for action in parser._actions for name in action.option_strings)]
+    for option in unknown:
+        near = _nearest(option.partition("=")[0], names)
+        if near:
+            raise BadInputError(f"{option}: no such option; did you mean {near}?")
     if unknown and known.runner in _TAKES_NO_OTHERS:
         raise BadInputError(f"no such option of autotag preprocess or of Beam: {unknown[0]}")
-    words = [each for each in unknown if not each.startswith("--")]
-    if words:
-        raise BadInputError(f"{words[0]}: not an option; what goes to the runner is written --option=value")
+    for before, word in itertools.pairwise(["", *unknown]):
+        if not word.startswith("--"):
+            of = (
+                f"{before}: not an option of Beam's Python, and "
+                if before.startswith("--") and "=" not in before
+                else ""
+            )
+            raise BadInputError(f"{of}{word}: not an option; what goes to the runner is written --option=value")
     return PipelineOptions(list(arguments))
 
 
-def unknown_options(arguments: Sequence[str], others: Sequence[str] = ()) -> list[str]:
+def _nearest(name: str, names: Sequence[str]) -> str | None:
+    """Return the option for which an unknown one is a slip: a letter or two other, cut short, or words turned round."""
+    if not name.startswith("--"):
+        return None
+    written = {known.replace("_", "-"): known for known in reversed(names)}
+    name = name.replace("_", "-").lower()
+    near = difflib.get_close_matches(name, written, n=1, cutoff=0.85)
+    begun = [known for known in written if known.startswith(name)] if len(name) > 5 else []
+    begun += [known for known in written if sorted(known.split("-")) == sorted(name.split("-"))]
+    return written[near[0]] if near else written[begun[0]] if len(begun) == 1 else None
+
+
+def unknown_options(arguments: Sequence[str]) -> list[str]:
     """Return what only a runner's job server can know, and drops without a word where it does not.
 
     Args:
         arguments: Beam's command-line arguments.
-        others: names of options beside Beam's, for which one may be a slip.
 
     Raises:
-        BadInputError: a known option has a value that it cannot have, or an unknown one is all but a known one.
+        BadInputError: a known option has a value that it cannot have.
     """
-    _, unknown, names = _parsed(arguments)
-    for option in unknown:
-        name = option.partition("=")[0]
-        near = difflib.get_close_matches(name.replace("_", "-"), [*others, *names], n=1, cutoff=0.85)
-        if near:
-            raise BadInputError(f"{option}: no such option; did you mean {near[0]}?")
+    _, unknown, _ = _parsed(arguments)
     return unknown
 
 
-def _parsed(arguments: Sequence[str]) -> tuple[Any, list[str], list[str]]:
-    """Return what Beam knows, what it does not, and the names of all its options."""
+def options_with_a_value() -> frozenset[str]:
+    """Names of Beam's options that take a value, which may stand behind a blank."""
+    _, _, parser = _parsed(())
+    return frozenset(name for action in parser._actions if action.nargs != 0 for name in action.option_strings)
+
+
+def _parsed(arguments: Sequence[str]) -> tuple[Any, list[str], Any]:
+    """Return what Beam knows, what it does not, and the parser with all its options."""
     from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 
     class Parser(_BeamArgumentParser):  # type: ignore[misc]
@@ -306,7 +412,7 @@ def _parsed(arguments: Sequence[str]) -> tuple[Any, list[str], list[str]]:
     for options in {str(cls): cls for cls in PipelineOptions.__subclasses__()}.values():
         options._add_argparse_args(parser)
     known, unknown = parser.parse_known_args(list(arguments))
-    return known, unknown, [name for action in parser._actions for name in action.option_strings]
+    return known, unknown, parser
 
 
 def check_needs(options: Any) -> None:
@@ -392,6 +498,14 @@ class FlinkJob:
         for job in _flink_jobs(self.url, self.name) - self.earlier:
             request = urllib.request.Request(f"{self.url}/jobs/{job}?mode=cancel", method="PATCH")
             urllib.request.urlopen(request, timeout=10).close()
+
+    def why_it_failed(self) -> str | None:
+        """Return what to do about the job's failure, None where the cluster does not answer or says nothing known."""
+        try:
+            jobs = _flink_jobs(self.url, self.name) - self.earlier
+        except (OSError, ValueError):
+            return None
+        return flink_failures.in_words(flink_failures.texts_of(self.url, jobs))
 
 
 def flink_job(options: Any) -> FlinkJob | None:

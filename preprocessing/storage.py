@@ -74,6 +74,11 @@ def is_object_store(path: str) -> bool:
     return path.partition("://")[0] in OBJECT_STORES and not is_local(path)
 
 
+def absolute(path: str) -> str:
+    """Make a local path absolute, for a process that runs in another folder; ``s3://...`` stays as it is."""
+    return os.path.abspath(path) if is_local(path) else path
+
+
 def join(*parts: str) -> str:
     """Join path parts in the way of the first part's file system."""
     if is_local(parts[0]):

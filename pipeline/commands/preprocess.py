@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from datasets.registry import DATASETS, RULES
+from pipeline.beam_command import BeamCommand
 from pipeline.logs import json_log, log_format_option
 from preprocessing.clip_format import PAPER_CLIP, clip_of_seconds
 from preprocessing.constants import N_TAGS
@@ -27,7 +28,7 @@ PROGRESS_SECONDS: Final = 10
 """Between two lines of progress in a log of JSON lines."""
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.command(cls=BeamCommand, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.argument("audio_dir")
 @click.argument("annotations")
 @click.argument("out")
@@ -103,12 +104,15 @@ def command(
     from preprocessing.manifest import MISSING, PreprocessSettings
 
     beam = settings_of(beam_settings, ctx.args)
-    beam_options = parse_options(beam.arguments())  # what is wrong or missing is said before any work
-    unknown = unknown_options(beam.arguments(), [name for each in ctx.command.params for name in each.opts])
+    own_names = [name for each in ctx.command.params for name in each.opts]
+    beam_options = parse_options(beam.arguments(), own_names)  # what is wrong or missing is said before any work
+    unknown = unknown_options(beam.arguments())
     for path in (audio_dir, annotations, out):
         storage.check_scheme(path)
+    beam.check_reach(audio_dir, out)
     check_output(out)
     if not dry_run:
+        beam.check_machine()
         check_needs(beam_options)
     settings = PreprocessSettings(
         split=split,

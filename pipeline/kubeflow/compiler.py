@@ -16,7 +16,7 @@ from typing import Any, Final
 import yaml
 
 from datasets.reading import read_manifest
-from pipeline.config import KubeflowConfig, PipelineConfig, StepResources, absolute
+from pipeline.config import KubeflowConfig, PipelineConfig, StepResources
 from preprocessing import storage
 from preprocessing.errors import BadInputError
 
@@ -38,6 +38,9 @@ def for_cluster(config: PipelineConfig) -> PipelineConfig:
     kubeflow = config.kubeflow
     if not kubeflow.image:
         raise BadInputError("kubeflow.image is not set: name the project's image as the cluster pulls it")
+    command = config.beam.worker_command
+    if command is not None and not os.path.isabs(command):
+        raise BadInputError(f"beam.worker_command {command}: on Kubeflow give the path as the steps and workers see it")
     changed = config.model_copy(update={"root": kubeflow.work_dir})
     for setting, path in (
         ("data.audio_dir", config.data.audio_dir),
@@ -265,7 +268,7 @@ def find_data_version(config: PipelineConfig, on_clip: Callable[[int, int], None
     Raises:
         BadInputError: they can be seen and cannot be used.
     """
-    audio_dir, annotations = absolute(config.data.audio_dir), absolute(config.data.annotations_file)
+    audio_dir, annotations = map(storage.absolute, (config.data.audio_dir, config.data.annotations_file))
     try:
         visible = storage.exists(annotations)
     except (OSError, ValueError, ImportError):  # no access, no credentials, no client for the store

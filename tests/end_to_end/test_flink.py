@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from folders import hash_of, hashes
 from ports import free_port
 
 from preprocessing.examples import Example, read_records
-from preprocessing.runners import FLINK_VERSION
+from preprocessing.runners import FLINK_VERSION, FlinkJob
 
 ROOT = Path(__file__).parents[2]
 JAR = Path(JavaJarServer.JAR_CACHE) / f"beam-runners-flink-{FLINK_VERSION}-job-server-{beam_version}.jar"
@@ -205,12 +206,62 @@ def test_autotag_says_that_the_cluster_is_too_small(cluster: Cluster, tmp_path: 
     assert "has 3 task slots and the job wants 4" in said
 
 
+@pytest.mark.skipif(not shutil.which("javac"), reason="compiles a plain Flink job, and there is no javac")
+@pytest.mark.parametrize(
+    ("lacking", "setting"),
+    [
+        (
+            "direct",
+            "too little direct memory for gRPC to the Beam workers: raise taskmanager.memory.task.off-heap.size",
+        ),
+        ("program", "cannot start /none/worker (--worker-command, beam.worker_command): No such file or directory"),
+        ("heap", "too little heap: raise taskmanager.memory.process.size"),
+    ],
+)
+def test_what_a_job_lacked_is_read_from_the_cluster(
+    cluster: Cluster, failing_job: list[str], lacking: str, setting: str
+) -> None:
+    url, name = f"http://{cluster.master}", f"lacks-{lacking}"
+    environment = {**os.environ, "FLINK_CONF_DIR": str(cluster.folder / "conf")}
+    done = subprocess.run([*failing_job, lacking, name], capture_output=True, text=True, env=environment)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert setting in (FlinkJob(url, name, frozenset()).why_it_failed() or "")
+
+
+@pytest.fixture(scope="module")
+def failing_job(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The call that sends FailingJob.java to the cluster."""
+    folder = tmp_path_factory.mktemp("job")
+    home = next(
+        word.partition("=")[2]
+        for word in [*cluster.call, f"--home={cluster.folder}/flink/pyflink"]
+        if "--home=" in word
+    )
+    source = Path(__file__).with_name("FailingJob.java")
+    subprocess.run(["javac", "-nowarn", "-cp", f"{home}/lib/*", "-d", folder, source], check=True, capture_output=True)
+    with zipfile.ZipFile(folder / "job.jar", "w") as jar:
+        for path in folder.glob("*.class"):
+            jar.write(path, path.name)
+    opened = [f"--add-opens=java.base/{name}=ALL-UNNAMED" for name in ("java.lang", "java.util")]
+    client = ["org.apache.flink.client.cli.CliFrontend", "run", "-m", cluster.master, "-c", "FailingJob"]
+    return ["java", *opened, "-cp", f"{home}/lib/*", *client, str(folder / "job.jar")]
+
+
+def test_program_of_the_workers_that_is_missing_is_named_at_once(cluster: Cluster, tmp_path: Path) -> None:
+    options = [*flink_options(cluster)[:-1], "--worker-command=none/worker"]
+    began = time.monotonic()
+    said = autotag("preprocess", ROOT, ROOT / "none.csv", tmp_path / "out", *options, code=2)
+    assert time.monotonic() - began < 20
+    assert f"{Path.cwd()}/none/worker: there is no such file" in said
+    assert cluster.jobs().keys() == cluster.ended([]).keys()
+
+
 def flink_options(cluster: Cluster, parallelism: int = 2) -> list[str]:
     return [
         "--runner=flink",
         f"--flink-master={cluster.master}",
         f"--parallelism={parallelism}",
-        f"--worker-command={cluster.folder}/worker",
+        f"--worker-command={os.path.relpath(cluster.folder / 'worker')}",
     ]
 
 
@@ -248,9 +299,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def preprocess(folder: Path, out: str) -> list[object]:
-    clips = folder / "clips"
+    """Words of the command, with relative paths: TaskManagers and workers run in the cluster's folder."""
+    clips = os.path.relpath(folder / "clips")
     sizes = ["--shard-clips", SHARD_CLIPS, "--tags", TAGS]
-    return ["preprocess", clips, clips / "annotations_final.csv", folder / out, *sizes]
+    return ["preprocess", clips, f"{clips}/annotations_final.csv", os.path.relpath(folder / out), *sizes]
 
 
 def clip_counts(out: Path) -> Counter[str]:
@@ -354,10 +406,10 @@ def configuration(cluster: Cluster, corpus: Path, name: str) -> Path:
     """The file that configures a small pipeline whose Beam steps run on the cluster."""
     config = {
         "name": name,
-        "root": str(corpus / name),
+        "root": os.path.relpath(corpus / name),
         "data": {
-            "audio_dir": str(corpus / "clips"),
-            "annotations": str(corpus / "clips" / "annotations_final.csv"),
+            "audio_dir": os.path.relpath(corpus / "clips"),
+            "annotations": os.path.relpath(corpus / "clips" / "annotations_final.csv"),
             "heads": {"tags": {"top": TAGS}},
             "shard_clips": SHARD_CLIPS,
         },
@@ -369,7 +421,7 @@ def configuration(cluster: Cluster, corpus: Path, name: str) -> Path:
             "runner": "flink",
             "flink_master": cluster.master,
             "parallelism": 2,
-            "worker_command": f"{cluster.folder}/worker",
+            "worker_command": os.path.relpath(cluster.folder / "worker"),
         },
     }
     path = corpus / f"{name}.yaml"

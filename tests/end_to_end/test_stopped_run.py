@@ -36,7 +36,7 @@ def test_ctrl_c_cancels_a_tfx_nodes_job_on_flink_and_the_next_run_finishes_it(co
         beam = {
             "runner": "flink",
             "flink_master": flink.master,
-            "worker_command": "worker",
+            "worker_command": "/bin/true",
             "options": flink.options,
         }
         on_flink = tmp_path / "flink.yaml"

@@ -105,7 +105,8 @@ def test_tags_file_is_the_list_of_tags(autotag, corpus):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--shard-clip=4"], "no such option of autotag preprocess or of Beam: --shard-clip=4"),
+        (["--shard-clip=4"], "--shard-clip=4: no such option; did you mean --shard-clips?"),
+        (["--frobnicate=4"], "no such option of autotag preprocess or of Beam: --frobnicate=4"),
         (["stray"], "no such option of autotag preprocess or of Beam: stray"),
         (["--split", "random"], "'random' is not one of 'track', 'artist', 'paper', 'folder', 'clean', 'published'"),
         (["--ratio", "1:2"], "split ratio '1:2': expected train:valid:test"),
@@ -138,15 +139,61 @@ def test_option_that_only_a_job_server_can_know_is_named(autotag, corpus):
     assert "--job_name" not in err
 
 
+@pytest.mark.parametrize("master", [(), ("--runner", "flink", "--flink-master", "f:1", "--image", "i")])
 @pytest.mark.parametrize(
     ("slip", "meant"),
-    [("--paralelism=8", "--parallelism"), ("--shards-clips=9", "--shard-clips"), ("--sed=1", "--seed")],
+    [
+        (["--paralelism=8"], "--parallelism"),
+        (["--paralelism", "2"], "--parallelism"),
+        (["--worker-comand", "worker"], "--worker-command"),
+        (["--flink-mastr", "f:1"], "--flink-master"),
+        (["--environment-typ=DOCKER"], "--environment_type"),
+        (["--shards-clips=9"], "--shard-clips"),
+        (["--sed=1"], "--seed"),
+        (["--dryrun"], "--dry-run"),
+    ],
 )
-def test_slip_in_an_options_name_is_no_option_for_a_job_server(autotag, corpus, slip, meant):
-    master = ["--runner", "flink", "--flink-master", "f:1", "--image", "i"]
-    code, _, err = preprocess(autotag, corpus, *master, slip, "--dry-run")
+def test_slip_in_an_options_name_is_named_wherever_it_stands(autotag, corpus, slip, meant, master):
+    places = [corpus, corpus / "annotations_final.csv", corpus / "out"]
+    for words in ([*places, *master, *slip], [*slip, *places, *master], [places[0], *slip, *places[1:], *master]):
+        code, out, err = autotag("preprocess", *words)
+        assert code == 2
+        assert f"autotag: {slip[0]}: no such option; did you mean {meant}?" in err
+        assert "Traceback" not in out + err
+    assert not (corpus / "out").exists()
+
+
+def test_beams_options_may_stand_before_the_folders(autotag, corpus):
+    places = [corpus, corpus / "annotations_final.csv", corpus / "out"]
+    code, _, err = autotag("preprocess", "--job_name=x", "--direct_num_workers", "1", *places, *SMALL)
+    assert code == 0, err
+    assert len(json.loads((corpus / "out/summary.json").read_text())["tags"]) == 3
+
+
+def test_worker_command_that_is_missing_is_named_at_once(autotag, corpus):
+    (corpus / "worker").write_text("#!/bin/sh\n")
+    for name, wrong in (
+        ("none", "there is no such file"),
+        ("worker", r"may not be run"),
+        ("0", "there is no such file"),
+    ):
+        master = ["--runner=flink", "--flink-master=localhost:9", f"--worker-command={corpus / name}"]
+        code, _, err = preprocess(autotag, corpus, *SMALL, *master)
+        assert code == 2
+        assert f"--worker-command (beam.worker_command) {corpus / name}: {wrong}" in err
+        assert "localhost:9" in err
+    (corpus / "worker").chmod(0o755)
+    assert (
+        "Flink at localhost:9 does not answer"
+        in preprocess(autotag, corpus, *SMALL, *master[:2], f"--worker-command={corpus}/worker")[2]
+    )
+
+
+def test_dataflow_is_not_given_folders_of_this_machine(autotag, corpus):
+    google = ["--project=p", "--region=r", "--temp-location=gs://bucket/tmp", "--image=i"]
+    code, _, err = preprocess(autotag, corpus, *SMALL, "--runner=dataflow", *google, "--dry-run")
     assert code == 2
-    assert f"{slip}: no such option; did you mean {meant}?" in err
+    assert f"{corpus}: Dataflow's workers see no folder of this machine: give a gs:// path" in err
 
 
 @pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
@@ -261,7 +308,7 @@ def test_a_terminal_shows_progress_and_a_second_call_has_nothing_to_do(corpus):
 def test_ctrl_c_cancels_the_job_on_flink(corpus, tmp_path):
     with FlinkDouble(tmp_path / "double") as flink:
         call = ["preprocess", corpus, corpus / "annotations_final.csv", corpus / "out", *SMALL, "--runner=flink"]
-        call += [f"--flink-master={flink.master}", "--worker-command=worker", *flink.options]
+        call += [f"--flink-master={flink.master}", "--worker-command=/bin/true", *flink.options]
         program = [sys.executable, "-c", "from pipeline.cli import main; main()", *map(str, call)]
         code, said = flink.run_until_ctrl_c(program)
     assert flink.calls == ["/jobs/ours?mode=cancel"]

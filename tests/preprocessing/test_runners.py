@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import shutil
+import socket
 import threading
 
 import pytest
@@ -57,6 +58,63 @@ def test_environments_become_beams_own():
     )
 
 
+def test_paths_that_go_to_workers_are_absolute_however_they_are_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = BeamSettings(
+        "flink",
+        flink_master="f:1",
+        worker_command="bin/worker",
+        options=("--staging_location=stage", "--artifacts_dir", "a/b", "--savepoint_path=s3://x/y", "--job_name=stage"),
+    )
+    arguments = settings.arguments()
+    assert f"--environment_config={json.dumps({'command': f'{tmp_path}/bin/worker'})}" in arguments
+    assert arguments[-5:] == [
+        f"--staging_location={tmp_path}/stage",
+        "--artifacts_dir",
+        f"{tmp_path}/a/b",
+        "--savepoint_path=s3://x/y",
+        "--job_name=stage",
+    ]
+
+
+@pytest.mark.parametrize(
+    "master", ["localhost:8081", "127.0.0.1:8081", "http://[::1]:8081/", "[local]", socket.gethostname()]
+)
+def test_workers_program_is_looked_for_where_the_workers_start_here(master, tmp_path):
+    settings = BeamSettings("flink", flink_master=master, worker_command=f"{tmp_path}/worker")
+    with pytest.raises(BadInputError, match=f"{tmp_path}/worker: there is no such file"):
+        settings.check_machine()
+    (tmp_path / "worker").write_text("#!/bin/sh\n")
+    with pytest.raises(BadInputError, match="may not be run"):
+        settings.check_machine()
+    (tmp_path / "worker").chmod(0o755)
+    settings.check_machine()
+
+
+def test_workers_program_on_other_machines_is_not_looked_for_here():
+    for master in ("192.0.2.1:8081", "no-such-host.invalid:8081"):
+        BeamSettings("flink", flink_master=master, worker_command="/none/worker").check_machine()
+    with pytest.raises(BadInputError, match="/none/worker: there is no such file"):
+        BeamSettings("spark", spark_master="local[2]", worker_command="/none/worker").check_machine()
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [
+        ("--paralelism", "--parallelism"),
+        ("--Parallelism=2", "--parallelism"),
+        ("--max_workers_num=3", "--max_num_workers"),
+        ("--environment_cache_mil=3", "--environment_cache_millis"),
+        ("--shard-clip", "--shard-clips"),
+    ],
+)
+def test_slip_is_named_with_what_was_meant(slip, meant):
+    for runner in ("--runner=FlinkRunner", "--runner=DirectRunner"):
+        for words in ([slip], [slip, "2"]):
+            with pytest.raises(BadInputError, match=f"^{slip}: no such option; did you mean {meant}"):
+                parse_options([runner, *words], ["--shard-clips"])
+
+
 def test_dataflow_gets_image_or_setup_file(setup_file):
     google = {"project": "p", "region": "europe-west1", "temp_location": "gs://bucket/tmp"}
     image = BeamSettings("dataflow", image="gcr.io/p/autotag:1", **google).arguments()
@@ -88,14 +146,15 @@ def test_dataflow_without_credentials_is_said_before_google_is_asked(monkeypatch
 @pytest.mark.parametrize("runner", ["prism", "dataflow"])
 def test_engine_without_options_of_its_own_refuses_what_beam_does_not_know(runner):
     google = {"project": "p", "region": "r", "temp_location": "gs://bucket/tmp", "image": "i"}
-    settings = BeamSettings(runner, **(google if runner == "dataflow" else {}), options=("--max_workers_num=3",))
-    with pytest.raises(BadInputError, match="no such option of autotag preprocess or of Beam: --max_workers_num=3"):
+    settings = BeamSettings(runner, **(google if runner == "dataflow" else {}), options=("--frobnicate=3",))
+    with pytest.raises(BadInputError, match="no such option of autotag preprocess or of Beam: --frobnicate=3"):
         parse_options(settings.arguments())
 
 
 def test_word_that_is_no_option_is_refused_for_every_engine():
     settings = BeamSettings("flink", flink_master="f:1", image="i", options=("--objectReuse", "yes"))
-    with pytest.raises(BadInputError, match="yes: not an option; what goes to the runner is written --option=value"):
+    said = "--objectReuse: not an option of Beam's Python, and yes: not an option; .* is written --option=value"
+    with pytest.raises(BadInputError, match=said):
         parse_options(settings.arguments())
 
 

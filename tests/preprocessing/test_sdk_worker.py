@@ -98,13 +98,13 @@ def pool(tmp_path):
     log.close()
 
 
-def test_job_through_a_worker_pool_writes_the_same_bytes(pool, tmp_path):
-    corpus = tmp_path / "corpus"
-    write_corpus(corpus, dict.fromkeys(clip_paths(32), encoded(tone(0.2))))
-    manifest = read_manifest(str(corpus), str(corpus / "annotations_final.csv"), SETTINGS)
-    run_job(manifest, str(corpus), str(tmp_path / "direct"), SETTINGS)
+def test_job_through_a_worker_pool_writes_the_same_bytes(pool, tmp_path, monkeypatch):
+    write_corpus(tmp_path / "corpus", dict.fromkeys(clip_paths(32), encoded(tone(0.2))))
+    monkeypatch.chdir(tmp_path)  # the pool and its workers run in another folder
+    manifest = read_manifest("corpus", "corpus/annotations_final.csv", SETTINGS)
+    run_job(manifest, "corpus", "direct", SETTINGS)
     # Beam's own job server in this process stands in for Flink's: environment and worker are the real ones.
     settings = BeamSettings("flink", worker_pool=pool, options=("--job_endpoint=embed",))
-    run_job(manifest, str(corpus), str(tmp_path / "pool"), SETTINGS, settings.arguments())
+    run_job(manifest, "corpus", "pool", SETTINGS, settings.arguments())
     assert hashes(tmp_path / "pool") == hashes(tmp_path / "direct")
     assert f"Starting worker with command ['{tmp_path}/worker'" in (tmp_path / "pool.log").read_text()
