@@ -46,6 +46,11 @@ class Remote:
         size: in bytes; None where nobody says.
         digest: ``sha256:HEX`` or another algorithm's; None where nobody says.
         published: whether size and digest are the publisher's word. What others found serves to plan and to remark.
+        subsets: of which it is a part; empty for all.
+        archive: ``zip`` or ``tar`` for an archive, which is unpacked.
+        unpack_to: folder, in the data set's, that the archive is unpacked into.
+        members: pattern that the whole name of an archive's member must match to be unpacked.
+        lists: for a file that lists tar archives, a line each of SHA-256 and name: the address of their folder.
     """
 
     name: str
@@ -53,6 +58,11 @@ class Remote:
     size: int | None = None
     digest: str | None = None
     published: bool = True
+    subsets: tuple[str, ...] = ()
+    archive: str = ""
+    unpack_to: str = ""
+    members: str = ""
+    lists: str = ""
 
     @property
     def file(self) -> RemoteFile:
@@ -68,11 +78,13 @@ class Source:
         audio_dir: folder that the clips' paths are relative to.
         annotations: the file, or folder of files, that its publisher describes the clips in.
         columns: (role, column) pairs with which a person says what a table's columns are; most data sets take none.
+        subset: one of the data set's subsets; empty where it has none.
     """
 
     audio_dir: str
     annotations: str
     columns: tuple[tuple[str, str], ...] = ()
+    subset: str = ""
 
     def read(self, *names: str) -> bytes:
         """Read the annotations, or a file in their folder.
@@ -85,6 +97,48 @@ class Source:
             return storage.read_bytes(path)
         except OSError as error:
             raise BadInputError(f"annotations {path}: {error.strerror or error}") from None
+
+
+@dataclass(frozen=True)
+class Subset:
+    """A part of a data set, or one of several ways in which it is published.
+
+    Attributes:
+        title: a line of help.
+        splits: published number of clips of ``train``, ``valid`` and ``test``; empty where nobody says.
+        n_tags: published number of tags; 0 where nobody says.
+        tags: a published list to learn, in its published order; empty where there is none.
+    """
+
+    title: str
+    splits: Mapping[str, int] = field(default_factory=dict)
+    n_tags: int = 0
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a data set's parts lie in the folder that ``autotag download`` fills; ``{subset}`` is the subset's name.
+
+    Attributes:
+        audio: the audio folder.
+        annotations: the annotations' file or folder.
+    """
+
+    audio: str = ""
+    annotations: str = "annotations_final.csv"
+
+    def source(self, folder: str, subset: str = "") -> Source:
+        """Where the data set lies that was put into a folder."""
+        audio, annotations = (
+            storage.join(folder, part.format(subset=subset)) if part else folder
+            for part in (self.audio, self.annotations)
+        )
+        return Source(audio, annotations, subset=subset)
+
+
+MTAT_LAYOUT: Final = Layout()
+"""MagnaTagATune's, and of a table that is called so."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +155,11 @@ class Dataset:
         tags: a published list to learn, in its published order; empty where there is none.
         synonyms: file in this package that says which of its tags mean the same; empty where there is none.
         takes_columns: whether it looks at ``Source.columns``.
+        subsets: name -> subset; the first is the one that is meant where none is named. Empty: it has none.
+        suffixes: of its files' names, in place of the annotated one, where the audio is also found in other formats.
+        layout: where its parts lie in a folder of its own.
+        broken: clip_id -> what is wrong with the published file.
+        artists_apart: whether its publisher says that no artist is in two of its published splits.
     """
 
     name: str
@@ -111,6 +170,40 @@ class Dataset:
     tags: tuple[str, ...] = ()
     synonyms: str = ""
     takes_columns: bool = False
+    subsets: Mapping[str, Subset] = field(default_factory=dict)
+    suffixes: tuple[str, ...] = ()
+    layout: Layout = MTAT_LAYOUT
+    broken: Mapping[str, str] = field(default_factory=dict)
+    artists_apart: bool = False
+
+    def subset_name(self, asked: str = "") -> str:
+        """Return the subset's name that was asked for, or the default's; empty where the data set has none.
+
+        Raises:
+            BadInputError: it has no subset of that name.
+        """
+        if asked and asked not in self.subsets:
+            known = f"expected one of {', '.join(self.subsets)}" if self.subsets else "it has none"
+            raise BadInputError(f"subset {asked!r} of the data set {self.name!r}: {known}")
+        return asked or next(iter(self.subsets), "")
+
+    def tags_of(self, subset: str = "") -> tuple[str, ...]:
+        """Return the published list of tags of a subset, or of the data set; empty where there is none.
+
+        Raises:
+            BadInputError: it has no subset of that name.
+        """
+        name = self.subset_name(subset)
+        return self.subsets[name].tags if name else self.tags
+
+    def remotes_of(self, subset: str = "") -> tuple[Remote, ...]:
+        """Return the files on servers that a subset needs.
+
+        Raises:
+            BadInputError: it has no subset of that name.
+        """
+        name = self.subset_name(subset)
+        return tuple(remote for remote in self.remotes if not remote.subsets or name in remote.subsets)
 
 
 DEFAULT: Final = "default"

@@ -72,6 +72,29 @@ def check_identity(clip_id: str, path: str, seen: Mapping[str, int], where: str)
         raise BadInputError(f"{where}: no clip_id")
     if clip_id in seen:
         raise BadInputError(f"{where}: clip {clip_id} stands on line {seen[clip_id]} already")
+    check_path(path, where)
+
+
+def check_new(clip_id: str, seen: Mapping[str, str], where: str) -> None:
+    """Raise BadInputError where a clip stands in a data set's files already; ``seen`` has the clips' file and line."""
+    if clip_id in seen:
+        raise BadInputError(f"{where}: {clip_id} stands in {seen[clip_id]} already")
+
+
+def check_path(path: str, where: str) -> None:
+    """Raise BadInputError where a path does not lie inside the audio folder."""
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts or "\0" in path:
         raise BadInputError(f"{where}: {path!r} is no path inside the audio folder")
+
+
+def read_lines(text: str, name: str) -> Iterator[tuple[str, str]]:
+    """Yield (file and line, text) of each line that is not empty, without spaces round it.
+
+    Raises:
+        BadInputError: there is none.
+    """
+    lines = [(f"{name} line {number}", line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    if not any(line for _, line in lines):
+        raise BadInputError(f"{name} line 1: the file is empty")
+    yield from ((where, line) for where, line in lines if line)

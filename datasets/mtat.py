@@ -207,4 +207,4 @@ RULES: Final = {
     ),
 }
 
-DATASET: Final = Dataset("mtat", CARD, read, RULES, REMOTES, TOP_50, "mtat_synonyms.yaml")
+DATASET: Final = Dataset("mtat", CARD, read, RULES, REMOTES, TOP_50, "mtat_synonyms.yaml", broken=BROKEN_CLIPS)

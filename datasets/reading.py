@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import resources
+from pathlib import PurePosixPath
+from typing import Final
 
 from datasets.dataset import DEFAULT, Source
 from datasets.registry import find_dataset
@@ -13,6 +16,9 @@ from preprocessing.errors import BadInputError
 from preprocessing.manifest import Manifest, PreprocessSettings, build_manifest, check_folder
 from preprocessing.splits import Split
 from preprocessing.tags import merge_synonyms, parse_synonyms, read_tag_list
+
+MOST_LOOKED_FOR: Final = 200
+"""Clips whose audio is looked for under other suffixes: of an object store each look is a request."""
 
 
 def read_manifest(
@@ -47,10 +53,39 @@ def read_clips(audio_dir: str, annotations: str, settings: PreprocessSettings) -
     dataset = find_dataset(settings.dataset)
     if settings.columns and not dataset.takes_columns:
         raise BadInputError(f"columns are given, and the data set {dataset.name!r} has its own: use the data set table")
-    clips = dataset.read(Source(audio_dir, annotations, settings.columns))
+    source = Source(audio_dir, annotations, settings.columns, dataset.subset_name(settings.subset))
+    clips = find_audio(dataset.read(source), audio_dir, dataset.suffixes)
     if settings.synonyms:
         clips = merge_synonyms(clips, load_synonyms(settings.synonyms, settings.dataset))
     return clips
+
+
+def find_audio(clips: list[AnnotatedClip], audio_dir: str, suffixes: Sequence[str]) -> list[AnnotatedClip]:
+    """Give the clips' paths the suffix under which the audio lies: that of the first clip that is there decides.
+
+    Args:
+        clips: as annotated.
+        audio_dir: folder that their paths are relative to.
+        suffixes: that may stand in place of the annotated one, such as ``.low.mp3``.
+
+    Returns:
+        The clips with their annotated paths where none of the first clips is there under another name.
+    """
+    if not suffixes:
+        return clips
+    for clip in clips[:MOST_LOOKED_FOR]:
+        stem = PurePosixPath(clip.path).with_suffix("")
+        for suffix in dict.fromkeys((PurePosixPath(clip.path).suffix, *suffixes)):
+            if _is_there(storage.join(audio_dir, f"{stem}{suffix}")):
+                return [replace(one, path=f"{PurePosixPath(one.path).with_suffix('')}{suffix}") for one in clips]
+    return clips
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return storage.exists(path)
+    except OSError:
+        return False
 
 
 def split_of(settings: PreprocessSettings) -> Split:
@@ -92,19 +127,23 @@ def load_synonyms(source: str, dataset: str = "mtat") -> dict[str, str]:
     return parse_synonyms(text, source)
 
 
-def load_tags(source: str, dataset: str = "mtat") -> tuple[str, ...]:
+def load_tags(source: str, dataset: str = "mtat", subset: str = "") -> tuple[str, ...]:
     """Read a list of tags to learn.
 
     Args:
         source: a file with a tag a line, or ``default`` for the list that is published for the data set.
         dataset: its name.
+        subset: of the data set; the default one unless given.
 
     Raises:
         BadInputError: the file cannot be read, or no list is published for the data set.
     """
     if source == DEFAULT:
-        tags = find_dataset(dataset).tags
+        tags = find_dataset(dataset).tags_of(subset)
         if not tags:
-            raise BadInputError(f"tags file default: no list is published for the data set {dataset!r}; give a file")
+            of = f"the subset {subset!r} of " if subset else ""
+            raise BadInputError(
+                f"tags file default: no list is published for {of}the data set {dataset!r}; give a file"
+            )
         return tags
     return read_tag_list(source)

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from components.labels import ANY, HeadSettings
-from datasets.dataset import Dataset
+from datasets.dataset import MTAT_LAYOUT, Dataset
 from datasets.registry import DATASETS, RULES, find_dataset
 from models.registry import NETWORKS, Network, find_network
 from pipeline.recipes import RECIPES
@@ -94,8 +94,9 @@ class DataConfig(_Settings):
     dataset: str = Field("mtat", description="whose files and annotations they are, of datasets/")
     name: str | None = Field(None, description="of the data, for the model card; the data set's own unless given")
     licence: str | None = Field(None, description="of the data, for the model card; the data set's own unless given")
+    subset: str | None = Field(None, description="of the data set, as `autotag dataset` lists them; its first one")
     audio_dir: str = Field("demo-data", description="folder that the paths in the annotations are relative to")
-    annotations: str | None = Field(None, description="annotations_final.csv in audio_dir unless given")
+    annotations: str | None = Field(None, description="file or folder; annotations_final.csv in audio_dir unless given")
     split: str = Field("track", description="rule by which clips are divided")
     ratio: tuple[int, int, int] = PAPER_RATIO
     seed: int = 0
@@ -143,6 +144,24 @@ class DataConfig(_Settings):
             raise ValueError("two heads with top and the same prefix would learn the same tags")
         return heads
 
+    @model_validator(mode="after")
+    def _of_the_data_set(self) -> DataConfig:
+        try:
+            self.reader.subset_name(self.subset or "")
+        except BadInputError as error:
+            raise ValueError(str(error)) from None
+        if self.split not in self.reader.rules:
+            raise ValueError(
+                f"split {self.split!r}: expected one of {', '.join(self.reader.rules)} for the data set "
+                f"{self.dataset!r}"
+            )
+        if self.annotations is None and self.reader.layout != MTAT_LAYOUT:
+            raise ValueError(
+                f"annotations: give the folder; as `autotag download {self.dataset} DIR` leaves it, "
+                f"{self.reader.layout.source('DIR', self.reader.subset_name(self.subset or '')).annotations}"
+            )
+        return self
+
     def head_settings(self) -> tuple[HeadSettings, ...]:
         """What components take for the heads."""
         settings = []
@@ -162,6 +181,14 @@ class DataConfig(_Settings):
     def reader(self) -> Dataset:
         """The data set's entry in the registry."""
         return find_dataset(self.dataset)
+
+    @property
+    def edition(self) -> tuple[str, ...]:
+        """Which of a data set's published versions it is: subset, and folder of the annotations such as split-3."""
+        if self.reader.layout == MTAT_LAYOUT:
+            return ()
+        subset = self.reader.subset_name(self.subset or "")
+        return (*([subset] if subset else []), self.annotations_file.rstrip("/").rpartition("/")[2])
 
     @property
     def annotations_file(self) -> str:
@@ -188,6 +215,7 @@ class DataConfig(_Settings):
             clip=self.clip.format,
             excerpts=self.excerpts,
             excerpt_count=self.excerpt_count,
+            subset=self.subset or "",
         )
 
 

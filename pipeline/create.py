@@ -231,7 +231,7 @@ def _test_set(config: PipelineConfig) -> str:
     data = config.data
     return json.dumps(
         {
-            "data": [data.dataset, _data_card(config)["name"]],
+            "data": [data.dataset, _data_card(config)["name"], *data.edition],
             "split": [data.split, list(data.ratio), data.seed],
             "heads": _heads(config),
             "synonyms": data.synonyms,

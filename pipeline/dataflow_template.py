@@ -34,6 +34,7 @@ def parameters() -> argparse.ArgumentParser:
     parser.add_argument("--annotations", required=True)
     parser.add_argument("--out", required=True)
     parser.add_argument("--dataset", choices=list(DATASETS), default="mtat")
+    parser.add_argument("--subset", default="")
     parser.add_argument("--columns", default="")
     parser.add_argument("--split", choices=list(RULES), default="track")
     parser.add_argument("--ratio", default="13:1:2")
@@ -67,11 +68,12 @@ def launch(arguments: Sequence[str] | None = None) -> None:
         n_tags=own.tags,
         synonyms=own.synonyms,
         shard_clips=own.shard_clips,
-        tags=load_tags(own.tags_file, own.dataset) if own.tags_file else None,
+        tags=load_tags(own.tags_file, own.dataset, own.subset) if own.tags_file else None,
         dataset=own.dataset,
         clip=clip_of_seconds(own.clip_seconds, own.sample_rate),
         excerpts=own.excerpts,
         excerpt_count=own.excerpt_count,
+        subset=own.subset,
         columns=tuple(parse_column(pair.strip()) for pair in own.columns.split(";") if pair.strip()),
     )
     options = parse_options(beam_arguments, [name for action in parser._actions for name in action.option_strings])

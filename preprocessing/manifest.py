@@ -64,6 +64,7 @@ class PreprocessSettings:
         tags: a list of tags in place of the most frequent ones; ``n_tags`` says nothing then.
         dataset: name of the data set (datasets.registry.DATASETS).
         columns: (role, column) pairs of a table's columns (datasets.table).
+        subset: of the data set; its default one where empty.
         clip: length and rate of a clip.
         excerpts: where a track's excerpts lie (preprocessing.excerpts.EXCERPTS).
         excerpt_count: how many of a track that is long enough.
@@ -83,6 +84,7 @@ class PreprocessSettings:
     clip: ClipFormat = PAPER_CLIP
     excerpts: str = "first"
     excerpt_count: int = 1
+    subset: str = ""
 
     def __post_init__(self) -> None:
         if self.shard_clips < 1:

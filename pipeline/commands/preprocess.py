@@ -33,6 +33,9 @@ PROGRESS_SECONDS: Final = 10
 @click.argument("annotations")
 @click.argument("out")
 @click.option("--dataset", type=click.Choice(list(DATASETS)), default="mtat", show_default=True, help="Whose layout.")
+@click.option(
+    "--subset", default="", help="Of the data set, as `autotag dataset NAME` lists them [default: its first]."
+)
 @click.option("--column", "columns", multiple=True, metavar="ROLE=NAME", help="table: which column is path, tags ...")
 @click.option("--split", type=click.Choice(list(RULES)), default="track", show_default=True, help="Split rule.")
 @click.option("--ratio", default="13:1:2", show_default=True, help="train:valid:test of the seeded rules.")
@@ -69,6 +72,7 @@ def command(
     annotations: str,
     out: str,
     dataset: str,
+    subset: str,
     columns: tuple[str, ...],
     split: str,
     ratio: str,
@@ -96,6 +100,8 @@ def command(
         autotag preprocess mtat mtat/annotations_final.csv mtat-examples --split clean --workers 2
         autotag preprocess s3://music/mtat s3://music/mtat/annotations_final.csv s3://music/examples \\
             --runner flink --flink-master flink:8081 --parallelism 16 --worker-pool localhost:50000
+        autotag preprocess jamendo/audio jamendo/data/splits/split-0 examples --dataset jamendo --subset top50tags \\
+            --split published --tags-file default --excerpts even --excerpt-count 4
     """
     from datasets.reading import load_tags, read_manifest
     from datasets.table import parse_column
@@ -121,12 +127,13 @@ def command(
         n_tags=n_tags,
         synonyms=synonyms,
         shard_clips=shard_clips,
-        tags=None if tags_file is None else load_tags(tags_file, dataset),
+        tags=None if tags_file is None else load_tags(tags_file, dataset, subset),
         dataset=dataset,
         columns=tuple(map(parse_column, columns)),
         clip=clip_of_seconds(clip_seconds, sample_rate),
         excerpts=excerpts,
         excerpt_count=excerpt_count,
+        subset=subset,
     )
     verbose = bool(ctx.find_root().params.get("verbose"))
     as_json = log_format == "json"
