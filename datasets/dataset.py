@@ -160,6 +160,7 @@ class Dataset:
         layout: where its parts lie in a folder of its own.
         broken: clip_id -> what is wrong with the published file.
         artists_apart: whether its publisher says that no artist is in two of its published splits.
+        not_offered: what no server offers of it, and what to do; empty where all can be downloaded.
     """
 
     name: str
@@ -175,6 +176,7 @@ class Dataset:
     layout: Layout = MTAT_LAYOUT
     broken: Mapping[str, str] = field(default_factory=dict)
     artists_apart: bool = False
+    not_offered: str = ""
 
     def subset_name(self, asked: str = "") -> str:
         """Return the subset's name that was asked for, or the default's; empty where the data set has none.

@@ -101,4 +101,5 @@ DATASET: Final = Dataset(
     suffixes=(".wav", ".au", ".mp3", ".flac"),
     layout=Layout("genres", ""),
     artists_apart=True,
+    not_offered="the audio is no longer offered: put your own into genres, as genres/blues/blues.00000.wav or .au",
 )

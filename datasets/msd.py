@@ -287,4 +287,5 @@ DATASET: Final = Dataset(
     subsets=SUBSETS,
     suffixes=(".mp3", ".wav", ".flac", ".ogg", ".m4a", ".clip.mp3"),
     layout=Layout("audio", "{subset}"),
+    not_offered="the audio is no longer distributed: put your own into audio, as audio/A/B/C/TRABCXX128F0000000.mp3",
 )

@@ -65,7 +65,8 @@ PARTS: Final = ("mp3.zip.001", "mp3.zip.002", "mp3.zip.003")
 
 
 def _remote(name: str, size: int, sha256: str | None) -> Remote:
-    return Remote(name, BASE_URL + name, size, sha256 and f"sha256:{sha256}", published=False)
+    archive = "zip" if name in PARTS else ""
+    return Remote(name, BASE_URL + name, size, sha256 and f"sha256:{sha256}", published=False, archive=archive)
 
 
 REMOTES: Final = (

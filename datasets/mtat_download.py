@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import httpx
 from rich.filesize import decimal
 
+from datasets.inventory import look_on_disk, missing_audio
 from datasets.mtat import ANNOTATIONS, BASE_URL, BROKEN_CLIPS, CLIP_INFO, PARTS, REMOTES, parse_annotations
+from datasets.target import Downloaded, OnBytes, folder_address, local_folder
 from preprocessing.clips import AnnotatedClip
 from preprocessing.download import (
     Patience,
@@ -37,30 +38,6 @@ SIZES_FOUND: Final = {remote.name: remote.size or 0 for remote in REMOTES}
 
 _CLIP_MEMBER: Final = re.compile(r"[0-9a-f]/[^/\\\0]+\.mp3")
 
-OnBytes = Callable[[str, int, "int | None"], None]
-"""Called with what is being done, the bytes done and the bytes in all (None: unknown)."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a finished download left.
-
-    Attributes:
-        folder: where the data set lies.
-        annotated: clips that the annotations name.
-        found: of these, how many lie on disk.
-        missing: paths of those that do not.
-        broken: clips on disk that are known to be broken or are empty: (clip_id, path, what is wrong).
-        unwanted: entries of the archive that are no clips and were not unpacked.
-    """
-
-    folder: Path
-    annotated: int
-    found: int
-    missing: tuple[str, ...]
-    broken: tuple[tuple[str, str, str], ...]
-    unwanted: tuple[str, ...] = ()
-
 
 def download_mtat(
     folder: str | Path,
@@ -68,7 +45,7 @@ def download_mtat(
     patience: Patience | None = None,
     on_bytes: OnBytes | None = None,
     on_note: Callable[[str], None] | None = None,
-) -> Summary:
+) -> Downloaded:
     """Download and unpack MagnaTagATune into a folder; a second call does what is left to do.
 
     The parts of the archive stay. Where they are gone and every annotated clip is there, they are not asked for again.
@@ -84,7 +61,7 @@ def download_mtat(
         BadInputError: the folder or the address cannot be one.
         AutotagError: the server, the disk or the archive fails; what is there is kept.
     """
-    target, files = _target(folder), remote_files(base_url)
+    target, files = local_folder(folder), remote_files(base_url)
     on_bytes, on_note = on_bytes or (lambda what, done, total: None), on_note or (lambda line: None)
     with clear_disk_errors(target), locked(target), open_client() as client:
 
@@ -94,14 +71,14 @@ def download_mtat(
         _check_sizes(client, [files[name] for name in (ANNOTATIONS, CLIP_INFO)], target)
         get((ANNOTATIONS, CLIP_INFO))
         clips = _read_annotations(target / ANNOTATIONS)
-        if not any(bytes_on_disk(target, name) for name in PARTS) and not _missing(clips, target):
+        if not any(bytes_on_disk(target, name) for name in PARTS) and not missing_audio(clips, target):
             on_note("every annotated clip is there: the archive is not needed")
-            return summarise(clips, target)
+            return _summarise(clips, target)
         _check_sizes(client, [files[name] for name in PARTS], target, to_unpack=True)
         parts = get(PARTS)
         unpacked = unpack(parts, target, _CLIP_MEMBER, lambda done, total: on_bytes("unpack", done, total))
         on_note(f"unpacked {unpacked.written} clips, {unpacked.kept} were there and whole")
-        return summarise(clips, target, unpacked.unwanted)
+        return _summarise(clips, target, unpacked.unwanted)
 
 
 def remote_files(base_url: str = BASE_URL) -> dict[str, RemoteFile]:
@@ -110,44 +87,12 @@ def remote_files(base_url: str = BASE_URL) -> dict[str, RemoteFile]:
     Raises:
         BadInputError: it is no http or https address.
     """
-    if not re.fullmatch(r"https?://[^/\s]+\S*", base_url):
-        raise BadInputError(f"--base-url {base_url!r}: give the http(s) address of the folder that holds {PARTS[0]}")
-    base = base_url.rstrip("/")
+    base = folder_address(base_url, PARTS[0])
     return {name: RemoteFile(name, f"{base}/{name}") for name in SIZES_FOUND}
 
 
-def summarise(clips: Sequence[AnnotatedClip], folder: Path, unwanted: tuple[str, ...] = ()) -> Summary:
-    """Compare the annotated clips with what lies on disk."""
-    missing = _missing(clips, folder)
-    there = [clip for clip in clips if clip.path not in set(missing)]
-    broken = [(clip.clip_id, clip.path, _what_is_wrong(clip, folder)) for clip in there]
-    return Summary(
-        folder, len(clips), len(there), tuple(missing), tuple(entry for entry in broken if entry[2]), unwanted
-    )
-
-
-def _what_is_wrong(clip: AnnotatedClip, folder: Path) -> str:
-    if (folder / clip.path).stat().st_size == 0:
-        return "empty"
-    return BROKEN_CLIPS.get(clip.clip_id, "")
-
-
-def _missing(clips: Sequence[AnnotatedClip], folder: Path) -> list[str]:
-    return [clip.path for clip in clips if not (folder / clip.path).is_file()]
-
-
-def _target(folder: str | Path) -> Path:
-    """Make the folder."""
-    if "://" in str(folder):
-        raise BadInputError(f"{folder}: give a folder on this machine; the archive is unpacked in place")
-    path = Path(folder)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise BadInputError(f"{path} is a file: give a folder") from None
-    except OSError as error:
-        raise BadInputError(f"{path} cannot be made: {error.strerror}") from error
-    return path
+def _summarise(clips: Sequence[AnnotatedClip], folder: Path, unwanted: tuple[str, ...] = ()) -> Downloaded:
+    return Downloaded(folder, look_on_disk(clips, folder, BROKEN_CLIPS), unwanted)
 
 
 def _fetch(

@@ -19,4 +19,6 @@ CARD: Final = Card(
     title="The synthetic corpus", sources=("autotag make-corpus",), licence="Apache-2.0", counts={}, citation=""
 )
 
-DATASET: Final = replace(mtat.DATASET, name="synthetic", card=CARD, remotes=(), broken={})
+DATASET: Final = replace(
+    mtat.DATASET, name="synthetic", card=CARD, remotes=(), broken={}, not_offered="autotag make-corpus writes it"
+)

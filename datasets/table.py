@@ -227,4 +227,11 @@ def _seconds(row: Sequence[str], columns: _Columns, role: str, where: str) -> fl
     return value
 
 
-DATASET: Final = Dataset("table", CARD, read, {**SEEDED_RULES, "published": PUBLISHED}, takes_columns=True)
+DATASET: Final = Dataset(
+    "table",
+    CARD,
+    read,
+    {**SEEDED_RULES, "published": PUBLISHED},
+    takes_columns=True,
+    not_offered="it is your own folder",
+)

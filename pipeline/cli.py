@@ -19,7 +19,8 @@ from preprocessing.errors import AutotagError, BadInputError
 
 COMMANDS: Final = {
     "make-corpus": ("make_corpus", "Write a synthetic corpus in MagnaTagATune's layout."),
-    "download-mtat": ("download_mtat", "Download MagnaTagATune, resumable."),
+    "dataset": ("dataset", "List data sets, or show one: card, counts, splits, what is missing."),
+    "download": ("download", "Download a data set from its publisher, resumable."),
     "preprocess": ("preprocess", "Turn audio and annotations into TFRecords."),
     "run": ("run", "Run the pipeline: data, training, evaluation, push."),
     "networks": ("networks", "List the networks that a configuration can name."),
@@ -36,6 +37,9 @@ COMMANDS: Final = {
     "rollback": ("rollback", "Let a label point at the version before."),
 }
 
+RENAMED: Final = {"download-mtat": "download mtat"}
+"""Name of earlier versions -> what to call now."""
+
 EXTRAS: Final = {"apache_beam": "preprocessing", "pydantic": "tfx", "tfx": "tfx", "kfp": "kubeflow", "grpc": "serving"}
 """Package that a command imports -> extra that brings it."""
 
@@ -48,7 +52,13 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return the subcommand, or None where there is none of that name."""
+        """Import and return the subcommand, or None where there is none of that name.
+
+        Raises:
+            click.UsageError: it has another name now.
+        """
+        if cmd_name in RENAMED:
+            raise click.UsageError(f"{cmd_name} is now called: autotag {RENAMED[cmd_name]}", ctx)
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"pipeline.commands.{COMMANDS[cmd_name][0]}")

@@ -584,7 +584,8 @@ def load_config(path: str | None, overrides: Sequence[str] = ()) -> PipelineConf
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "configuration"
         message = first["msg"].removeprefix("Value error, ")
-        raise BadInputError(f"{path or 'settings'}: {where}: {message} (got {first['input']!r})") from None
+        got = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
+        raise BadInputError(f"{path or 'settings'}: {where}: {message}{got}") from None
 
 
 def _set(values: dict[str, Any], override: str) -> None:

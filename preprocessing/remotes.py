@@ -13,7 +13,7 @@ class RemoteFile:
         name: its name in the folder.
         url: where it is published.
         size: bytes, where its publisher states them; another length is then an error.
-        digest: ``md5:HEX``, ``sha256:HEX`` or ``git:HEX``, where its publisher states it.
+        digest: ``md5:HEX``, ``sha1:HEX``, ``sha256:HEX`` or ``git:HEX``, where its publisher states it.
     """
 
     name: str

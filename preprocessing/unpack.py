@@ -1,7 +1,8 @@
-"""Unpacking of a zip archive that was cut into parts, without storing the joined archive.
+"""Unpacking: of a zip archive, also one in parts without storing the joined archive, and of a tar archive.
 
 Each member is written under a temporary name, checked by the archive's own CRC-32 and renamed, so that a file with its
-final name is whole; a second call writes only what is missing or differs.
+final name is whole; a second call writes only what is missing or differs. A tar has no checksums of its members: its
+own must be checked before, and a member that has its size is taken for whole.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import os
 import re
 import shutil
 import struct
+import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from rich.filesize import decimal
 
@@ -91,11 +93,15 @@ class JoinedParts(io.RawIOBase):
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What an archive held: members written now, members that were there, entries that are not wanted."""
+    """What an archive held: members written now, members that were there, entries that are not wanted.
+
+    ``members`` are all that are wanted, with their sizes in bytes.
+    """
 
     written: int
     kept: int
     unwanted: tuple[str, ...]
+    members: Mapping[str, int] = field(default_factory=dict)
 
 
 def unpack(
@@ -128,7 +134,47 @@ def unpack(
         damaged = _extract_all(archive, missing, folder, there, on_bytes or (lambda done, total: None))
         if damaged:
             raise AutotagError(_damage_message(damaged, joined))
-    return Unpacked(len(missing), len(members) - len(missing), others)
+    sizes = {info.filename: info.file_size for info in members}
+    return Unpacked(len(missing), len(members) - len(missing), others, sizes)
+
+
+def unpack_tar(
+    path: Path, folder: Path, wanted: re.Pattern[str], on_bytes: Callable[[int, int], None] | None = None
+) -> Unpacked:
+    """Unpack the wanted files of an uncompressed tar archive.
+
+    Args:
+        path: the archive, whose checksum has been compared.
+        folder: where members go, each under its own path.
+        wanted: matches a member's whole name, without ``./`` before it; nothing else is written, see ``unpack``.
+        on_bytes: called with the bytes done, of how many.
+
+    Raises:
+        AutotagError: the archive is damaged, or the disk is too small.
+        OSError: a member cannot be written.
+    """
+    written, others, sizes = 0, [], {}
+    total = path.stat().st_size
+    check_space(folder, {"to unpack": total})
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for member in archive:
+                name = member.name.removeprefix("./")
+                if not (member.isreg() and wanted.fullmatch(name)):
+                    others += [] if member.isdir() else [name]
+                    continue
+                sizes[name] = member.size
+                target = folder / name
+                if not (target.is_file() and target.stat().st_size == member.size):
+                    source = archive.extractfile(member)
+                    assert source is not None
+                    _write(source, target, member.size)
+                    written += 1
+                if on_bytes:
+                    on_bytes(member.offset_data + member.size, total)
+    except (tarfile.TarError, EOFError) as error:
+        raise AutotagError(f"{path} is no whole tar archive ({error}): delete it and call again") from error
+    return Unpacked(written, len(sizes) - written, tuple(others), sizes)
 
 
 @contextlib.contextmanager
@@ -198,11 +244,18 @@ def _extract(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Non
     Not ``preprocessing.whole_files``: the temporary name is the same each time, so that what a killed call left is
     written over by the next one.
     """
+    with archive.open(info) as source:
+        _write(source, path)
+
+
+def _write(source: IO[bytes], path: Path, size: int | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + _TEMPORARY)
     try:
-        with archive.open(info) as source, open(temporary, "wb") as file:
+        with open(temporary, "wb") as file:
             shutil.copyfileobj(source, file, _BLOCK)
+        if size is not None and temporary.stat().st_size != size:
+            raise EOFError(f"{path.name} ends after {temporary.stat().st_size} of {size} bytes")
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

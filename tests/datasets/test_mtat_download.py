@@ -24,7 +24,7 @@ from folders import unpacked
 from datasets import mtat, mtat_download
 from datasets.mtat import ANNOTATIONS, BROKEN_CLIPS, CLIP_INFO, PARTS
 from datasets.mtat_download import SIZES_FOUND, download_mtat, remote_files
-from pipeline.commands.download_mtat import command
+from pipeline.commands.download import command
 from preprocessing.download import Patience
 from preprocessing.errors import AutotagError, BadInputError
 
@@ -82,7 +82,7 @@ def autotag(server: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[st
     """Call the command in this process and return what it printed."""
 
     def call() -> Printed:
-        command.main([str(tmp_path / "mtat"), "--base-url", server.url], standalone_mode=False)
+        command.main(["mtat", str(tmp_path / "mtat"), "--base-url", server.url], standalone_mode=False)
         return Printed(*capsys.readouterr())
 
     return call
@@ -91,7 +91,7 @@ def autotag(server: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[st
 def start(server: FileServer, folder: Path) -> subprocess.Popen[str]:
     """Start the command as its own process."""
     code = "from pipeline.cli import main; main()"
-    arguments = [sys.executable, "-c", code, "download-mtat", str(folder), "--base-url", server.url]
+    arguments = [sys.executable, "-c", code, "download", "mtat", str(folder), "--base-url", server.url]
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -154,7 +154,7 @@ def test_deleted_archive_is_not_fetched_again_while_all_clips_are_there(
 def test_finished_download_needs_no_server(server: FileServer, autotag: Autotag, tmp_path: Path) -> None:
     autotag()
     summary = download_mtat(tmp_path / "mtat", "http://127.0.0.1:1/", QUICK)
-    assert (summary.found, summary.missing) == (len(CLIPS), ())
+    assert (summary.on_disk.found, summary.on_disk.missing) == (len(CLIPS), ())
 
 
 def test_killed_call_is_finished_by_the_next(server: FileServer, tmp_path: Path) -> None:
@@ -313,10 +313,10 @@ def test_broken_clips_are_those_of_the_real_index() -> None:
 def test_next_command_can_be_pasted_whatever_the_folder_is_called(
     server: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command.main([str(tmp_path / "my [bold]music"), "--base-url", server.url], standalone_mode=False)
+    command.main(["mtat", str(tmp_path / "my [bold]music"), "--base-url", server.url], standalone_mode=False)
     last = capsys.readouterr().out.splitlines()[-1]
     assert shlex.split(last)[3:5] == [f"{tmp_path}/my [bold]music", f"{tmp_path}/my [bold]music/{ANNOTATIONS}"]
 
 
 def test_help_shows_an_example() -> None:
-    assert "autotag download-mtat mtat" in CliRunner().invoke(command, ["--help"]).output
+    assert "autotag download mtat mtat" in CliRunner().invoke(command, ["--help"]).output

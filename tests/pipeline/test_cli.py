@@ -43,7 +43,7 @@ def test_closed_pipe_ctrl_c_and_full_disk_end_a_command_without_a_stack_trace(er
         ("tfx", ["run"], "tfx"),
         ("pydantic", ["run"], "tfx"),
         ("pydantic", ["runs"], "tfx"),
-        ("httpx", ["download-mtat", "mtat"], "download"),
+        ("httpx", ["download", "mtat", "mtat"], "download"),
     ],
 )
 def test_package_that_is_not_installed_is_said_with_the_extra_that_brings_it(
@@ -69,3 +69,12 @@ def test_list_of_commands_is_there_without_importing_any() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert all(f"  {name} " in done.stdout for name in COMMANDS)
+
+
+def test_former_name_of_a_command_says_the_new_one() -> None:
+    code = "from pipeline.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "download-mtat", "mtat"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert "download-mtat is now called: autotag download mtat" in done.stderr
