@@ -7,7 +7,9 @@ Control is the same function on the same shards in plain processes, without Beam
 Each measurement is a process of its own; imports come before the clock starts, the start of the job and of its workers
 counts, the manifest (the clips' checksums) does not. From each way's times at the different numbers of clips a straight
 line gives what every job costs (start) and how fast clips go after that (clips/s), with how well the line fits (R2: 1
-is linear). Peak memory is the sum of resident sets of all processes of a way, Flink's own included.
+is linear). Where it fits badly (below 0.95) its rate is no result, and no ratio is made of it; where the control itself
+does not grow with its processes, the machine had no cores to spare, and what is compared with it is marked. Peak memory is the
+sum of resident sets of all processes of a way, Flink's own included.
 
 Flink needs Java and Beam's job server jar in Beam's cache; without them its rows say so. The cluster is started here by
 deploy/flink/cluster.py with as many TaskManagers as workers; FLINK_HOME names a Flink that is unpacked already.
@@ -47,6 +49,10 @@ from preprocessing.shards import RECORDS_FOLDER, write_shard
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = PreprocessSettings(n_tags=len(TAGS), shard_clips=25)
+LEAST_FIT = 0.95
+"""R2 from which a line's rate is a result."""
+LEAST_GROWTH = 0.75
+"""Of the number of its processes, that the control's rate is at least of its rate with one."""
 WAYS = ("control-1", "control-2", "direct-1", "direct-2", "flink-1", "flink-2")
 
 
@@ -170,12 +176,68 @@ def why_no_flink() -> str:
     return ""
 
 
-def line(runs: list[Run]) -> tuple[float, float, float]:
-    """Fit seconds = start + clips / rate; returns start, rate and R2."""
-    clips, seconds = np.array([run.clips for run in runs]), np.array([run.seconds for run in runs])
-    slope, start = np.polyfit(clips, seconds, 1)
-    rest = ((seconds - start - slope * clips) ** 2).sum()
-    return float(start), float(1 / slope), float(1 - rest / ((seconds - seconds.mean()) ** 2).sum())
+@dataclass(frozen=True)
+class Line:
+    """seconds = start + clips / rate, fitted.
+
+    Attributes:
+        start: seconds.
+        rate: clips/s.
+        fit: R2; None of two measurements alone, through which a line always goes.
+    """
+
+    start: float
+    rate: float
+    fit: float | None
+
+    @classmethod
+    def through(cls, runs: list[Run]) -> Line:
+        """Fit to the runs of one way, with two numbers of clips at least."""
+        clips, seconds = np.array([run.clips for run in runs]), np.array([run.seconds for run in runs])
+        slope, start = np.polyfit(clips, seconds, 1)
+        rest, all_of_it = ((seconds - start - slope * clips) ** 2).sum(), ((seconds - seconds.mean()) ** 2).sum()
+        fit = float(1 - rest / all_of_it) if len(runs) > 2 and all_of_it else None
+        return cls(float(start), float(1 / slope) if slope else float("inf"), fit)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the rate is a result: not where times go up and down whatever the number of clips."""
+        return 0 < self.rate < float("inf") and (self.fit is None or self.fit >= LEAST_FIT)
+
+
+def controls_that_do_not_grow(lines: dict[str, Line]) -> dict[str, float]:
+    """Return the controls of several processes whose rate is too little above one process's, with how many times."""
+    one = lines.get("control-1")
+    times = {
+        way: one_line.rate / one.rate
+        for way, one_line in lines.items()
+        if one and way.startswith("control-") and way != "control-1" and one_line.holds and one.holds
+    }
+    return {way: growth for way, growth in times.items() if growth < LEAST_GROWTH * int(way.partition("-")[2])}
+
+
+def doubts(lines: dict[str, Line]) -> list[str]:
+    """Say which numbers are no results, and why."""
+    said = []
+    for way, one in lines.items():
+        if one.fit is not None and one.fit < LEAST_FIT:
+            said.append(
+                f"{way}: R2 {one.fit:.2f} is below {LEAST_FIT}: no straight line, so no rate and no ratio of it"
+            )
+        elif not one.holds:
+            said.append(f"{way}: more clips took no longer: no rate and no ratio of it")
+    if any(one.fit is None for one in lines.values()):
+        said.append(
+            "two measurements of a way: a line goes through any two, R2 says nothing (more --clips or --rounds)"
+        )
+    for way, growth in controls_that_do_not_grow(lines).items():
+        said.append(
+            f"{way} is {growth:.2f} times control-1: the machine had no cores to spare, so ratios marked ? say little "
+            "of a runner"
+        )
+    if said:
+        said.append("measure on a quiet machine, with more clips and --rounds 3")
+    return said
 
 
 def by_clips(runs: dict[str, list[Run]], counts: list[int]) -> Table:
@@ -200,18 +262,26 @@ def by_workers(runs: dict[str, list[Run]], counts: list[int]) -> Table:
     largest = {
         way: statistics.median(run.seconds for run in of_way if run.clips == counts[-1]) for way, of_way in runs.items()
     }
-    lines = {way: line(of_way) for way, of_way in runs.items()}
-    for way, (start, rate, fit) in lines.items():
+    lines = {way: Line.through(of_way) for way, of_way in runs.items()}
+    doubtful = controls_that_do_not_grow(lines)
+
+    def ratio(value: float, way: str, other: str) -> str:
+        if not (lines[way].holds and lines[other].holds):
+            return "-"
+        workers = way.partition("-")[2]
+        return f"{value:.2f}{' ?' if f'control-{workers}' in doubtful else ''}"
+
+    for way, of_way in lines.items():
         runner, _, workers = way.partition("-")
         one, plain = f"{runner}-1", f"control-{workers}"
         table.add_row(
             way,
-            f"{start:.1f}",
-            f"{rate:.1f}",
-            f"{fit:.4f}",
-            f"{rate / lines[one][1]:.2f}" if one in lines else "",
-            f"{rate / lines[plain][1]:.2f}" if plain in lines else "",
-            f"{largest[plain] / largest[way]:.2f}" if plain in lines else "",
+            f"{of_way.start:.1f}" if of_way.holds else "-",
+            f"{of_way.rate:.1f}" if of_way.holds else "-",
+            "" if of_way.fit is None else f"{of_way.fit:.4f}{'' if of_way.fit >= LEAST_FIT else ' !'}",
+            ratio(of_way.rate / lines[one].rate, way, one) if one in lines else "",
+            ratio(of_way.rate / lines[plain].rate, way, plain) if plain in lines else "",
+            ratio(largest[plain] / largest[way], way, plain) if plain in lines else "",
         )
     return table
 
@@ -246,6 +316,8 @@ def compare(folder: Path, counts: list[int], ways: list[str], rounds: int, conso
     console.print(by_clips(runs, counts))
     if len(counts) > 1:
         console.print(by_workers(runs, counts))
+        for said in doubts({way: Line.through(of_way) for way, of_way in runs.items()}):
+            console.print(f"! {said}", soft_wrap=True)
 
 
 def main() -> None:
