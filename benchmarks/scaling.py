@@ -8,8 +8,8 @@ Each measurement is a process of its own; imports come before the clock starts, 
 counts, the manifest (the clips' checksums) does not. From each way's times at the different numbers of clips a straight
 line gives what every job costs (start) and how fast clips go after that (clips/s), with how well the line fits (R2: 1
 is linear). Where it fits badly (below 0.95) its rate is no result, and no ratio is made of it; where the control itself
-does not grow with its processes, the machine had no cores to spare, and what is compared with it is marked. Peak memory is the
-sum of resident sets of all processes of a way, Flink's own included.
+does not grow with its processes, the machine had no cores to spare, and what is compared with it is marked. Peak memory
+is the sum of resident sets of all processes of a way, Flink's own included.
 
 Flink needs Java and Beam's job server jar in Beam's cache; without them its rows say so. The cluster is started here by
 deploy/flink/cluster.py with as many TaskManagers as workers; FLINK_HOME names a Flink that is unpacked already.
