@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -16,17 +17,19 @@ from ports import free_port
 
 FILES = Path(__file__).parents[1] / "serving" / "server" / "tfserving" / "proxy"
 DEBIAN_MODULES = ("ndk_http_module.so", "ngx_http_lua_module.so")
+LOAD_MODULE = re.compile(r"^# (load_module (\S+);)$", re.MULTILINE)
+"""What the configuration says to uncomment on Debian."""
 REASON = "needs nginx with Lua: apt-get install --no-install-recommends nginx-light libnginx-mod-http-lua"
 
 
 def nginx_with_lua() -> tuple[str, str] | None:
-    """The program, and what has to stand before the configuration; None where it is not installed."""
+    """The program, and what its lines for Debian become; None where it is not installed."""
     if openresty := shutil.which("openresty"):
-        return openresty, ""
+        return openresty, r"# \1"
     nginx, modules = shutil.which("nginx"), Path("/usr/lib/nginx/modules")
     if nginx is None or not all((modules / name).exists() for name in DEBIAN_MODULES):
         return None
-    return nginx, "".join(f"load_module {modules / name};\n" for name in DEBIAN_MODULES)
+    return nginx, r"\1"
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ def bounding_proxy(upstream: int, folder: Path) -> Iterator[Proxy]:
     """Run the committed files with other ports, another folder to write to, and a shorter wait for slow clients."""
     found = nginx_with_lua()
     assert found is not None, REASON
-    program, before = found
-    text = (FILES / "nginx.conf").read_text(encoding="utf-8")
+    program, modules = found
+    text, before = LOAD_MODULE.sub(modules, (FILES / "nginx.conf").read_text(encoding="utf-8")), ""
     outer, inner = free_port(), free_port()
     for old, new in (
         ("listen 8080", f"listen 127.0.0.1:{outer}"),

@@ -208,6 +208,7 @@ def main() -> None:
     parser.add_argument("--monitoring_config_file", type=Path, required=True)
     parser.add_argument("--batching_parameters_file", type=Path)
     parser.add_argument("--enable_batching", default="false")
+    parser.add_argument("--mixed_precision", choices=["", "bfloat16"], default="")
     parser.add_argument("--allow_version_labels_for_unavailable_models", default="false")
     for name in ("rest_api_timeout_in_ms", "grpc_max_threads"):
         parser.add_argument(f"--{name}", type=int)

@@ -51,6 +51,16 @@ MONITORING_CONFIG: Final = "monitoring.config"
 BATCHING_CONFIG: Final = "batching.config"
 GRPC_THREADS: Final = 64
 """TF Serving's default of 4 a core answers RESOURCE_EXHAUSTED to the 9th client at once on 2 cores."""
+BFLOAT16_FLAGS: Final = ("avx512_bf16", "amx_bf16")
+"""In /proc/cpuinfo."""
+ENVIRONMENT: Final = {
+    # glibc keeps what is freed for each of eight arenas a core.
+    "MALLOC_ARENA_MAX": "2",
+    # With bfloat16: the front ends' Fourier transforms and mel filters are products of matrices too and need float32.
+    # All in bfloat16, probabilities moved by up to 0.13 (0.004 on average); so, by 0.008 (0.0002).
+    "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_ALLOWLIST_REMOVE": "MatMul,BatchMatMul,BatchMatMulV2,Einsum",
+}
+"""Of the server, where ours says nothing else."""
 GRACE_SECONDS: Final = 20.0
 """How long a server may take to stop before it is killed."""
 LOG_LINES: Final = 25
@@ -114,11 +124,12 @@ def choose_model(model_dir: Path) -> Model:
 
 @dataclass(frozen=True)
 class Settings:
-    """How the server runs: its ports on this machine, and whether it batches requests."""
+    """How the server runs: its ports on this machine, whether it batches requests, and multiplies in bfloat16."""
 
     grpc_port: int = 8500
     rest_port: int = 8501
     batching: bool = False
+    bfloat16: bool = False
 
 
 def arguments(files: Path, settings: Settings) -> list[str]:
@@ -139,7 +150,19 @@ def arguments(files: Path, settings: Settings) -> list[str]:
     ]
     if settings.batching:
         given += ["--enable_batching=true", f"--batching_parameters_file={files / BATCHING_CONFIG}"]
+    if settings.bfloat16:
+        given.append("--mixed_precision=bfloat16")
     return given
+
+
+def multiplies_in_bfloat16(cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this machine's CPU has instructions for it; without them TensorFlow's are slower than float32's."""
+    try:
+        text = cpu_info.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    flags = {flag for line in text.splitlines() if line.startswith("flags") for flag in line.partition(":")[2].split()}
+    return not flags.isdisjoint(BFLOAT16_FLAGS)
 
 
 def write_files(folder: Path, model: Model) -> None:
@@ -203,6 +226,7 @@ class Container:
             *(self.engine, "run", "--rm", "--init", f"--name={self.name}", "--entrypoint=tensorflow_model_server"),
             *("--read-only", "--tmpfs=/tmp", "--cap-drop=all", "--security-opt=no-new-privileges", *user),
             *(f"--publish=127.0.0.1:{port}:{port}" for port in ports),
+            *(f"--env={name}={value}" for name, value in ENVIRONMENT.items()),
             *(f"--mount=type=bind,source={folder},target={folder},readonly" for folder in (files, model.base_path)),
             self.image,
             *given,
@@ -410,7 +434,7 @@ def run_server(
 
 def _environment() -> dict[str, str]:
     """Our own without the level that silences TensorFlow: the server's reasons are wanted."""
-    return {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    return {**ENVIRONMENT, **{name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}}
 
 
 def _end_with_parent() -> None:

@@ -48,6 +48,7 @@ AVAILABLE: Final = 30
 """ModelVersionStatus.State: loaded and answering."""
 STATE_NAMES: Final = {0: "unknown", 10: "start", 20: "loading", 30: "available", 40: "unloading", 50: "unloaded"}
 POLL_SECONDS: Final = 0.2
+CONNECT_SECONDS: Final = 2.0
 STALE_SECONDS: Final = 5.0
 """A server sees a new configuration's versions after its next look at the folder (1 s); until then it may still report
 the end of an earlier attempt to load the version."""
@@ -99,7 +100,10 @@ class Labels:
         usable = [number for number in history if present is None or number in present]
         if not usable:
             gone = f" ({', '.join(map(str, history))} were deleted)" if history else ""
-            raise BadInputError(f"{label} cannot be rolled back: it named no other version before{gone}")
+            raise BadInputError(
+                f"{label} cannot be rolled back: it named no other version before{gone}. `autotag promote --show` "
+                f"lists what there is, and `autotag promote VERSION --label {label}` names another"
+            )
         return Labels({**self.current, label: usable[-1]}, {**self.before, label: history[: history.index(usable[-1])]})
 
     def loaded(self, present: Collection[int] | None = None) -> tuple[int, ...]:
@@ -217,8 +221,14 @@ class VersionState:
         return STATE_NAMES.get(self.state, str(self.state)) + (f": {self.error}" if self.error else "")
 
 
+class BusyError(AutotagError):
+    """A server that is there does not get round to answering."""
+
+
 class ModelServer:
     """TensorFlow Serving's ModelService at one address.
+
+    While the server says that its threads are all busy, a call is tried again for as long as one may take.
 
     Args:
         address: host and port of gRPC, such as localhost:8500.
@@ -256,12 +266,13 @@ class ModelServer:
         """Return the state of each version that the server knows of; {} where it does not know the model.
 
         Raises:
+            BusyError: it is there and too busy to answer.
             AutotagError: it does not answer.
         """
         request = messages.GetModelStatusRequest()
         request.model_spec.name = MODEL_NAME
         try:
-            answer = self._status(request, timeout=self._timeout)
+            answer = self._ask(self._status, request)
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.NOT_FOUND:
                 return {}
@@ -275,22 +286,49 @@ class ModelServer:
         """Give the server a configuration.
 
         Raises:
+            BusyError: it is there and too busy to answer.
             AutotagError: it refuses, or does not answer.
         """
         try:
-            answer = self._reload(messages.ReloadConfigRequest(config=config), timeout=self._timeout)
+            answer = self._ask(self._reload, messages.ReloadConfigRequest(config=config))
         except grpc.RpcError as error:
             raise self._said(error) from error
         if answer.status.error_code:
             raise AutotagError(f"{self.address} refused the configuration: {answer.status.error_message}")
 
+    def _ask(self, method: Any, request: Any) -> Any:
+        """Call a method, again and again while all threads of the server are busy."""
+        end = time.monotonic() + self._timeout
+        while True:
+            left = end - time.monotonic()
+            try:
+                return method(request, timeout=max(left, POLL_SECONDS))
+            except grpc.RpcError as error:
+                if error.code() != grpc.StatusCode.RESOURCE_EXHAUSTED or left < POLL_SECONDS:
+                    raise
+            time.sleep(POLL_SECONDS)
+
     def _said(self, error: Any) -> AutotagError:
-        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        late = error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED or (late and self._takes_connections()):
+            return BusyError(
+                f"TensorFlow Serving at {self.address} is there, and too busy to answer within {self._timeout:.0f} s "
+                f"({error.details()}): try again when fewer clients ask"
+            )
+        if late or error.code() == grpc.StatusCode.UNAVAILABLE:
             return AutotagError(
                 f"no TensorFlow Serving answers at {self.address} ({error.details()}): is it running, and is this its "
                 "gRPC port (not REST)?"
             )
         return AutotagError(f"{self.address} refused: {error.code().name}, {error.details()}")
+
+    def _takes_connections(self) -> bool:
+        """Whether somebody at the address speaks gRPC, busy or not."""
+        try:
+            grpc.channel_ready_future(self._channel).result(timeout=CONNECT_SECONDS)
+        except grpc.FutureTimeoutError:
+            return False
+        return True
 
     def wait_until_available(self, versions: Collection[int], seconds: float) -> None:
         """Wait until the versions are loaded.
@@ -299,8 +337,10 @@ class ModelServer:
             AutotagError: one could not be loaded, or not in time.
         """
         begin = time.monotonic()
+        states: dict[int, VersionState] = {}
         while True:
-            states = self.status()
+            with contextlib.suppress(BusyError):  # which loading a version makes it
+                states = self.status()
             missing = {number: states.get(number, VersionState(0)) for number in versions}
             missing = {number: state for number, state in missing.items() if state.state != AVAILABLE}
             if not missing:

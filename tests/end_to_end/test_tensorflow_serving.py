@@ -40,6 +40,7 @@ from preprocessing.audio import to_pcm
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.examples import read_records
 from serving.client import messages
+from serving.server import tf_server
 from serving.server.versions import Labels, ModelServer, config_text, read_labels, server_config
 
 SERVER = os.environ.get("TENSORFLOW_MODEL_SERVER")
@@ -48,6 +49,8 @@ pytestmark = pytest.mark.skipif(
 )
 FILES = Path(__file__).parents[2] / "serving" / "server" / "tfserving"
 TOLERANCE = 1e-5
+BFLOAT16_TOLERANCE = 0.05
+"""Of networks without training whose last layer is scaled so that they say something."""
 START_SECONDS = 180.0
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -131,7 +134,10 @@ def started(folder: Path, *flags: str) -> Iterator[Server]:
     call = [str(SERVER), f"--port={grpc_port}", f"--rest_api_port={rest_port}", *flags]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            call, stdout=output, stderr=output, env={**environment, "TF_ENABLE_ONEDNN_OPTS": "1"}
+            call,
+            stdout=output,
+            stderr=output,
+            env={**tf_server.ENVIRONMENT, **environment, "TF_ENABLE_ONEDNN_OPTS": "1"},
         )
     server = Server(process, grpc_port, rest_port, log)
     try:
@@ -527,7 +533,8 @@ def committed_arguments(where: str) -> list[str]:
         deployment = yaml.safe_load((FILES / "kubernetes" / "deployment.yaml").read_text())
         (serving, _) = deployment["spec"]["template"]["spec"]["containers"]
         arguments = serving["args"]
-    return [argument for argument in arguments if not re.match("--(port|rest_api_port)=", argument)]
+    as_started = [re.sub(r"\$\{[A-Z_]+:-\}", "", argument) for argument in arguments]
+    return [argument for argument in as_started if not re.match("--(port|rest_api_port)=", argument)]
 
 
 @pytest.mark.parametrize("where", ["compose", "kubernetes"])
@@ -556,6 +563,18 @@ def test_committed_configuration_with_labels_starts_the_server(
             answer = running.call(messages.PREDICT, request, messages.PredictResponse)
             assert answer.model_spec.version.value == version
             assert_same({key: messages.from_tensor(tensor) for key, tensor in answer.outputs.items()}, expected["pcm"])
+
+
+@pytest.mark.skipif(not tf_server.multiplies_in_bfloat16(), reason="needs a CPU with avx512_bf16 or amx_bf16")
+def test_answers_in_bfloat16_are_nearly_those_in_float32(
+    exported: Exported, tmp_path: Path, values: Any, expected: Any
+) -> None:
+    flags = flags_for(server_config(Labels({"stable": 10}), str(exported.path.parent)), tmp_path)
+    with started(tmp_path, *flags, "--mixed_precision=bfloat16") as running:
+        assert "Running inference with bfloat16 auto mixed precision" in running.log_text()
+        for signature in ("pcm", "wav", "waveform", "serving_default"):
+            answer = running.grpc(signature, values[signature])["predictions"]
+            np.testing.assert_allclose(answer, expected[signature]["predictions"], atol=BFLOAT16_TOLERANCE)
 
 
 # New versions, promotion and rollback

@@ -361,3 +361,35 @@ def test_command_loads_no_tensorflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize(("option", "given"), [("--bfloat16", True), ("--float32", False)])
+def test_precision_is_what_was_asked_for(tmp_path: Path, pushed: Path, double: Path, option: str, given: bool) -> None:
+    log = tmp_path / "log.txt"
+    with serving(tmp_path, pushed, "--server-binary", double, option, "--log", log) as started:
+        started.lines_until("printf")
+    assert ("--mixed_precision=bfloat16" in log.read_text()) == given
+
+
+@pytest.mark.parametrize(
+    ("text", "can"),
+    [
+        ("flags\t\t: fpu avx512f avx512_bf16 sse", True),
+        ("model name : avx512_bf16\nflags : fpu avx2", False),
+        ("flags : amx_bf16", True),
+        ("", False),
+    ],
+)
+def test_precision_goes_by_the_instructions_of_the_cpu(tmp_path: Path, text: str, can: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(text)
+    assert tf_server.multiplies_in_bfloat16(tmp_path / "cpuinfo") == can
+    assert not tf_server.multiplies_in_bfloat16(tmp_path / "missing")
+
+
+def test_server_gets_its_environment_unless_ours_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    assert tf_server._environment()["MALLOC_ARENA_MAX"] == "2"
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "7")
+    assert tf_server._environment()["MALLOC_ARENA_MAX"] == "7"

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -278,3 +280,68 @@ def test_second_promotion_at_once_is_refused(pushed: Path) -> None:
         versions.labels_lock(pushed),
     ):
         pass
+
+
+def answering(
+    code: grpc.StatusCode | None, times: int, seconds: float = 0.0
+) -> tuple[grpc.GenericRpcHandler, list[int]]:
+    """GetModelStatus that fails ``times`` times, or takes its time, and how often it was asked."""
+    asked: list[int] = []
+
+    def status(request: Any, context: grpc.ServicerContext) -> Any:
+        del request
+        asked.append(1)
+        threading.Event().wait(seconds)
+        if code is not None and len(asked) <= times:
+            context.abort(code, "Server Threadpool Exhausted")
+        answer = messages.GetModelStatusResponse()
+        answer.model_version_status.add(version=1, state=AVAILABLE)
+        return answer
+
+    _, service, method = messages.GET_MODEL_STATUS.split("/")
+    handler = grpc.unary_unary_rpc_method_handler(
+        status,
+        request_deserializer=messages.GetModelStatusRequest.FromString,
+        response_serializer=messages.GetModelStatusResponse.SerializeToString,
+    )
+    return grpc.method_handlers_generic_handler(service, {method: handler}), asked
+
+
+@contextlib.contextmanager
+def busy(
+    code: grpc.StatusCode | None, times: int, timeout: float, seconds: float = 0.0
+) -> Iterator[tuple[ModelServer, list[int]]]:
+    handler, asked = answering(code, times, seconds)
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    server.add_generic_rpc_handlers((handler,))
+    client = ModelServer(f"localhost:{server.add_insecure_port('localhost:0')}", timeout=timeout)
+    server.start()
+    try:
+        yield client, asked
+    finally:
+        client.close()
+        server.stop(None)
+
+
+def test_server_whose_threads_are_busy_is_asked_again() -> None:
+    with busy(grpc.StatusCode.RESOURCE_EXHAUSTED, 2, timeout=10) as (client, asked):
+        assert client.status()[1].state == AVAILABLE
+        assert len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "seconds"), [(grpc.StatusCode.RESOURCE_EXHAUSTED, 0.0), (None, 3.0)], ids=["no thread", "late"]
+)
+def test_server_that_is_busy_for_too_long_is_called_busy_and_not_missing(
+    code: grpc.StatusCode | None, seconds: float
+) -> None:
+    with busy(code, 1000, 0.6, seconds) as (client, _), pytest.raises(versions.BusyError) as caught:
+        client.status()
+    assert "is there, and too busy to answer within 1 s" in str(caught.value)
+    assert "no TensorFlow Serving answers" not in str(caught.value)
+
+
+def test_waiting_for_a_version_goes_on_while_the_server_is_busy() -> None:
+    with busy(grpc.StatusCode.RESOURCE_EXHAUSTED, 8, timeout=0.3) as (client, asked):
+        client.wait_until_available([1], seconds=20)
+        assert len(asked) == 9

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import bounding_proxy
 import pytest
 import yaml
 from google.protobuf import text_format
@@ -236,6 +237,7 @@ def test_compose_and_kubernetes_and_autotag_serve_start_the_same_server() -> Non
         arguments_in(containers()["serving"]["args"]),
     )
     in_kubernetes.pop("grpc_channel_arguments")
+    assert in_compose.pop("mixed_precision") == "${AUTOTAG_PRECISION:-}"
     assert in_compose == in_kubernetes
     here = arguments_in(tf_server.arguments(Path("/etc/autotag"), tf_server.Settings()))
     assert {name: here[name] for name in in_compose} == in_compose
@@ -260,3 +262,22 @@ def test_compose_mounts_files_that_are_there_and_publishes_the_proxy_instead_of_
     assert services["serving"]["ports"] == ["127.0.0.1:8500:8500", "127.0.0.1:8501:8080"]
     assert services["proxy"]["network_mode"] == "service:serving"
     assert (FILES / "../../../demo-run/pushed").resolve().parts[-2:] == ("demo-run", "pushed")
+
+
+def environments() -> dict[str, dict[str, str]]:
+    return {
+        "compose": compose()["services"]["serving"]["environment"],
+        "kubernetes": {entry["name"]: entry["value"] for entry in containers()["serving"]["env"]},
+    }
+
+
+@pytest.mark.parametrize("where", ["compose", "kubernetes"])
+def test_server_has_the_environment_that_autotag_serve_gives_it(where: str) -> None:
+    assert environments()[where] == tf_server.ENVIRONMENT
+
+
+def test_proxys_lines_for_debian_name_the_modules_that_the_tests_load() -> None:
+    text = (FILES / "proxy" / "nginx.conf").read_text(encoding="utf-8")
+    found = [Path(path).name for _, path in bounding_proxy.LOAD_MODULE.findall(text)]
+    assert tuple(found) == bounding_proxy.DEBIAN_MODULES
+    assert text.index("load_module") < text.index("\nevents {"), "nginx: load_module is specified too late"
