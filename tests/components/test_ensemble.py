@@ -1,0 +1,297 @@
+"""EnsembleTrainer by itself: two tiny networks, three splits of short clips, and what comes of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+from small_splits import CLIP, SmallClip, analyse, write_split
+from tfx import types
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.utils import path_utils
+
+from components.ensemble import (
+    PREDICTIONS_FILE,
+    SCORES_FILE,
+    Combination,
+    EnsembleTrainer,
+    EnsembleTrainerExecutor,
+    EnsembleTrainerSpec,
+    Predictions,
+    combiner_seconds,
+    data_info,
+    megabytes,
+    predict_split,
+    seconds_for_1000_clips,
+    split_scores,
+)
+from components.labels import HeadSettings
+from components.reader import TransformFacts, transform_facts
+from components.training import TrainingSettings, save_network
+from models.combiner import build_combiner
+from models.convolution import glorot, seed_stream
+from models.front_ends.settings import LogMel
+from models.heads import MULTI_LABEL, ONE_OF, Head, Heads
+from models.outputs import with_heads
+from models.registry import NETWORKS, Network, register
+from preprocessing.windows import WindowRule
+from serving.graph.ensemble import Member
+from serving.model_info import read_model_info
+
+MEL = LogMel(sample_rate=16_000, n_fft=256, hop_length=160, n_mels=8, scale="ln_1p")
+WINDOW = 8000
+HEADS = (HeadSettings("tempo", ONE_OF, tags=("slow", "fast")), HeadSettings("tags", tags=("piano", "drums", "flute")))
+DATA = {"name": "tones", "licence": "none", "split": {"rule": "track", "ratio": [8, 4, 4], "seed": 0}}
+
+
+def build_tiny(n_outputs: int = 50, *, dtype: str | None = None, seed: int = 0) -> keras.Model:
+    """Log-mel (batch, 8, frames) -> logits (batch, n_outputs)."""
+    log_mel = keras.Input(MEL.shape(WINDOW), name="log_mel")
+    x = layers.GlobalAveragePooling1D(dtype=dtype)(layers.Permute((2, 1), dtype=dtype)(log_mel))
+    logits = layers.Dense(n_outputs, kernel_initializer=glorot(seed_stream(seed)), dtype="float32", name="logits")(x)
+    return keras.Model(log_mel, logits, name="tiny")
+
+
+def clips(split: str, count: int) -> list[SmallClip]:
+    """Every third is slow, the others fast; high tones are flutes."""
+    first = {"train": 200, "valid": 210, "test": 220}[split]
+    return [
+        SmallClip(
+            f"{split}-{number:02d}",
+            first + 150 * number,
+            (
+                "fast" if number % 3 else "slow",
+                "flute" if number > count // 2 else "piano",
+                *(["drums"] * (number % 2)),
+            ),
+        )
+        for number in range(count)
+    ]
+
+
+SPLITS = {"train": clips("train", 14), "valid": clips("valid", 12), "test": clips("test", 9)}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What stands before EnsembleTrainer in a pipeline."""
+
+    artifacts: dict[str, list[types.Artifact]]
+    members: dict[str, Member]
+    facts: TransformFacts
+
+    def patterns(self, split: str) -> list[str]:
+        (uri,) = artifact_utils.get_split_uris(self.artifacts["examples"], split)
+        return [f"{uri}/*"]
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Iterator[Network]:
+    network = Network(
+        name="tiny",
+        title="Tiny",
+        source="this test",
+        builder=f"{__name__}:build_tiny",
+        parameters=0,
+        window_samples=WINDOW,
+        sample_rate=16_000,
+        front_end=MEL,
+        score_windows=WindowRule(2),
+    )
+    yield register(network)
+    del NETWORKS["tiny"]
+
+
+@pytest.fixture(scope="module")
+def inputs(tiny: Network, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    folder = tmp_path_factory.mktemp("inputs")
+    analyse(folder / "graph", HEADS, {"train": SPLITS["train"]})
+    facts = transform_facts(str(folder / "graph"), HEADS)
+    examples, graph = standard_artifacts.Examples(), standard_artifacts.TransformGraph()
+    examples.uri, graph.uri = str(folder / "examples"), str(folder / "graph")
+    examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
+    artifacts: dict[str, list[types.Artifact]] = {"examples": [examples], "transform_graph": [graph]}
+    for split, of_split in SPLITS.items():
+        write_split(folder / "examples" / f"Split-{split}", of_split)
+    members = {}
+    for seed, name in enumerate(("low", "high")):
+        model = with_heads(tiny.build(facts.heads.size, dtype="float32", seed=seed), facts.heads)
+        members[name] = Member(name, tiny, model, WindowRule(2 + seed), None)
+        artifact = standard_artifacts.Model()
+        artifact.uri = str(folder / name)
+        save_network(members[name], artifact.uri)
+        artifacts[name] = [artifact]
+    return Inputs(artifacts, members, facts)
+
+
+def config(push: str, combinations: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "networks": ["low", "high"],
+        "combinations": combinations,
+        "push": push,
+        "settings": asdict(TrainingSettings(epochs=2)),
+        "heads": [head.to_json() for head in HEADS],
+        "clip": asdict(CLIP),
+        "data": DATA,
+        "code": [],
+    }
+
+
+BOTH = {"name": "both", "of": ["high", "low"], "combiner": "logistic", "fit": "valid"}
+MEAN = {"name": "plain", "of": ["low", "high"], "combiner": "mean", "fit": "valid"}
+
+
+def execute(inputs: Inputs, folder: Path, push: str) -> tuple[standard_artifacts.Model, Path]:
+    """Run the executor as TFX does; returns the model and the folder of its run."""
+    model, run = standard_artifacts.Model(), standard_artifacts.ModelRun()
+    model.uri, run.uri = str(folder / "model"), str(folder / "run")
+    outputs: dict[str, list[types.Artifact]] = {"model": [model], "model_run": [run]}
+    EnsembleTrainerExecutor().Do(inputs.artifacts, outputs, {"config": json.dumps(config(push, [BOTH, MEAN]))})
+    return model, folder / "run"
+
+
+@pytest.fixture(scope="module")
+def trained(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> tuple[standard_artifacts.Model, Path]:
+    return execute(inputs, tmp_path_factory.mktemp("both"), "both")
+
+
+def test_networks_are_asked_about_every_clip_from_its_waveform(inputs: Inputs) -> None:
+    answers = predict_split(list(inputs.members.values()), inputs.patterns("test"), inputs.facts, CLIP)
+    ids = [clip.clip_id.encode() for clip in SPLITS["test"]]
+    assert answers.clip_ids == tuple(sorted(ids))
+    tags = inputs.facts.tags
+    for clip, row in zip(SPLITS["test"], answers.labels, strict=True):
+        assert {tag for tag, label in zip(tags, row, strict=True) if label} == set(clip.tags)
+    for name, member in inputs.members.items():
+        assert answers.by_network[name].shape == (9, 5)
+        np.testing.assert_allclose(answers.by_network[name][:, :2].sum(axis=1), 1, atol=1e-5)
+        alone = predict_split([member], inputs.patterns("test"), inputs.facts, CLIP)
+        np.testing.assert_allclose(alone.by_network[name], answers.by_network[name], atol=1e-6)
+    assert not np.allclose(answers.by_network["low"], answers.by_network["high"], atol=1e-3)
+    side_by_side = answers.side_by_side(("high", "low"))
+    np.testing.assert_array_equal(side_by_side[:, :5], answers.by_network["high"])
+    np.testing.assert_array_equal(side_by_side[:, 5:], answers.by_network["low"])
+
+
+def test_split_is_read_without_networks_for_its_labels(inputs: Inputs) -> None:
+    answers = predict_split([], inputs.patterns("train"), inputs.facts, CLIP)
+    assert len(answers.clip_ids) == 14
+    assert answers.by_network == {}
+    with pytest.raises(ValueError, match="no TFRecord files match"):
+        predict_split([], ["/nowhere/*"], inputs.facts, CLIP)
+
+
+def test_predictions_scores_and_curves_are_kept(trained: Any, inputs: Inputs) -> None:
+    _, run = trained
+    with np.load(run / PREDICTIONS_FILE) as arrays:
+        assert set(arrays) == {
+            *(f"{split}/{name}" for split in SPLITS for name in ("labels", "clip_ids")),
+            *(f"{split}/{name}" for split in ("valid", "test") for name in ("low", "high")),
+        }, "nothing is fitted on the networks' own answers for the training split, so they are not asked"
+        assert arrays["train/labels"].shape == (14, 5)
+    scores = json.loads((run / SCORES_FILE).read_text())
+    assert [row["name"] for row in scores["models"]] == ["low", "high", "both", "plain"]
+    assert [row["networks"] for row in scores["models"][2:]] == [["high", "low"], ["low", "high"]]
+    assert scores["pushed"] == "both"
+    assert scores["test_clips"] == 9
+    assert scores["tags"] == list(inputs.facts.tags)
+    for row in scores["models"]:
+        assert 0 <= row["roc_auc"] <= 1
+        assert 0 <= row["accuracy"]["tempo"] <= 1
+        assert set(row["per_tag"]) == set(scores["tags"])
+    low, high, both = (row["seconds_for_1000_clips"] for row in scores["models"][:3])
+    assert both > low + high > 0
+    assert not (run / "checkpoints").exists()
+
+
+def test_exported_model_answers_as_its_networks_and_combiner_did(trained: Any, inputs: Inputs) -> None:
+    model, run = trained
+    assert model.get_string_custom_property("ensemble") == "both"
+    served = tf.saved_model.load(path_utils.serving_model_dir(model.uri))
+    waveforms = np.stack([clip.waveform() for clip in SPLITS["test"]])
+    answer = served.signatures["waveform"](tf.constant(waveforms))["predictions"]
+    with np.load(run / PREDICTIONS_FILE) as arrays:
+        asked = Predictions((), arrays["test/labels"], {name: arrays[f"test/{name}"] for name in ("low", "high")})
+    scores = split_scores(asked.labels, answer.numpy(), np.full(5, 0.5, "f4"), inputs.facts.tags, inputs.facts.heads)
+    kept = next(row for row in json.loads((run / SCORES_FILE).read_text())["models"] if row["name"] == "both")
+    assert scores.roc_auc == pytest.approx(kept["roc_auc"], abs=1e-6)
+    info = read_model_info(Path(path_utils.serving_model_dir(model.uri)))
+    assert [member.name for member in info.members] == ["high", "low"]
+    assert info.combiner is not None
+    assert info.combiner.kind == "logistic"
+    assert info.tags == inputs.facts.tags
+    assert info.data.clips == {"train": 14, "valid": 12, "test": 9}
+    assert info.scores["test"].roc_auc == pytest.approx(kept["roc_auc"], abs=1e-6)
+
+
+def test_one_network_alone_is_exported_without_a_combiner(inputs: Inputs, tmp_path: Path) -> None:
+    model, run = execute(inputs, tmp_path, "low")
+    info = read_model_info(Path(path_utils.serving_model_dir(model.uri)))
+    assert [member.name for member in info.members] == ["low"]
+    assert info.combiner is None
+    kept = json.loads((run / SCORES_FILE).read_text())
+    assert kept["pushed"] == "low"
+    assert info.scores["test"].roc_auc == pytest.approx(kept["models"][0]["roc_auc"], abs=1e-6)
+
+
+def test_card_counts_clips_and_tags_of_every_split() -> None:
+    info = data_info(DATA, {"train": np.eye(3, dtype="f4"), "test": np.ones((2, 3), "f4")})
+    assert info.clips == {"train": 3, "test": 2}
+    assert info.clips_with_tag == {"train": (1, 1, 1), "test": (2, 2, 2)}
+    assert (info.name, info.split["rule"]) == ("tones", "track")
+
+
+def test_scores_of_a_split_without_both_kinds_of_clips_are_left_out() -> None:
+    heads = Heads((Head("tempo", ONE_OF, 2), Head("tags", MULTI_LABEL, 2)))
+    tags = ("slow", "fast", "piano", "drums")
+    labels = np.array([[1, 0, 1, 1], [0, 1, 1, 1], [1, 0, 1, 0]], "f4")
+    answers = np.array([[0.9, 0.1, 0.8, 0.9], [0.6, 0.4, 0.9, 0.4], [0.7, 0.3, 0.2, 0.3]], "f4")
+    thresholds = np.full(4, 0.5, "f4")
+    scores = split_scores(labels, answers, thresholds, tags, heads)
+    assert scores.scored_tags == 3, "every clip has a piano"
+    assert scores.roc_auc == pytest.approx(1.0)
+    assert scores.accuracy == {"tempo": pytest.approx(2 / 3)}
+    assert scores.f1 == pytest.approx(2 / 3), "of drums: one of two is heard, and none besides"
+    none = split_scores(np.ones((2, 4), "f4"), answers[:2], thresholds, tags, heads)
+    assert (none.roc_auc, none.pr_auc, none.f1, none.scored_tags) == (None, None, None, 0)
+
+
+def test_time_counts_every_window_of_a_clip_and_size_is_that_of_float32(inputs: Inputs) -> None:
+    member = inputs.members["low"]
+    assert megabytes(member.model) == (8 * 5 + 5) * 4 / 2**20
+    one, many = (
+        min(seconds_for_1000_clips(replace(member, windows=WindowRule(count)), CLIP) for _ in range(3))
+        for count in (1, 64)
+    )
+    assert many > one > 0
+    assert combiner_seconds(build_combiner("mean", 2, inputs.facts.heads)) > 0
+
+
+def test_combination_is_read_as_a_configuration_has_it() -> None:
+    assert Combination.from_json({**BOTH, "of": ("high", "low")}) == Combination(
+        "both", ("high", "low"), "logistic", "valid"
+    )
+    with pytest.raises(KeyError):
+        Combination.from_json({"name": "x"})
+
+
+def test_component_takes_one_model_a_network() -> None:
+    assert set(EnsembleTrainerSpec.of_networks(["a", "b"]).INPUTS) == {"examples", "transform_graph", "a", "b"}
+    assert set(EnsembleTrainerSpec.INPUTS) == {"examples", "transform_graph"}, "no network of another pipeline stays"
+    channels = {
+        "examples": types.Channel(type=standard_artifacts.Examples),
+        "transform_graph": types.Channel(type=standard_artifacts.TransformGraph),
+    }
+    models = {name: types.Channel(type=standard_artifacts.Model) for name in ("a", "b")}
+    component = EnsembleTrainer(**channels, networks=models, config={"push": "a", "networks": ["a", "b"]})
+    assert set(component.inputs) == {"examples", "transform_graph", "a", "b"}
+    assert json.loads(component.exec_properties["config"]) == {"push": "a", "networks": ["a", "b"]}
+    assert component.outputs["model"].type is standard_artifacts.Model
