@@ -24,7 +24,7 @@ LANGUAGES = {"curl": "rest", "go": "grpc", "node": "grpc"}
 
 Done = subprocess.CompletedProcess[str]
 Consumer = Callable[..., Done]
-"""(address ``host:port`` of what it speaks, path, label=None, top=5) -> the ended process."""
+"""(address ``host:port`` of what it speaks, path, label=None, top=5, **environment) -> the ended process."""
 
 
 def prepare(language: str, folder: Path) -> Consumer:
@@ -37,16 +37,18 @@ def prepare(language: str, folder: Path) -> Consumer:
     shutil.copytree(SERVING / "examples" / language, example, ignore=shutil.ignore_patterns("node_modules"))
     if language == "go":
         _build(["go", "build", "-o", "tag", "."], example, GOTOOLCHAIN="local", GOFLAGS="-mod=readonly")
-        return lambda address, path, label=None, top=5: _run(
-            [str(example / "tag"), *_options(address, label, top, "-")], path
+        return lambda address, path, label=None, top=5, **environment: _run(
+            [str(example / "tag"), *_options(address, label, top, "-")], path, **environment
         )
     if language == "node":
         _build(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], example)
         call = ["node", str(example / "tag.mjs")]
-        return lambda address, path, label=None, top=5: _run([*call, *_options(address, label, top, "--")], path)
+        return lambda address, path, label=None, top=5, **environment: _run(
+            [*call, *_options(address, label, top, "--")], path, **environment
+        )
     call = ["sh", str(example / "tag.sh")]
-    return lambda address, path, label=None, top=5: _run(
-        call, path, SERVER=f"http://{address}", **({"LABEL": label} if label else {})
+    return lambda address, path, label=None, top=5, **environment: _run(
+        call, path, SERVER=f"http://{address}", **({"LABEL": label} if label else {}), **environment
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,60 @@ def test_missing_file_and_missing_server_are_said(consumer: Consumer, address: s
     done = consumer("localhost:1", song)
     assert done.returncode not in (0, 2)
     assert re.search("(?i)connect|unavailable", done.stderr)
+
+
+FFMPEG = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+
+
+def decoded(path: Path) -> bytes:
+    call = ["ffmpeg", "-v", "error", "-i", f"file:{path}", "-ac", "1", "-ar", "16000", "-f", "s16le", "pipe:1"]
+    return subprocess.run(call, check=True, capture_output=True).stdout
+
+
+@FFMPEG
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("mp3", "a song.mp3"), ("flac", "b.FLAC"), ("ogg", "without a suffix"), ("mp3", "an MP3.wav"), ("flac", "a.pcm")],
+)
+def test_other_files_are_decoded_whatever_they_are_called(
+    consumer: Consumer, address: str, tmp_path: Path, kind: str, name: str
+) -> None:
+    wav, path = write_audio(tmp_path / "a.wav", 3, rate=44_100, channels=2), tmp_path / name
+    subprocess.run(["ffmpeg", "-v", "error", "-i", str(wav), "-f", kind, f"file:{path}"], check=True)
+    assert printed(consumer(address, path)) == expected("pcm", decoded(path))
+
+
+def test_wav_file_with_another_name_is_sent_as_wav(consumer: Consumer, address: str, tmp_path: Path) -> None:
+    path = write_audio(tmp_path / "a.wav", 3).rename(tmp_path / "a.pcm")
+    assert printed(consumer(address, path)) == expected("wav", path.read_bytes())
+
+
+@pytest.mark.parametrize("content", [b"ID3\4" + bytes(300), b"\xff\xfb\x90\x64" + bytes(900)])
+def test_file_that_is_no_samples_is_refused_where_there_is_no_ffmpeg(
+    consumer: Consumer, double: ServingDouble, address: str, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "bin").mkdir()
+    for tool in ("sh", "curl", "base64", "tr", "od", "head", "node", "mktemp", "rm"):
+        if (there := shutil.which(tool)) is not None:
+            (tmp_path / "bin" / tool).symlink_to(there)
+    path, before = tmp_path / "song.mp3", len(double.requests)
+    path.write_bytes(content)
+    done = consumer(address, path, PATH=str(tmp_path / "bin"))
+    assert done.returncode == 1
+    assert "with ffmpeg on PATH it would be decoded" in done.stderr
+    assert len(double.requests) == before
+
+
+@FFMPEG
+def test_file_that_ffmpeg_cannot_decode_is_not_sent(
+    consumer: Consumer, double: ServingDouble, address: str, tmp_path: Path
+) -> None:
+    path, before = tmp_path / "notes.txt", len(double.requests)
+    path.write_text("no audio")
+    done = consumer(address, path)
+    assert done.returncode not in (0, 2)
+    assert "Invalid data" in done.stderr
+    assert len(double.requests) == before
 
 
 def test_tensors_as_bytes_are_read_too(consumer: Consumer, double: ServingDouble, address: str, song: Path) -> None:
