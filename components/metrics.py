@@ -17,6 +17,7 @@ import numpy.typing as npt
 import tensorflow_model_analysis as tfma
 from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
 
+from components.shared_tags import SharedTags
 from models.heads import ONE_OF, Heads
 
 Scores = npt.NDArray[np.floating[Any]]
@@ -73,6 +74,27 @@ def score_tags(labels: Scores, predictions: Scores, tags: Sequence[str]) -> TagS
     scored = [pair for pair in per_tag.values() if not math.isnan(pair[0])]
     roc, precision = np.mean(scored, axis=0) if scored else (math.nan, math.nan)
     return TagScores(float(roc), float(precision), per_tag)
+
+
+def score_shared_tags(clips: Sequence[Sequence[str]], predictions: Scores, shared: SharedTags) -> TagScores:
+    """Score a model on clips of another data set, by the tags that both have.
+
+    Args:
+        clips: each one's tags, as its data set calls them.
+        predictions: probabilities, float [clips, model's tags].
+        shared: the model's tags and what the data calls them.
+
+    Returns:
+        Scores of the shared tags alone.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    labels, predictions = shared.labels(clips), np.asarray(predictions)
+    if labels.shape != predictions.shape:
+        raise ValueError(f"predictions {predictions.shape} for {len(clips)} clips and {len(shared.tags)} tags")
+    kept = [at for at, names in enumerate(shared.answers) if names]
+    return score_tags(labels[:, kept], predictions[:, kept], shared.scored)
 
 
 def head_accuracies(labels: Scores, predictions: Scores, heads: Heads) -> dict[str, float]:
@@ -153,9 +175,14 @@ class MacroTagScores(tfma.metrics.Metric):  # type: ignore[misc]
     NN is the tag's place in the model's outputs: the names are learnt by Transform, after this is configured.
     """
 
-    def __init__(self, heads: list[dict[str, Any]], name: str = "tag_scores") -> None:
-        """Score the outputs of heads, given as models.heads.Heads.to_json gives them."""
-        super().__init__(_computations, heads=heads, name=name)
+    def __init__(
+        self, heads: list[dict[str, Any]], name: str = "tag_scores", shared: dict[str, Any] | None = None
+    ) -> None:
+        """Score the outputs of heads, given as models.heads.Heads.to_json gives them.
+
+        ``shared`` (components.shared_tags) is for the extractor of labels; a tag that is not shared has one class.
+        """
+        super().__init__(_computations, heads=heads, name=name, shared=shared)
 
 
 def tag_numbers(n_tags: int) -> list[str]:

@@ -32,6 +32,7 @@ from components.metrics import ROC_AUC
 from components.push_folder import TEST_SET
 from components.pusher import WholePusherExecutor
 from components.schema import CuratedSchema
+from components.shared_tags import SharedTags
 from components.source_hash import ENSEMBLE_SOURCE, EXAMPLE_SOURCE, TRAINING_SOURCE, network_hash, source_hash
 from components.training import TrainingSettings, reads_stored_log_mel
 from models.heads import Heads
@@ -69,11 +70,13 @@ class ImportedModel:
         name: what people call it.
         uri: folder of TFX's Model artifact: the version is below it, where serving_model_path has it.
         heads: its outputs.
+        shared: which tags of the data answer for its own, where they are called otherwise.
     """
 
     name: str
     uri: str
     heads: Heads
+    shared: SharedTags | None = None
 
 
 def create_pipeline(config: PipelineConfig, inputs: Inputs, metadata: Any = None) -> Pipeline:
@@ -150,7 +153,7 @@ def create_import_pipeline(
         artifact_type=standard_artifacts.Model,
         custom_properties={"ensemble": model.name},
     ).with_id(IMPORTED_MODEL)
-    gate = _gate_nodes(config, inputs, examples, importer.outputs["result"], model.heads)
+    gate = _gate_nodes(config, inputs, examples, importer.outputs["result"], model.heads, model.shared)
     gate[0].add_upstream_node(validation[-1])
     return _pipeline(config, [example_gen, *validation, importer, *gate], metadata)
 
@@ -252,7 +255,12 @@ def _data_card(config: PipelineConfig) -> dict[str, Any]:
 
 
 def _gate_nodes(
-    config: PipelineConfig, inputs: Inputs, examples: BaseChannel, model: BaseChannel, heads: Heads
+    config: PipelineConfig,
+    inputs: Inputs,
+    examples: BaseChannel,
+    model: BaseChannel,
+    heads: Heads,
+    shared: SharedTags | None = None,
 ) -> list[BaseNode]:
     """Baseline, Evaluator and Pusher of a model with these heads."""
     baseline = Baseline(candidate=model, push_dir=config.pushed, test_set=_test_set(config))
@@ -261,7 +269,8 @@ def _gate_nodes(
         model=model,
         baseline_model=baseline.outputs["model"],
         example_splits=["test"],
-        eval_config=evaluation_config(config, heads),
+        eval_config=evaluation_config(config, heads, shared),
+        module_path=None if shared is None else "components.shared_labels",
     ).with_id("Evaluator")
     pusher = Pusher(
         model=model,
@@ -275,7 +284,7 @@ def _gate_nodes(
     return [baseline, evaluator, pusher]
 
 
-def evaluation_config(config: PipelineConfig, heads: Heads) -> config_pb2.EvalConfig:
+def evaluation_config(config: PipelineConfig, heads: Heads, shared: SharedTags | None = None) -> config_pb2.EvalConfig:
     """The gate: a lower bound on macro ROC-AUC, and not worse than the latest blessed model by more than epsilon."""
     threshold = config_pb2.MetricThreshold(
         value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": config.gate.min_roc_auc}),
@@ -283,7 +292,9 @@ def evaluation_config(config: PipelineConfig, heads: Heads) -> config_pb2.EvalCo
             direction=config_pb2.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -config.gate.max_drop}
         ),
     )
-    settings = {"heads": heads.to_json(), "name": f"tag_scores_{source_hash('components.metrics')}"}
+    settings: dict[str, Any] = {"heads": heads.to_json(), "name": f"tag_scores_{source_hash('components.metrics')}"}
+    if shared is not None:
+        settings["shared"] = shared.to_json()
     spec = {
         "signature_name": "serving_default",
         "preprocessing_function_names": ["labels"],

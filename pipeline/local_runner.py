@@ -10,11 +10,12 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from components.shared_tags import SharedTags, find_shared_tags
 from datasets.reading import read_manifest
 from pipeline.config import PipelineConfig
 from pipeline.metadata import check_server, connection
@@ -23,6 +24,7 @@ from pipeline.runs import describe_run, list_runs
 from preprocessing import storage
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.locks import hold
+from preprocessing.manifest import Manifest
 from serving.model_info import MODEL_INFO_NAME, read_model_info
 
 log = logging.getLogger(__name__)
@@ -156,14 +158,21 @@ def evaluate_version(
     version: Path,
     on_clip: Callable[[int, int], None] | None = None,
     run_id: str | None = None,
+    synonyms: Mapping[str, str] | None = None,
+    on_shared: Callable[[SharedTags], None] | None = None,
 ) -> None:
     """Take a version that was not trained here through the gate: measured on the test split, pushed if blessed.
+
+    Where the data calls the model's tags otherwise, those are scored whose names are the same without category, case
+    and punctuation (components.shared_tags).
 
     Args:
         config: data, gate and push folder.
         version: the folder of an exported model.
         on_clip: as in run_pipeline.
         run_id: as in run_pipeline.
+        synonyms: tags that mean the same in the model and in the data: merged tag -> kept tag.
+        on_shared: called with the tags that are scored.
 
     Raises:
         BadInputError: the model takes other clips than the data has, shares no tag with it, or as in run_pipeline.
@@ -180,10 +189,23 @@ def evaluate_version(
         metadata = connection(config)
         check_server(config)
         inputs = prepare_inputs(config, on_clip)
+        shared = find_shared_tags(info.tags, _tags_of(inputs), synonyms)
+        if not shared.scored:
+            raise BadInputError(
+                f"{version}: none of its {len(info.tags)} tags, {info.tags[0]} the first, is in the data"
+            )
+        if on_shared is not None:
+            on_shared(shared)
         name = info.origin.name if info.origin is not None else info.members[0].name
-        model = ImportedModel(name, keep_imported(config.root, version), info.heads)
+        translated = None if shared.same_names else shared
+        model = ImportedModel(name, keep_imported(config.root, version), info.heads, translated)
         pipeline = create_import_pipeline(config, inputs, model, metadata)
         _run_nodes(config, pipeline, metadata, run_id or new_run_id(), None)
+
+
+def _tags_of(inputs: Any) -> set[str]:
+    manifest = Manifest.from_json(storage.read_bytes(inputs.manifest).decode())
+    return {tag for clip in manifest.clips for tag in clip.tags}
 
 
 def keep_imported(root: str, version: Path) -> str:

@@ -32,6 +32,11 @@ from serving.pretrained.catalogue import THRESHOLD
     type=click.Path(),
     help="A configuration: measure the version on its test split, and push it there if it passes its gate.",
 )
+@click.option(
+    "--same-tags",
+    type=click.Path(),
+    help="--evaluate: YAML of tags that mean the same in model and data, such as 'vocal: [instrument---voice]'.",
+)
 def command(
     network: str,
     weights: Path,
@@ -42,19 +47,25 @@ def command(
     licence: str,
     threshold: float,
     config: str | None,
+    same_tags: str | None,
 ) -> None:
     """Make a pushed version of WEIGHTS that NETWORK was trained to, and print where it is.
 
     WEIGHTS are a TensorFlow 1 checkpoint (or a wheel that holds one), a .pth of PyTorch, Keras' own files, or what else
     `serving.pretrained` reads. The version can be served, promoted, exported and tagged with.
 
+    --evaluate scores the tags that model and data share, by their names without category, case and punctuation
+    (genre---hiphop is Hip-Hop), and says which these are.
+
     \b
     Example:
         autotag import fcn best_model.pth --tags tags.txt --trained-on MTAT --licence MIT
         autotag import fcn best_model.pth --tags tags.txt --evaluate pipeline/configs/mtat.yaml
     """
+    from datasets.reading import load_synonyms
     from pipeline.config import load_config
     from pipeline.terminal import quieten_tensorflow
+    from preprocessing.clip_format import PAPER_CLIP
     from serving.model_info import Origin
     from serving.pretrained.catalogue import read_tag_list
     from serving.pretrained.importing import UNMEASURED, Weights, import_weights, unmeasured_data
@@ -71,7 +82,9 @@ def command(
         variant=variant,
         thresholds=threshold,
     )
-    version = import_weights(given, out or Path("imported", network))
+    synonyms = load_synonyms(same_tags) if same_tags is not None else None
+    clip = PAPER_CLIP if settings is None else settings.data.clip.format
+    version = import_weights(given, out or Path("imported", network), clip)
     click.echo(version)
     if settings is not None:
         from rich.console import Console
@@ -80,4 +93,15 @@ def command(
         from pipeline.logs import show_progress
 
         show_progress(Console(stderr=True))
-        click.echo(attempt(settings, lambda run_id: evaluate_version(settings, version, run_id=run_id)))
+        click.echo(
+            attempt(
+                settings,
+                lambda run_id: evaluate_version(
+                    settings,
+                    version,
+                    run_id=run_id,
+                    synonyms=synonyms,
+                    on_shared=lambda shared: click.echo(str(shared)),
+                ),
+            )
+        )
