@@ -18,20 +18,19 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import keras
 import numpy as np
 
 from benchmarks.machine import cpu_name
+from components.network_cost import cpu_seconds_of_a_clip, litert_bytes
 from models.heads import Heads
 from models.hearing import Hearing
 from models.outputs import HeadsLoss, with_heads
 from models.registry import NETWORKS, Network, find_network
 from preprocessing.clip_format import PAPER_CLIP
-from serving.graph.ensemble import Ensemble, Member
-from serving.graph.litert import convert_model
-from serving.model_info import DataInfo, ModelInfo, Normalisation
+from serving.graph.ensemble import Member
+from serving.model_info import Normalisation
 
 POLICIES = ("float32", "mixed_bfloat16")
 
@@ -45,37 +44,8 @@ def int8_file(network: Network) -> bytes:
     heads = Heads.of_tags(network.outputs)
     normalisation = Normalisation(-30.0, 20.0) if network.normalised else None
     model = with_heads(network.build(dtype="float32"), heads)
-    ensemble = Ensemble(
-        [Member(network.name, network, model, network.score_windows, normalisation)], None, heads, PAPER_CLIP
-    )
-    info = ModelInfo(
-        tags=tuple(f"tag {number}" for number in range(heads.size)),
-        thresholds=(0.5,) * heads.size,
-        heads=heads,
-        clip=PAPER_CLIP,
-        members=tuple(member.info for member in ensemble.members),
-        combiner=None,
-        data=DataInfo("none", "none", {}, {}, {}),
-        scores={},
-    )
-    return convert_model(ensemble, info, "int8", "benchmark")
-
-
-def cpu_seconds_of_a_clip(content: bytes, clips: int) -> float:
-    """Median CPU seconds of one thread, from waveform to answer; the first clip is not counted."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter: Any = Interpreter(model_content=content, num_threads=1)
-    interpreter.allocate_tensors()
-    (taken,) = interpreter.get_input_details()
-    rng, seconds = np.random.default_rng(0), []
-    for _ in range(clips + 1):
-        waveform = rng.normal(0, 0.1, (1, PAPER_CLIP.samples)).astype(np.float32)
-        interpreter.set_tensor(taken["index"], waveform)
-        start = time.process_time()
-        interpreter.invoke()
-        seconds.append(time.process_time() - start)
-    return statistics.median(seconds[1:])
+    member = Member(network.name, network, model, network.score_windows, normalisation)
+    return litert_bytes(member, heads, PAPER_CLIP)
 
 
 def print_served(networks: list[Network], clips: int) -> None:
@@ -85,7 +55,7 @@ def print_served(networks: list[Network], clips: int) -> None:
         content = int8_file(network)
         windows = Hearing.of(network, PAPER_CLIP).windows
         published = "" if network.published_parameters is None else f"{network.published_parameters:,}"
-        seconds = 1000 * cpu_seconds_of_a_clip(content, clips)
+        seconds = 1000 * cpu_seconds_of_a_clip(content, PAPER_CLIP, clips)
         print(
             f"| `{network.name}` | {network.window_seconds:.1f} | {windows} | {trainable(network.build()):,} | "
             f"{published} | {len(content) / 1e6:.1f} | {seconds:.3g} |",

@@ -80,11 +80,13 @@ class Predictions:
 
     Attributes:
         clip_ids: sorted.
+        tracks: of each clip.
         labels: 0 or 1, float32 [clips, outputs].
         by_network: name -> probabilities, float32 [clips, outputs].
     """
 
     clip_ids: tuple[bytes, ...]
+    tracks: tuple[bytes, ...]
     labels: Array
     by_network: dict[str, Array]
 
@@ -113,9 +115,10 @@ def predict_split(
     step = tf.function(
         lambda waveform: asked.member_answers(asked.features(waveform)), input_signature=[spec], autograph=False
     )
-    ids, labels, answers = [], [], []
+    ids, tracks, labels, answers = [], [], [], []
     for batch in waveform_dataset(patterns, facts.tags, min(PREDICT_BATCH, asked.clips_at_once), clip=clip):
         ids.append(batch["clip_id"].numpy())
+        tracks.append(batch["track"].numpy())
         labels.append(batch["labels"].numpy())
         answers.append([answer.numpy() for answer in step(batch["inputs"])])
     clip_ids = np.concatenate(ids)
@@ -124,7 +127,9 @@ def predict_split(
         member.name: np.concatenate(parts)[order]
         for member, parts in zip(members, zip(*answers, strict=True), strict=True)
     }
-    return Predictions(tuple(clip_ids[order]), np.concatenate(labels)[order], by_network)
+    return Predictions(
+        tuple(clip_ids[order]), tuple(np.concatenate(tracks)[order]), np.concatenate(labels)[order], by_network
+    )
 
 
 def seconds_for_1000_clips(member: Member, clip: ClipFormat) -> float:

@@ -19,6 +19,7 @@ import logging
 import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -232,6 +233,7 @@ def fit(
         _begin_epoch(model, settings, state, checkpoint_dir)
         batches = train(settings.seed * 10_007 + state.epoch).map(lambda batch: (batch["inputs"], batch["labels"]))
         batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
+        began = time.perf_counter()
         losses = model.fit(batches, epochs=1, verbose=0).history["loss"]
         if not math.isfinite(losses[-1]):
             raise ValueError(f"{name}: the loss is {losses[-1]} in epoch {state.epoch + 1}; lower the learning rate")
@@ -239,6 +241,7 @@ def fit(
             split = ask()
             state.epoch += 1
             figures = {"epoch": state.epoch, "loss": losses[-1], **_figures(split, heads)}
+            figures["seconds"] = time.perf_counter() - began
             state.history.append(figures)
             better = _note_figure(state, _figure(figures, settings.monitor))
             if better:

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "download": ("download", "Download a data set from its publisher, resumable."),
     "preprocess": ("preprocess", "Turn audio and annotations into TFRecords."),
     "run": ("run", "Run the pipeline: data, training, evaluation, push."),
+    "compare": ("compare", "Train and compare networks under one setting."),
     "networks": ("networks", "List the networks that a configuration can name."),
     "runs": ("runs", "List runs, their scores, what was blessed and pushed."),
     "kubeflow": ("kubeflow", "Run the pipeline on Kubeflow Pipelines, once or on a schedule."),

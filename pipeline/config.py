@@ -43,7 +43,12 @@ _MEMORY = r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$"
 _RESERVED = frozenset({"examples", "transform_graph", "model", "model_run", "config"})
 
 
-def _check_name(name: str, what: str) -> None:
+def check_name(name: str, what: str) -> None:
+    """Check a name that nodes, files and settings are made of.
+
+    Raises:
+        ValueError: it cannot be one.
+    """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name in _RESERVED:
         raise ValueError(f"{name!r} cannot be the name of a {what}: a letter, then letters, digits and _")
 
@@ -135,7 +140,7 @@ class DataConfig(_Settings):
         if not heads:
             raise ValueError("give one head at least, such as {tags: {top: 50}}")
         for name in heads:
-            _check_name(name, "head")
+            check_name(name, "head")
         listed = [tag for head in heads.values() for tag in head.tags or ()]
         if len(set(listed)) < len(listed):
             raise ValueError(f"the tag {max(listed, key=listed.count)!r} is in two heads")
@@ -483,7 +488,7 @@ class PipelineConfig(_Settings):
     @classmethod
     def _known_networks(cls, networks: dict[str, NetworkConfig]) -> dict[str, NetworkConfig]:
         for name, network in networks.items():
-            _check_name(name, "network")
+            check_name(name, "network")
             if (network.network or name) not in NETWORKS:
                 raise ValueError(
                     f"{name}: no network is called {network.network or name!r}; there are {', '.join(NETWORKS)}"
@@ -493,7 +498,7 @@ class PipelineConfig(_Settings):
     @model_validator(mode="after")
     def _ensembles_of_networks(self) -> PipelineConfig:
         for name, ensemble in self.ensembles.items():
-            _check_name(name, "ensemble")
+            check_name(name, "ensemble")
             if name in self.networks:
                 raise ValueError(f"ensembles: {name!r} is a network's name already")
             missing = [network for network in ensemble.of if network not in self.networks]
@@ -567,25 +572,38 @@ def load_config(path: str | None, overrides: Sequence[str] = ()) -> PipelineConf
     Raises:
         BadInputError: says which setting is wrong and why.
     """
-    values: Any = {}
-    if path:
-        try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise BadInputError(f"configuration {path}: {error}") from None
-        if not isinstance(values, dict):
-            raise BadInputError(f"configuration {path}: expected a mapping of settings")
+    values = read_settings_file(path) if path else {}
     for override in overrides:
         _set(values, override)
     values = convert_old(values, path or "settings")
     try:
         return PipelineConfig.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "configuration"
-        message = first["msg"].removeprefix("Value error, ")
-        got = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
-        raise BadInputError(f"{path or 'settings'}: {where}: {message}{got}") from None
+        raise wrong_setting(error, path or "settings") from None
+
+
+def read_settings_file(path: str) -> dict[str, Any]:
+    """Read a YAML file of settings.
+
+    Raises:
+        BadInputError: it cannot be read, or holds something else.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadInputError(f"configuration {path}: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise BadInputError(f"configuration {path}: expected a mapping of settings")
+    return values
+
+
+def wrong_setting(error: ValidationError, source: str) -> BadInputError:
+    """Say in one line which setting of a file is wrong, and why."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"])) or "configuration"
+    message = first["msg"].removeprefix("Value error, ")
+    got = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
+    return BadInputError(f"{source}: {where}: {message}{got}")
 
 
 def _set(values: dict[str, Any], override: str) -> None:

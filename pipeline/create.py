@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,6 +31,8 @@ from components.example_gen import ClipExampleGen
 from components.gates import RequireNoAnomalies, ShareLimit, ShareValidator
 from components.labels import heads_of
 from components.metrics import ROC_AUC
+from components.network_scorer import KEY as COMPARISON_KEY
+from components.network_scorer import NetworkScorer
 from components.push_folder import TEST_SET
 from components.pusher import WholePusherExecutor
 from components.schema import CuratedSchema
@@ -93,21 +97,7 @@ def create_pipeline(config: PipelineConfig, inputs: Inputs, metadata: Any = None
     example_gen = _example_gen(config, inputs)
     examples = example_gen.outputs["examples"]
     validation = _validation_nodes(config, inputs, examples)
-    schema, require_no_anomalies = validation[0].outputs["schema"], validation[-1]
-    transform = Transform(
-        examples=examples,
-        schema=schema,
-        preprocessing_fn="components.transform.preprocessing_fn",
-        custom_config={
-            "heads": _heads(config),
-            "clip": asdict(config.data.clip.format),
-            "code": source_hash("components.transform"),
-        },
-        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=list(SPLITS)),
-        disable_statistics=True,
-        disable_analyzer_cache=True,
-    )
-    transform.add_upstream_node(require_no_anomalies)
+    transform = _transform(config, examples, validation)
     trainers = {name: _trainer(name, config, examples, transform) for name in config.networks}
     ensemble = EnsembleTrainer(
         examples=examples,
@@ -129,6 +119,60 @@ def create_pipeline(config: PipelineConfig, inputs: Inputs, metadata: Any = None
     nodes = [example_gen, *validation, transform, *trainers.values(), ensemble]
     nodes += _gate_nodes(config, inputs, examples, ensemble.outputs["model"], heads_of(config.data.head_settings()))
     return _pipeline(config, nodes, metadata)
+
+
+def create_scoring_pipeline(
+    config: PipelineConfig, inputs: Inputs, keys: Mapping[str, str], metadata: Any = None
+) -> Pipeline:
+    """Wire the components that train networks and score each: of a comparison.
+
+    Args:
+        config: settings; nothing is combined or pushed.
+        inputs: data and schema.
+        keys: network -> what its evaluation is known by, in the order in which they are trained.
+        metadata: as in create_pipeline.
+    """
+    example_gen = _example_gen(config, inputs)
+    examples = example_gen.outputs["examples"]
+    validation = _validation_nodes(config, inputs, examples)
+    transform = _transform(config, examples, validation)
+    nodes = [example_gen, *validation, transform]
+    for name, key in keys.items():
+        trainer = _trainer(name, config, examples, transform)
+        scorer = NetworkScorer(
+            examples=examples,
+            transform_graph=transform.outputs["transform_graph"],
+            model=trainer.outputs["model"],
+            model_run=trainer.outputs["model_run"],
+            config={
+                "entry": name,
+                "heads": _heads(config),
+                "clip": asdict(config.data.clip.format),
+                COMPARISON_KEY: key,
+            },
+        ).with_id(f"NetworkScorer_{name}")
+        nodes += [trainer, scorer]
+    return _pipeline(config, nodes, metadata)
+
+
+def entry_key(config: PipelineConfig, inputs: Inputs, name: str) -> str:
+    """Return what an evaluation of a network is known by: data, settings and code that it was made of."""
+    network = config.network(name)
+    parts = {
+        "name": name,
+        "network": network.name,
+        "settings": config.networks[name].training_settings(),
+        "heads": _heads(config),
+        "data": asdict(config.data.preprocess_settings()),
+        "limits": [config.data.max_short_share, config.data.max_silent_share],
+        "schema": inputs.schema,
+        "version": inputs.data_version,
+        "code": [
+            network_hash(network, *TRAINING_SOURCE, "components.network_scorer", "components.transform"),
+            source_hash(*EXAMPLE_SOURCE),
+        ],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def create_import_pipeline(
@@ -179,6 +223,24 @@ def _example_gen(config: PipelineConfig, inputs: Inputs) -> ClipExampleGen:
         work_dir=os.path.join(os.path.abspath(config.root), "shards"),
         code=source_hash(*EXAMPLE_SOURCE),
     )
+
+
+def _transform(config: PipelineConfig, examples: BaseChannel, validation: list[BaseNode]) -> Transform:
+    transform = Transform(
+        examples=examples,
+        schema=validation[0].outputs["schema"],
+        preprocessing_fn="components.transform.preprocessing_fn",
+        custom_config={
+            "heads": _heads(config),
+            "clip": asdict(config.data.clip.format),
+            "code": source_hash("components.transform"),
+        },
+        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=list(SPLITS)),
+        disable_statistics=True,
+        disable_analyzer_cache=True,
+    )
+    transform.add_upstream_node(validation[-1])
+    return transform
 
 
 def _validation_nodes(config: PipelineConfig, inputs: Inputs, examples: BaseChannel) -> list[BaseNode]:

@@ -128,6 +128,27 @@ def check_beam(config: PipelineConfig) -> None:
         )
 
 
+def run_entry(config: PipelineConfig, name: str) -> None:
+    """Train and score one network of a comparison; what it shares with others comes from the cache.
+
+    Args:
+        config: of the data set's pipeline.
+        name: of the network.
+
+    Raises:
+        BadInputError: the input cannot be used, or another run works in the same root.
+        AutotagError: a component failed.
+    """
+    from pipeline.create import create_scoring_pipeline, entry_key
+
+    os.makedirs(config.root, exist_ok=True)
+    with root_lock(config.root):
+        metadata = connection(config)
+        inputs = prepare_inputs(config)
+        pipeline = create_scoring_pipeline(config, inputs, {name: entry_key(config, inputs, name)}, metadata)
+        _run_nodes(config, pipeline, metadata, new_run_id(), None)
+
+
 def attempt(config: PipelineConfig, start: Callable[[str], None], metrics_file: str | None = None) -> str:
     """Start a run, keep and write its metrics, and say in a few lines what came of it.
 

@@ -67,7 +67,7 @@ def network_curves(histories: Sequence[History], titles: Sequence[str]) -> str:
                 if column == 0:
                     axes.set_ylabel(label)
             grid[1][column].set_xlabel("epoch")
-        return _svg(figure, f"Loss and validation ROC-AUC for each epoch of {', '.join(titles)}")
+        return svg(figure, f"Loss and validation ROC-AUC for each epoch of {', '.join(titles)}")
 
 
 def combiner_curves(histories: Sequence[History], titles: Sequence[str]) -> str:
@@ -81,7 +81,7 @@ def combiner_curves(histories: Sequence[History], titles: Sequence[str]) -> str:
             axes.set_xlabel("epoch")
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper left", ncols=len(histories))
-        return _svg(figure, f"Training loss and validation ROC-AUC for each epoch of the combiners {', '.join(titles)}")
+        return svg(figure, f"Training loss and validation ROC-AUC for each epoch of the combiners {', '.join(titles)}")
 
 
 def _colours(count: int) -> list[str]:
@@ -99,7 +99,7 @@ def _draw(axes: Axes, history: History, key: str, colour: str, label: str | None
     axes.margins(x=0.03)
 
 
-def _svg(figure: Figure, description: str) -> str:
+def svg(figure: Figure, description: str) -> str:
     """Return a figure as an SVG element without ids, prologue, metadata and sizes in points."""
     file = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": description}):

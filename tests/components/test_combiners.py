@@ -29,7 +29,7 @@ def made_up(split: str, clips: int, seed: int) -> Predictions:
         ).astype("f4")
 
     ids = tuple(f"{split}-{number:03d}".encode() for number in range(clips))
-    return Predictions(ids, labels, {"noise": answers(0.0), "good": answers(1.0)})
+    return Predictions(ids, ids, labels, {"noise": answers(0.0), "good": answers(1.0)})
 
 
 SPLITS = {"train": made_up("train", 300, 1), "valid": made_up("valid", 160, 2), "test": made_up("test", 400, 3)}
@@ -76,7 +76,7 @@ def test_tag_that_no_clip_has_gets_finite_weights(tmp_path: Path) -> None:
     valid = SPLITS["valid"]
     labels = valid.labels.copy()
     labels[:, 4] = 0
-    splits = {**SPLITS, "valid": Predictions(valid.clip_ids, labels, valid.by_network)}
+    splits = {**SPLITS, "valid": Predictions(valid.clip_ids, valid.tracks, labels, valid.by_network)}
     combiner, _ = fit_combiner(task("logistic"), splits, HELD, str(tmp_path))
     answers = combiner.predict(SPLITS["test"].side_by_side(("noise", "good")), verbose=0)
     assert np.isfinite(answers).all()

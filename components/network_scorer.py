@@ -1,0 +1,189 @@
+"""NetworkScorer: what one trained network says of the validation and the test split, and what it costs.
+
+One network is in memory at a time. What it says is kept whole, so that any figure can be computed from it afterwards
+(components.tag_metrics); the plain ones and the cost stand as properties of the artifact in ML Metadata.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+import numpy as np
+import numpy.typing as npt
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from components.ensemble import predict_split
+from components.labels import read_settings
+from components.network_cost import cpu_seconds_of_a_clip, litert_bytes
+from components.reader import transform_facts
+from components.tag_metrics import measure
+from components.thresholds import best_f1_thresholds
+from components.training import HISTORY_FILE, load_network
+from preprocessing.clip_format import ClipFormat
+from preprocessing.whole_files import write_whole
+
+log = logging.getLogger(__name__)
+
+ANSWERS_FILE: Final = "answers.npz"
+KEY: Final = "comparison_key"
+"""Property of the evaluation: what it was made of."""
+SPLITS: Final = ("valid", "test")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a network said, and of what.
+
+    Attributes:
+        tags: in the order of the columns.
+        clip_ids: bytes [clips] of the test split.
+        tracks: bytes [clips] of the test split.
+        labels: 0 or 1, float32 [clips, tags], of the test split.
+        predictions: float32 [clips, tags], of the test split.
+        thresholds: float32 [tags], of the best F1 on the validation split.
+    """
+
+    tags: tuple[str, ...]
+    clip_ids: npt.NDArray[np.bytes_]
+    tracks: npt.NDArray[np.bytes_]
+    labels: npt.NDArray[np.float32]
+    predictions: npt.NDArray[np.float32]
+    thresholds: npt.NDArray[np.float32]
+
+
+def read_answers(folder: str) -> Answers:
+    """Read what a NetworkScorer kept.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    with np.load(os.path.join(folder, ANSWERS_FILE)) as arrays:
+        return Answers(
+            tuple(arrays["tags"].tolist()),
+            arrays["test/clip_ids"],
+            arrays["test/tracks"],
+            arrays["test/labels"],
+            arrays["test/predictions"],
+            arrays["thresholds"],
+        )
+
+
+class NetworkScorerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
+    """Predicts, scores, measures the cost."""
+
+    def Do(  # noqa: N802 TFX's name
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Write the answers, and figures as properties.
+
+        Raises:
+            ValueError: a split has no files.
+        """
+        config = json.loads(exec_properties["config"])
+        clip = ClipFormat(**config["clip"])
+        facts = transform_facts(
+            artifact_utils.get_single_uri(input_dict["transform_graph"]), read_settings(config["heads"])
+        )
+        member = load_network(artifact_utils.get_single_uri(input_dict["model"]))
+        examples = input_dict["examples"]
+        arrays: dict[str, npt.NDArray[Any]] = {"tags": np.array(facts.tags)}
+        for split in SPLITS:
+            patterns = [os.path.join(uri, "*") for uri in artifact_utils.get_split_uris(examples, split)]
+            answers = predict_split([member], patterns, facts, clip)
+            arrays |= {
+                f"{split}/clip_ids": np.array(answers.clip_ids),
+                f"{split}/tracks": np.array(answers.tracks),
+                f"{split}/labels": answers.labels,
+                f"{split}/predictions": answers.by_network[member.name],
+            }
+        thresholds = best_f1_thresholds(arrays["valid/labels"], arrays["valid/predictions"])
+        arrays["thresholds"] = np.asarray(thresholds, np.float32)
+        figures = measure(arrays["test/labels"], arrays["test/predictions"], arrays["thresholds"])
+        log.warning("%s: test ROC-AUC %.4f, PR-AUC %.4f", member.name, figures["roc_auc"], figures["pr_auc"])
+
+        evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        os.makedirs(evaluation.uri, exist_ok=True)
+        write_whole(os.path.join(evaluation.uri, ANSWERS_FILE), buffer.getvalue())
+        int8 = litert_bytes(member, facts.heads, clip, "int8")
+        costs = {
+            "megabytes_float32": len(litert_bytes(member, facts.heads, clip, "float32")) / 1e6,
+            "megabytes_int8": len(int8) / 1e6,
+            "seconds_for_1000_clips": 1000 * cpu_seconds_of_a_clip(int8, clip),
+            "training_minutes": training_minutes(artifact_utils.get_single_uri(input_dict["model_run"])),
+        }
+        evaluation.set_int_custom_property("parameters", member.info.parameters)
+        for name, value in {**figures, **costs}.items():
+            evaluation.set_float_custom_property(name, float(value))
+        for name in (KEY, "entry"):
+            evaluation.set_string_custom_property(name, config[name])
+
+
+def training_minutes(model_run: str) -> float:
+    """Minutes of all epochs, as the Trainer kept them; a training that was killed and went on counts whole."""
+    with open(os.path.join(model_run, HISTORY_FILE), encoding="utf-8") as file:
+        epochs = json.load(file)["history"]
+    return float(sum(epoch["seconds"] for epoch in epochs)) / 60
+
+
+class NetworkScorerSpec(ComponentSpec):  # type: ignore[misc]
+    """NetworkScorer's interface."""
+
+    PARAMETERS: ClassVar[dict[str, Any]] = {"config": ExecutionParameter(type=str)}
+    INPUTS: ClassVar[dict[str, Any]] = {
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
+        "model": ChannelParameter(type=standard_artifacts.Model),
+        "model_run": ChannelParameter(type=standard_artifacts.ModelRun),
+    }
+    OUTPUTS: ClassVar[dict[str, Any]] = {
+        "evaluation": ChannelParameter(type=standard_artifacts.ModelEvaluation),
+    }
+
+
+class NetworkScorer(base_component.BaseComponent):  # type: ignore[misc]
+    """Scores one network of a comparison."""
+
+    SPEC_CLASS = NetworkScorerSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(NetworkScorerExecutor)
+
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        transform_graph: types.BaseChannel,
+        model: types.BaseChannel,
+        model_run: types.BaseChannel,
+        config: dict[str, Any],
+    ) -> None:
+        """Construct the component.
+
+        Args:
+            examples: the raw ones.
+            transform_graph: Transform's.
+            model: the Trainer's.
+            model_run: the Trainer's.
+            config: ``entry`` (name in the comparison), ``heads``, ``clip``, and ``comparison_key``, what says of what
+                code, settings and data the evaluation is.
+        """
+        super().__init__(
+            NetworkScorerSpec(
+                examples=examples,
+                transform_graph=transform_graph,
+                model=model,
+                model_run=model_run,
+                evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
+                config=json.dumps(config, sort_keys=True),
+            )
+        )

@@ -1,0 +1,131 @@
+"""A comparison's configuration: which networks are trained how, on what, and how often."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipeline.config import DataConfig, NetworkConfig, PipelineConfig, check_name, read_settings_file, wrong_setting
+from preprocessing.runners import BeamSettings
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One training of a comparison.
+
+    Attributes:
+        data: name of the data set.
+        network: name of the network.
+        recipe: name of the recipe.
+        seed: of weights, order, windows and augmentation.
+    """
+
+    data: str
+    network: str
+    recipe: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its nodes in the pipeline of its data set."""
+        return f"{self.network}__{self.recipe}__{self.seed}"
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"{self.network}, {self.recipe}, seed {self.seed}, on {self.data}"
+
+
+class ComparisonConfig(BaseModel):
+    """Everything that a comparison can be told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    name: str = Field("comparison", description="of the pipelines in ML Metadata, with the data set's behind it")
+    root: str = Field("comparison-run", description="with a folder for each data set")
+    data: dict[str, DataConfig] = Field(min_length=1, description="name -> as in `autotag run`")
+    networks: dict[str, dict[str, Any]] = Field(min_length=1, description="name -> settings as in `autotag run`")
+    recipes: dict[str, dict[str, Any]] = Field(
+        default_factory=lambda: {"paper": {"recipe": "paper"}},
+        min_length=1,
+        description="name -> settings that stand over each network's; {recipe: good} for a ready-made one",
+    )
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    reference: str | None = Field(None, description="network__recipe that others are compared with; the best one")
+    note: str = Field("", description="printed with the results")
+    beam: BeamSettings = BeamSettings()
+
+    @field_validator("networks", "recipes", "data")
+    @classmethod
+    def _names(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for name in values:
+            check_name(name, "network, a recipe or a data set of a comparison")
+            if "__" in name:
+                raise ValueError(f"{name!r}: two underscores part a network's name from its recipe's")
+        return values
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("expected different ones")
+        return seeds
+
+    @model_validator(mode="after")
+    def _all_can_be_trained(self) -> ComparisonConfig:
+        for data in self.data:
+            self.pipeline(data)
+        rows = {f"{network}__{recipe}" for network in self.networks for recipe in self.recipes}
+        if self.reference is not None and self.reference not in rows:
+            raise ValueError(f"reference: {self.reference!r}: expected one of {', '.join(sorted(rows))}")
+        return self
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield all trainings: one of each first, then further seeds."""
+        for seed in self.seeds:
+            for data in self.data:
+                for network in self.networks:
+                    for recipe in self.recipes:
+                        yield Entry(data, network, recipe, seed)
+
+    def pipeline(self, data: str) -> PipelineConfig:
+        """Return the configuration of a data set's pipeline: all of its entries as networks.
+
+        Raises:
+            ValueError: a setting is wrong.
+        """
+        networks = {entry.name: self.settings(entry) for entry in self.entries() if entry.data == data}
+        return PipelineConfig(
+            name=f"{self.name}_{data}",
+            root=os.path.join(self.root, data),
+            data=self.data[data],
+            networks=networks,
+            push=next(iter(networks)),
+            beam=self.beam,
+        )
+
+    def settings(self, entry: Entry) -> NetworkConfig:
+        """Return how an entry is trained: the network's settings, the recipe's over them, and the seed."""
+        values = {"network": entry.network, **self.networks[entry.network], **self.recipes[entry.recipe]}
+        return NetworkConfig.model_validate({**values, "seed": entry.seed})
+
+    def to_yaml(self) -> str:
+        """Serialise in full."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def load_comparison(path: str) -> ComparisonConfig:
+    """Read a comparison's configuration.
+
+    Raises:
+        BadInputError: says which setting is wrong and why.
+    """
+    try:
+        return ComparisonConfig.model_validate(read_settings_file(path))
+    except ValidationError as error:
+        raise wrong_setting(error, path) from None

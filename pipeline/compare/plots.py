@@ -1,0 +1,69 @@
+"""Pictures of a comparison as SVG that goes into its page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, ScalarFormatter
+from sklearn.calibration import calibration_curve
+
+from pipeline.compare.results import Row
+from pipeline.plots import GRID, MUTED, SERIES, STYLE, svg
+
+CURVES: Final = 4
+"""Rows whose calibration is drawn."""
+BINS: Final = 10
+NARROW: Final = 10
+"""Times: costs that lie nearer together have a label at each tick of a logarithmic axis."""
+
+
+def score_against_cost(rows: Sequence[Row]) -> str:
+    """Draw macro ROC-AUC with its interval against seconds for 1,000 clips: the plane of the paper's argument."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.5, 4.6), layout="constrained")
+        axes = figure.subplots()
+        for number, row in enumerate(rows):
+            score, seconds = row.figures["roc_auc"], row.costs["seconds_for_1000_clips"]
+            colour = SERIES[number % len(SERIES)]
+            spread = [[score.value - score.low], [score.high - score.value]]
+            axes.errorbar([seconds], [score.value], yerr=spread, fmt="o", color=colour, capsize=3)
+            axes.annotate(
+                f"{row.network}, {row.recipe}",
+                (seconds, score.value),
+                xytext=(7, 4),
+                textcoords="offset points",
+                fontsize=9,
+            )
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(ScalarFormatter() if _spread(rows) < NARROW else NullFormatter())
+        axes.set_xlabel("CPU seconds for 1,000 clips, one core (LiteRT, int8 weights)")
+        axes.set_ylabel("test ROC-AUC")
+        axes.margins(x=0.18, y=0.08)
+        return svg(figure, f"ROC-AUC against seconds for 1,000 clips of {len(rows)} networks")
+
+
+def _spread(rows: Sequence[Row]) -> float:
+    seconds = [row.costs["seconds_for_1000_clips"] for row in rows]
+    return max(seconds) / min(seconds)
+
+
+def calibration(rows: Sequence[Row]) -> str:
+    """Draw how often tags are there that were given a probability: on the diagonal where it can be taken as said."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.5, 4.6), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=GRID, linestyle="--")
+        for row, colour in zip(rows[:CURVES], SERIES, strict=False):
+            truth, said = row.answers.labels.ravel() > 0.5, row.answers.predictions.ravel()
+            there, mean = calibration_curve(truth, np.clip(said, 0, 1), n_bins=BINS)
+            axes.plot(mean, there, "o-", color=colour, markersize=4, label=f"{row.network}, {row.recipe}")
+        axes.set_xlabel("probability that was given")
+        axes.set_ylabel("share of clips with the tag")
+        axes.tick_params(colors=MUTED)
+        axes.legend(loc="upper left", fontsize=9)
+        return svg(figure, "Calibration: share of clips with a tag against its probability")

@@ -1,0 +1,193 @@
+"""What a comparison found: read back from ML Metadata, put together over seeds, with intervals.
+
+A row is a network trained by a recipe on a data set; the predictions of its seeds are averaged for the row's interval,
+and the spread over seeds stands beside it. Rows of one data set are compared on the same draws of tracks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from components.network_scorer import KEY, Answers, read_answers
+from components.tag_metrics import METRICS, Figure, differences, draws, measure, measure_drawn
+from models.registry import Published, find_network
+from pipeline.compare.config import ComparisonConfig, Entry
+from pipeline.config import PipelineConfig
+from pipeline.metadata import errors_in_words, open_store
+from preprocessing.errors import BadInputError
+
+COSTS: Final = ("parameters", "megabytes_float32", "megabytes_int8", "seconds_for_1000_clips", "training_minutes")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What ML Metadata knows of one trained entry.
+
+    Attributes:
+        entry: which.
+        folder: of the answers.
+        figures: METRICS on the test split.
+        costs: COSTS.
+        current: whether it was made of the data, settings and code of now.
+    """
+
+    entry: Entry
+    folder: str
+    figures: Mapping[str, float]
+    costs: Mapping[str, float]
+    current: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network, trained by a recipe, on a data set.
+
+    Attributes:
+        data: name of the data set.
+        network: name in the comparison.
+        recipe: name.
+        seeds: of its trainings.
+        figures: of the mean of the seeds' predictions for METRICS; with one seed, of that.
+        spread: metric -> the seeds' own mean and deviation; no deviation for one seed.
+        to_reference: metric -> how far above the reference; none for the reference itself.
+        costs: COSTS, means over the seeds.
+        answers: mean predictions.
+        current: whether all of it was made of the data, settings and code of now.
+        published: figures of others.
+    """
+
+    data: str
+    network: str
+    recipe: str
+    seeds: tuple[int, ...]
+    figures: Mapping[str, Figure]
+    spread: Mapping[str, tuple[float, float | None]]
+    to_reference: Mapping[str, Figure] | None
+    costs: Mapping[str, float]
+    answers: Answers
+    current: bool
+    published: tuple[Published, ...]
+
+    @property
+    def name(self) -> str:
+        """Of network and recipe."""
+        return f"{self.network}__{self.recipe}"
+
+
+def find_evaluations(config: PipelineConfig, keys: Mapping[str, Entry]) -> dict[Entry, Evaluation]:
+    """Ask a data set's ML Metadata which entries have an evaluation whose files are there.
+
+    Args:
+        config: of the data set's pipeline.
+        keys: pipeline.create.entry_key -> entry.
+
+    Returns:
+        Entry -> its evaluation: the one with its key, or else the newest one that was made of other data, settings or
+        code.
+    """
+    try:
+        store = open_store(config)
+    except BadInputError:
+        return {}
+    by_name = {entry.name: entry for entry in keys.values()}
+    found: dict[Entry, Evaluation] = {}
+    with errors_in_words(config):
+        artifacts = store.get_artifacts_by_type("ModelEvaluation")
+    for artifact in sorted(artifacts, key=lambda one: one.create_time_since_epoch):
+        values = {name: _value(value) for name, value in artifact.custom_properties.items()}
+        entry = by_name.get(str(values.get("entry")))
+        if entry is None or not {*METRICS, *COSTS} <= values.keys() or not os.path.isdir(artifact.uri):
+            continue
+        current = keys.get(str(values.get(KEY))) == entry
+        if current or entry not in found or not found[entry].current:
+            figures = {name: float(values[name]) for name in METRICS}
+            found[entry] = Evaluation(
+                entry, artifact.uri, figures, {name: float(values[name]) for name in COSTS}, current
+            )
+    return found
+
+
+def _value(value: Any) -> Any:
+    return getattr(value, value.WhichOneof("value"))
+
+
+def make_rows(config: ComparisonConfig, evaluations: Iterable[Evaluation]) -> list[Row]:
+    """Put evaluations together, data set by data set, the best ROC-AUC of each first.
+
+    Args:
+        config: the comparison.
+        evaluations: of its entries.
+
+    Raises:
+        BadInputError: two networks of one data set were scored on different clips or tags.
+    """
+    groups: dict[str, dict[str, list[Evaluation]]] = {}
+    for one in evaluations:
+        groups.setdefault(one.entry.data, {}).setdefault(f"{one.entry.network}__{one.entry.recipe}", []).append(one)
+    rows: list[Row] = []
+    for data, by_name in groups.items():
+        rows += _rows_of(config, data, by_name)
+    return rows
+
+
+@dataclass
+class _Scored:
+    answers: Answers
+    figures: dict[str, float]
+    drawn: dict[str, Any]
+
+
+def _rows_of(config: ComparisonConfig, data: str, by_name: Mapping[str, Sequence[Evaluation]]) -> list[Row]:
+    scored: dict[str, _Scored] = {}
+    clips = None
+    for name, group in by_name.items():
+        answers = _mean_answers([read_answers(one.folder) for one in group])
+        clips = clips or (answers.tags, answers.clip_ids.tolist())
+        if (answers.tags, answers.clip_ids.tolist()) != clips:
+            raise BadInputError(f"{name} on {data} was scored on other clips or tags than the others: run it again")
+        scored[name] = _Scored(answers, measure(answers.labels, answers.predictions, answers.thresholds), {})
+        parts = [
+            measure_drawn(answers.labels, answers.predictions, answers.thresholds, weights)
+            for weights in draws(answers.tracks)
+        ]
+        scored[name].drawn = {metric: np.concatenate([part[metric] for part in parts]) for metric in METRICS}
+    best_first = sorted(scored, key=lambda name: -scored[name].figures["roc_auc"])
+    reference = config.reference if config.reference in scored else best_first[0]
+    rows = []
+    for name in best_first:
+        one, group = scored[name], by_name[name]
+        base = scored[reference]
+        rows.append(
+            Row(
+                data=data,
+                network=group[0].entry.network,
+                recipe=group[0].entry.recipe,
+                seeds=tuple(sorted(evaluation.entry.seed for evaluation in group)),
+                figures={metric: Figure.of(one.figures[metric], one.drawn[metric]) for metric in METRICS},
+                spread={metric: _spread([evaluation.figures[metric] for evaluation in group]) for metric in METRICS},
+                to_reference=(
+                    None if name == reference else differences(one.figures, one.drawn, base.figures, base.drawn)
+                ),
+                costs={cost: float(np.mean([evaluation.costs[cost] for evaluation in group])) for cost in COSTS},
+                answers=one.answers,
+                current=all(evaluation.current for evaluation in group),
+                published=find_network(config.settings(group[0].entry).network or group[0].entry.network).published,
+            )
+        )
+    return rows
+
+
+def _mean_answers(seeds: Sequence[Answers]) -> Answers:
+    first = seeds[0]
+    predictions = np.mean([one.predictions for one in seeds], axis=0, dtype=np.float64).astype(np.float32)
+    thresholds = np.mean([one.thresholds for one in seeds], axis=0, dtype=np.float64).astype(np.float32)
+    return Answers(first.tags, first.clip_ids, first.tracks, first.labels, predictions, thresholds)
+
+
+def _spread(values: Sequence[float]) -> tuple[float, float | None]:
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None

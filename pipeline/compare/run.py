@@ -1,0 +1,62 @@
+"""A comparison from beginning to end: what is missing is trained, what there is is read back and written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.compare.config import ComparisonConfig, Entry
+from pipeline.compare.output import write_results
+from pipeline.compare.results import Evaluation, Row, find_evaluations, make_rows
+from pipeline.compare.runner import Progress, train_missing
+from preprocessing.errors import AutotagError
+
+
+def compare(
+    config: ComparisonConfig, config_file: Path, out: Path, minutes: float | None, say: Callable[[str], None]
+) -> tuple[list[Row], Progress, list[Path]]:
+    """Run a comparison.
+
+    Args:
+        config: the comparison.
+        config_file: the file that it was read from.
+        out: folder of the results.
+        minutes: after which no training goes on; 0 trains nothing.
+        say: takes lines for people.
+
+    Returns:
+        The rows, how far the comparison is, and the files that were written.
+
+    Raises:
+        BadInputError: audio, annotations or settings cannot be used.
+        AutotagError: there is nothing to compare.
+    """
+    keys = {data: _keys(config, data) for data in config.data}
+
+    def present() -> dict[Entry, Evaluation]:
+        found: dict[Entry, Evaluation] = {}
+        for data in config.data:
+            found |= find_evaluations(config.pipeline(data), keys[data])
+        return found
+
+    def trained(entry: Entry) -> bool:
+        found = present().get(entry)
+        return found is not None and found.current
+
+    progress = train_missing(config, config_file, trained, minutes, say)
+    evaluations = present()
+    if not evaluations:
+        reasons = "; ".join(f"{one.entry.title}: {one.reason}" for one in progress.failed) or "nothing was trained yet"
+        raise AutotagError(f"there is nothing to compare: {reasons}")
+    rows = make_rows(config, evaluations.values())
+    return rows, progress, write_results(out, config, rows, progress)
+
+
+def _keys(config: ComparisonConfig, data: str) -> dict[str, Entry]:
+    """What the evaluations of a data set's entries are known by, with the data as they are now."""
+    from pipeline.create import entry_key
+    from pipeline.local_runner import prepare_inputs
+
+    pipeline = config.pipeline(data)
+    inputs = prepare_inputs(pipeline)
+    return {entry_key(pipeline, inputs, entry.name): entry for entry in config.entries() if entry.data == data}
