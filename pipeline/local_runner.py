@@ -141,6 +141,7 @@ def run_entry(config: PipelineConfig, name: str) -> None:
     """
     from pipeline.create import create_scoring_pipeline, entry_key
 
+    check_beam(config)
     os.makedirs(config.root, exist_ok=True)
     with root_lock(config.root):
         metadata = connection(config)
