@@ -18,6 +18,7 @@ from components.labels import ANY, HeadSettings
 from datasets.dataset import MTAT_LAYOUT, Dataset
 from datasets.registry import DATASETS, RULES, find_dataset
 from models.registry import NETWORKS, Network, find_network
+from pipeline.overrides import read_value
 from pipeline.recipes import RECIPES
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import CLIP_SECONDS, N_TAGS, SAMPLE_RATE
@@ -567,7 +568,7 @@ def load_config(path: str | None, overrides: Sequence[str] = ()) -> PipelineConf
 
     Args:
         path: YAML file; None for the defaults.
-        overrides: ``KEY=VALUE`` with a dotted key and a YAML value, such as ``networks.mel_1d.epochs=3``.
+        overrides: ``KEY=VALUE`` with a dotted key, such as ``networks.mel_1d.epochs=3``; see pipeline.overrides.
 
     Raises:
         BadInputError: says which setting is wrong and why.
@@ -610,11 +611,11 @@ def _set(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise BadInputError(f"--set {override}: expected KEY=VALUE, such as --set networks.mel_1d.epochs=3")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadInputError(f"--set {override}: {error}") from None
     *parents, last = key.split(".")
+    try:
+        value = read_value(PipelineConfig, key.split("."), text)
+    except BadInputError as error:
+        raise BadInputError(f"--set {override}: {error}") from None
     if parents and parents[0] in ("networks", "branches") and not values.keys() & {"networks", "branches"}:
         values["networks"] = {name: {} for name in PAPER_NETWORKS}
     for parent in parents:

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.config import PipelineConfig, load_config
+from pipeline.overrides import read_value
 from preprocessing.errors import BadInputError
 
 CONFIGS = Path(__file__).parents[2] / "pipeline" / "configs"
@@ -142,3 +145,58 @@ def test_configurations_of_the_first_version_are_read_and_said(caplog: pytest.Lo
     fixed = load_config(None, ["data.tags=[a, b]", "ensemble=[mel_1d]", "branches={mel_1d: {}}"])
     assert fixed.data.heads["tags"].tags == ("a", "b")
     assert fixed.push_name == "mel_1d"
+
+
+# Settings on the command line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/music/Best of #1 hits", "/music/R&B", "&anchor", "*", "@home", "12:30", "a: b", "yes", "no", "null and void",
+        "'quoted'", "- list", "[live]", "{a}", "!tag", "% percent", "| pipe", "> more", "`", "?", "1e3", "0123",
+        " spaces ", "caf\udce9", "2019-01-01", "---",
+    ],
+)  # fmt: skip
+def test_text_settings_are_taken_as_text(text: str) -> None:
+    assert load_config(None, [f"root={text}"]).root == text
+    assert load_config(None, [f"kubeflow.env.WHERE={text}"]).kubeflow.env == {"WHERE": text}
+    assert load_config(None, [f"push_dir={text}"]).push_dir == text
+
+
+@given(st.text(min_size=1, alphabet=st.characters(blacklist_characters="\0")))
+@settings(max_examples=300, deadline=None)
+def test_any_text_is_taken_as_it_is(text: str) -> None:
+    assert read_value(PipelineConfig, ["root"], text) == text
+    assert read_value(PipelineConfig, ["data", "columns", "path"], text) == text
+
+
+@pytest.mark.parametrize("text", ["null", "", "~"])
+def test_text_that_may_be_unset_is_unset(text: str) -> None:
+    assert load_config(None, [f"metadata.password_env={text}"]).metadata.password_env is None
+
+
+def test_text_in_lists_and_mappings_is_text() -> None:
+    config = load_config(None, ["data.heads={tags: {tags: [yes, no, 12:30, 1e3, 'a # b']}}", "beam.options=[--a=no]"])
+    assert config.data.heads["tags"].tags == ("yes", "no", "12:30", "1e3", "a # b")
+    assert config.beam.options == ("--a=no",)
+    assert load_config(None, ["kubeflow.env={A: 12:30, B: no}"]).kubeflow.env == {"A": "12:30", "B": "no"}
+
+
+@pytest.mark.parametrize(
+    ("override", "value"), [("data.seed=7", 7), ("kubeflow.caching=no", False), ("gate.max_drop=1e-3", 0.001)]
+)
+def test_numbers_and_switches_are_yaml(override: str, value: object) -> None:
+    key, _, text = override.partition("=")
+    loaded: object = load_config(None, [override])
+    for name in key.split("."):
+        loaded = getattr(loaded, name)
+    assert (loaded, type(loaded)) == (value, type(value)), text
+
+
+@pytest.mark.parametrize(
+    "override", ["data.seed=3 # of 4", "data.ratio=[8,4,4] #", "data.ratio=[8, #9\n 4,4]", "data.seed=12:30"]
+)
+def test_nothing_is_cut_or_counted_in_sixties(override: str) -> None:
+    with pytest.raises(BadInputError, match=r"would be lost as a comment|valid integer.*12:30"):
+        load_config(None, [override])
