@@ -20,6 +20,7 @@ from datasets.reading import read_manifest
 from pipeline.config import PipelineConfig
 from pipeline.metadata import check_server, connection
 from pipeline.metrics import keep_metrics, record_attempt
+from pipeline.paths import check_paths
 from pipeline.runs import describe_run, list_runs
 from preprocessing import storage
 from preprocessing.errors import AutotagError, BadInputError
@@ -90,6 +91,7 @@ def run_pipeline(
         AutotagError: a component failed.
     """
     check_beam(config)
+    check_paths(config)
     from tfx.orchestration.pipeline import RunOptions
 
     from pipeline.create import create_pipeline
@@ -201,6 +203,7 @@ def evaluate_version(
         AutotagError: a component failed.
     """
     check_beam(config)
+    check_paths(config)
     from pipeline.create import ImportedModel, create_import_pipeline
 
     info = read_model_info(version)

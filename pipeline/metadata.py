@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +23,8 @@ from pipeline.config import MetadataConfig, PipelineConfig
 from preprocessing.errors import AutotagError, BadInputError
 
 PORTS: Final = {"mysql": 3306, "postgresql": 5432}
+LOCK_SECONDS: Final = 5.0
+"""So long a lock on the SQLite file is waited for: a transaction of another run takes less."""
 RETRIES: Final = 5
 """Times that ML Metadata tries a transaction again that another run's got in the way of."""
 
@@ -108,12 +112,54 @@ def open_store(config: PipelineConfig) -> Any:
     settings = config.metadata
     if settings.kind == "sqlite" and not os.path.exists(config.metadata_file):
         raise BadInputError(f"{config.metadata_file}: no run yet; `autotag run` makes one")
+    if settings.kind == "sqlite":
+        check_file(config.metadata_file)
     try:
         return metadata_store.MetadataStore(connection(config))
     except RuntimeError as error:
         if settings.kind == "sqlite":
-            raise AutotagError(f"{config.metadata_file}: {error}") from None
+            said = locked_words(config.metadata_file) if LOCKED in str(error) else f"{config.metadata_file}: {error}"
+            raise AutotagError(said) from None
         raise AutotagError(f"{describe(settings)}: {str(error).strip()}. {HINTS[settings.kind]}") from None
+
+
+def check_file(path: str, *, for_writing: bool = False) -> None:
+    """Look whether a SQLite file of ML Metadata can be used now: ML Metadata itself waits for half a minute and more.
+
+    Args:
+        path: of the file; one that is not there is no error.
+        for_writing: whether it is to be written to.
+
+    Raises:
+        AutotagError: another program has it locked, or it is no such file.
+    """
+    if not os.path.exists(path):
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE" if for_writing else "BEGIN")
+            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            database.execute("ROLLBACK")
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise AutotagError(locked_words(path)) from None
+        raise AutotagError(f"{path}: SQLite cannot use it: {error}") from None
+    except sqlite3.DatabaseError as error:
+        raise AutotagError(
+            f"{path} is damaged or no database of ML Metadata ({error}): put back a copy, or move it away and run anew"
+        ) from None
+
+
+def locked_words(path: str) -> str:
+    """Say that a SQLite file is locked, and what to do."""
+    return (
+        f"{path} is locked by another program (`fuser {shlex.quote(path)}` names it): end that, or wait for it, "
+        "and call again"
+    )
+
+
+LOCKED: Final = "Concurrent writes aborted"
+"""What ML Metadata says of a SQLite file that stays locked."""
 
 
 @contextlib.contextmanager
@@ -128,16 +174,20 @@ def errors_in_words(config: PipelineConfig) -> Iterator[None]:
     try:
         yield
     except errors.StatusError as error:
+        if config.metadata.kind == "sqlite" and LOCKED in str(error):
+            raise AutotagError(locked_words(config.metadata_file)) from error
         where = config.metadata_file if config.metadata.kind == "sqlite" else describe(config.metadata)
         raise AutotagError(f"{where}: ML Metadata cannot be read or written: {' '.join(str(error).split())}") from error
 
 
 def check_server(config: PipelineConfig) -> None:
-    """Look whether a server of ML Metadata answers, before any work.
+    """Look whether a server of ML Metadata answers, or its file can be written to, before any work.
 
     Raises:
         BadInputError: there is no password.
-        AutotagError: the server cannot be reached, or refuses.
+        AutotagError: the server cannot be reached, or refuses; the file is locked or damaged.
     """
     if config.metadata.kind != "sqlite":
         open_store(config)
+    else:
+        check_file(config.metadata_file, for_writing=True)

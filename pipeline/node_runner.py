@@ -30,7 +30,9 @@ from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
 from tfx.utils import telemetry_utils
 
 from pipeline import logs
+from pipeline.broken_records import broken_records_error
 from pipeline.full_disk import full_disk_error
+from pipeline.metadata import LOCKED, locked_words
 from pipeline.runs import run_contexts
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.interrupts import InterruptiblePipeline
@@ -137,7 +139,7 @@ class NodeRunner(tfx_runner.IrBasedRunner):  # type: ignore[misc]
                 node_launcher.launch()
             except Exception as error:
                 root = pipeline.runtime_spec.pipeline_root.field_value.string_value
-                own = in_words(name, error, (root, tempfile.gettempdir()))
+                own = in_words(name, error, (root, tempfile.gettempdir()), self._connection.sqlite.filename_uri)
                 if own:
                     raise own from error
                 raise
@@ -145,21 +147,24 @@ class NodeRunner(tfx_runner.IrBasedRunner):  # type: ignore[misc]
             log.info("Component %s is finished.", name, extra={"seconds": seconds})
 
 
-def in_words(node: str, error: Exception, places: Sequence[str]) -> AutotagError | None:
+def in_words(node: str, error: Exception, places: Sequence[str], metadata_file: str = "") -> AutotagError | None:
     """Return what to say of a node's error in one line; None where that is not known.
 
     Args:
         node: its name.
         error: what it ended with.
-        places: folders that it writes to.
+        places: folders that it writes to, the first of them with all nodes' artifacts.
+        metadata_file: ML Metadata's, where it is a file.
     """
     full = full_disk_error(node, error, places, REMEDY)
     if full:
         return full
     of_metadata = isinstance(error, metadata_errors.StatusError) or str(error).startswith(NO_CONNECTION)
     if of_metadata and error.__context__ is None:  # else something else went wrong before
+        if metadata_file and LOCKED in str(error):
+            return AutotagError(f"{node}: {locked_words(metadata_file)}")
         return AutotagError(f"{node}: ML Metadata cannot be read or written: {' '.join(str(error).split())}")
-    return None
+    return broken_records_error(node, error, places[0])
 
 
 def base_run(store: Any, pipeline: str, needed: set[str]) -> str | None:

@@ -7,9 +7,13 @@ TensorFlow's: length, masked CRC32C of the length, data, masked CRC32C of the da
 
 from __future__ import annotations
 
+import gzip
+import os
 import struct
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, BinaryIO, Final
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
 
 import google_crc32c
 import numpy as np
@@ -124,6 +128,35 @@ def read_records(file: BinaryIO) -> Iterator[bytes]:
         if len(record) < length or _masked_crc(record) != crc:
             raise ValueError("broken TFRecord: wrong or cut record")
         yield record
+
+
+def record_damage(path: Path, *, every_byte: bool = False) -> str | None:
+    """Say what is wrong with a TFRecord file, packed by gzip where its name ends with ``.gz``; None where it is whole.
+
+    Args:
+        path: of the file.
+        every_byte: compare the records' checksums too, and not their lengths alone.
+    """
+    packed, count = path.suffix == ".gz", 0
+    try:
+        with gzip.open(path) if packed else path.open("rb") as opened:
+            file = cast(BinaryIO, opened)
+            for _ in read_records(file) if every_byte or packed else _lengths(file, path.stat().st_size):
+                count += 1
+    except (ValueError, EOFError, OSError, zlib.error) as error:
+        words = str(error).removeprefix("broken TFRecord: ") or type(error).__name__
+        return f"{words} after {count} whole records, in a file of {path.stat().st_size:,} bytes"
+    return None
+
+
+def _lengths(file: BinaryIO, size: int) -> Iterator[int]:
+    while header := file.read(12):
+        if len(header) < 12 or _masked_crc(header[:8]) != header[8:]:
+            raise ValueError("broken TFRecord: wrong or cut length")
+        (length,) = struct.unpack("<Q", header[:8])
+        if file.seek(length + 4, os.SEEK_CUR) > size:
+            raise ValueError("broken TFRecord: wrong or cut record")
+        yield length
 
 
 def decode_waveform(record: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:

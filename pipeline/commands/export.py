@@ -11,6 +11,7 @@ from typing import Final
 import click
 
 from preprocessing.errors import BadInputError
+from preprocessing.examples import record_damage
 from serving.engines.exporting import FileFormat, Variant, export_files
 from serving.model_info import find_model
 
@@ -74,6 +75,9 @@ def _find_examples(pattern: str | None) -> list[str]:
     paths = sorted(path for path in glob.glob(pattern) if os.path.isfile(path))
     if not paths:
         raise BadInputError(f"--examples: no file matches {pattern}")
+    for path in paths:
+        if damage := record_damage(Path(path)):
+            raise BadInputError(f"--examples: {path} is no whole TFRecord file: {damage}")
     return paths
 
 

@@ -64,6 +64,7 @@ def command(
     """
     from datasets.reading import load_synonyms
     from pipeline.config import load_config
+    from pipeline.paths import check_paths
     from pipeline.terminal import quieten_tensorflow
     from preprocessing.clip_format import PAPER_CLIP
     from serving.model_info import Origin
@@ -72,6 +73,8 @@ def command(
 
     quieten_tensorflow()
     settings = load_config(config, ()) if config is not None else None
+    if settings is not None:
+        check_paths(settings)
     origin = Origin(weights.name, f"imported from {weights.name}", licence, notes=UNMEASURED.format(threshold))
     given = Weights(
         network=network,

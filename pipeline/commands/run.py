@@ -49,11 +49,13 @@ def command(
         autotag run my.yaml --set networks.mel_2d.epochs=40 --to-node Trainer_mel_2d
     """
     from pipeline.config import load_config
+    from pipeline.paths import check_paths
 
     settings = load_config(config, overrides)
     if show_config:
         click.echo(settings.to_yaml(), nl=False)
         return
+    check_paths(settings)
     parts = (from_node, to_node)
     if log_format == "json":
         context = click.get_current_context().find_root()

@@ -17,6 +17,7 @@ import yaml
 
 from datasets.reading import read_manifest
 from pipeline.config import KubeflowConfig, PipelineConfig, StepResources
+from pipeline.paths import check_paths, check_root
 from preprocessing import storage
 from preprocessing.errors import BadInputError
 
@@ -41,7 +42,10 @@ def for_cluster(config: PipelineConfig) -> PipelineConfig:
     command = config.beam.worker_command
     if command is not None and not os.path.isabs(command):
         raise BadInputError(f"beam.worker_command {command}: on Kubeflow give the path as the steps and workers see it")
+    check_root("kubeflow.work_dir", kubeflow.work_dir)
+    check_root("kubeflow.pipeline_root", kubeflow.pipeline_root)
     changed = config.model_copy(update={"root": kubeflow.work_dir})
+    check_paths(changed)
     for setting, path in (
         ("data.audio_dir", config.data.audio_dir),
         ("data.annotations", config.data.annotations_file),

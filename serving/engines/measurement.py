@@ -26,8 +26,8 @@ import numpy.typing as npt
 
 from preprocessing.audio import Samples, fit_clip, from_pcm, load_clip, to_pcm
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
-from preprocessing.errors import AutotagError
-from preprocessing.examples import Example, read_records
+from preprocessing.errors import AutotagError, BadInputError
+from preprocessing.examples import Example, read_records, record_damage
 
 CLIPS_AT_ONCE: Final = 8
 
@@ -130,9 +130,11 @@ def read_clips(paths: Sequence[str]) -> Iterator[tuple[Samples, tuple[str, ...]]
 
     Raises:
         OSError: a file cannot be read.
-        ValueError: a file is damaged.
+        BadInputError: a file is damaged.
     """
     for path in paths:
+        if damage := record_damage(Path(path), every_byte=True):
+            raise BadInputError(f"{path} is damaged: {damage}: make it anew")
         with open(path, "rb") as file:
             for record in read_records(file):
                 features = Example.FromString(record).features.feature
