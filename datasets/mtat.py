@@ -107,17 +107,20 @@ PATH_COLUMN: Final = "mp3_path"
 FOLDER_SPLITS: Final = {**dict.fromkeys("0123456789ab", "train"), "c": "valid", **dict.fromkeys("def", "test")}
 """The split by folder that most published results use: 12 : 1 : 3."""
 
-_SEGMENT: Final = re.compile(r"(?P<track>(?P<artist>[^-]+)-.+)-\d+-\d+")
+SEGMENT_SECONDS: Final = 29
+"""From a clip's START to its END, as its file's name has them."""
+
+_SEGMENT: Final = re.compile(r"(?P<track>(?P<artist>[^-]+)-.+)-(?P<start>\d{1,5})-(?P<end>\d{1,5})")
 
 
 def clip_of(clip_id: str, path: str, tags: tuple[str, ...]) -> AnnotatedClip:
     """Return a clip whose track and artist are read off its file's name.
 
-    The track is artist-album-number-title: the name without its segment. A file of another name is a track of its own,
-    named by its path.
+    The track is artist-album-number-title: the name without its segment of 29 s. A file of another name
+    (``live-2019-01.mp3``) is a track of its own, named by its path.
     """
     match = _SEGMENT.fullmatch(PurePosixPath(path).stem)
-    if match:
+    if match and int(match["end"]) - int(match["start"]) == SEGMENT_SECONDS:
         return AnnotatedClip(clip_id, path, tags, match["track"], match["artist"])
     return AnnotatedClip(clip_id, path, tags, track_of_path(path))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Final
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,13 @@ class AnnotatedClip:
         return PurePosixPath(self.path).parts[0]
 
 
+_SUFFIX: Final = re.compile(r"(?<=[^/])\.[A-Za-z0-9]{1,5}$")
+
+
 def track_of_path(path: str) -> str:
-    """Return the identity of a track of which only the file is known: its folders and its name without the suffix."""
-    return str(PurePosixPath(path).with_suffix(""))
+    """Return the identity of a track of which only the file is known: its folders and its name without the suffix.
+
+    ``ARTIST - SONG/mixture.flac`` is another track than another folder's ``mixture.flac``. Of ``01. Song``, which has
+    no suffix, nothing is taken away.
+    """
+    return _SUFFIX.sub("", str(PurePosixPath(path)))

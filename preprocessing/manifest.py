@@ -333,7 +333,7 @@ def build_manifest(
         tags = list(settings.tags)
         check_tags(clips, tags, name)
     drops = [_drop_reason(clip, split.rule.tagged_only, frozenset(tags)) for clip in clips]
-    check_splits(side for side, dropped in zip(splits, drops, strict=True) if not dropped)
+    check_splits([clip for clip, dropped in zip(clips, drops, strict=True) if not dropped], split)
     paths = list(dict.fromkeys(clip.path for clip in clips))
     inspect = inspect_audio if settings.excerpt_count == 1 else measure_audio
     found = _inspect_all(inspect, [storage.join(audio_dir, path) for path in paths], on_clip)

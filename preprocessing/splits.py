@@ -6,7 +6,7 @@ Rules that fit any data set stand here; a data set's own, such as a published on
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -119,16 +119,50 @@ def parse_ratio(text: str) -> tuple[int, int, int]:
     return train, valid, test
 
 
-def check_splits(splits: Iterable[str]) -> None:
+SEEDS_TRIED: Final = 1_000
+"""Seeds that are looked through for one by which no split is empty."""
+
+
+def check_splits(clips: Sequence[AnnotatedClip], split: Split) -> None:
     """Check that every split has a clip.
 
     Args:
-        splits: each clip's.
+        clips: those that are not left out.
+        split: the rule.
 
     Raises:
-        BadInputError: a split has none.
+        BadInputError: a split has none; with what would help for these clips.
     """
-    used = set(splits)
-    empty = [split for split in SPLITS if split not in used]
-    if empty:
-        raise BadInputError(f"the split {empty[0]!r} has no clips: give more clips, another seed or another ratio")
+    used = {split(clip) for clip in clips}
+    empty = next((name for name in SPLITS if name not in used), None)
+    if empty is not None:
+        raise BadInputError(f"the split {empty!r} has no clips: {_what_helps(clips, split)}")
+
+
+def _what_helps(clips: Sequence[AnnotatedClip], split: Split) -> str:
+    name = next((name for name, rule in SEEDED_RULES.items() if rule is split.rule), None)
+    if name is None:
+        return "the annotations put none there; the split rule 'track' divides them anew (--split track)"
+    parts = dict(zip(SPLITS, split.draw.ratio, strict=True))
+    if 0 in parts.values():
+        return f"the ratio {':'.join(map(str, split.draw.ratio))} gives it none; give one such as 13:1:2"
+    kinds, field = {"track": ("tracks", "track"), "artist": ("artists", "artist"), "paper": ("clips", "clip_id")}[name]
+    groups = sorted({str(getattr(clip, field)) for clip in clips})
+    if len(groups) < len(SPLITS):
+        shown = ", ".join(map(repr, groups)) or "none"
+        if name == "paper" or len(clips) < len(SPLITS):
+            return f"{len(clips)} clips cannot be divided into {len(SPLITS)}: give more"
+        return (
+            f"the {len(clips)} clips are of {len(groups)} {kinds} ({shown}), and no {name} is divided. If they are of "
+            f"more, let the annotations say so (of a table: --column {name}=COLUMN, or no column {name!r}, and each "
+            "file is a track); the split rule 'paper' divides clip by clip (--split paper)"
+        )
+    for seed in range(SEEDS_TRIED):
+        draw = Draw(seed, split.draw.ratio)
+        if {draw.divide(group) for group in groups} == set(SPLITS):
+            tried = split.draw.seed
+            return (
+                f"by seed {tried} none of the {len(groups)} {kinds} falls there; take --seed {seed}, by which some do"
+            )
+    ratio = ":".join(map(str, split.draw.ratio))
+    return f"{len(groups)} {kinds} are few for {ratio}: give another ratio, such as 2:1:1"

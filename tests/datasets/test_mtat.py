@@ -131,6 +131,13 @@ def test_generated_tables_are_read_back(data):
         ("my music/no segment.mp3", "my music/no segment"),
         ("flat.mp3", "flat"),
         ("0/à-b-01-c-0-29.flac", "à-b-01-c"),
+        ("stems/ARTIST - SONG/mixture.flac", "stems/ARTIST - SONG/mixture"),
+        ("Album/01.flac", "Album/01"),
+        ("live-2019-01.flac", "live-2019-01"),
+        ("Band - Best Of/Band-live-2019-01.flac", "Band - Best Of/Band-live-2019-01"),
+        ("x/The Band-Hits-01-05.flac", "x/The Band-Hits-01-05"),
+        ("x/01. Song", "x/01. Song"),
+        ("x/.hidden", "x/.hidden"),
     ],
 )
 def test_track_is_the_name_without_its_segment(path, track):

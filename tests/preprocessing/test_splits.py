@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from datasets.mtat import clip_of
 from datasets.registry import DATASETS
+from preprocessing.clips import AnnotatedClip
 from preprocessing.constants import SPLITS
 from preprocessing.errors import BadInputError
-from preprocessing.splits import PAPER_RATIO, PUBLISHED, Draw, Split, check_splits, parse_ratio, unit_hash
+from preprocessing.splits import PAPER_RATIO, PUBLISHED, SEEDED_RULES, Draw, Split, check_splits, parse_ratio, unit_hash
 
 RULES = {**DATASETS["mtat"].rules, "published": PUBLISHED}
 
@@ -27,7 +28,9 @@ def rule_of(name: str, seed: int = 0, ratio: tuple[int, int, int] = PAPER_RATIO)
 
 CLIPS = [
     replace(
-        clip_of(str(k), f"{'0123456789abcdef'[k // 4 % 16]}/a{k // 40}-b-{k // 4}-t-{k % 4}-{k % 4 + 1}.mp3", ()),
+        clip_of(
+            str(k), f"{'0123456789abcdef'[k // 4 % 16]}/a{k // 40}-b-{k // 4}-t-{k % 4 * 29}-{k % 4 * 29 + 29}.mp3", ()
+        ),
         split=SPLITS[k % 3],
     )
     for k in range(6_000)
@@ -128,8 +131,37 @@ def test_ratio_is_parsed():
 
 
 def test_split_without_clips_is_said():
-    with pytest.raises(BadInputError, match="the split 'valid' has no clips"):
-        check_splits(["train", "test"])
+    clips = [AnnotatedClip(str(number), f"{number}.mp3", (), str(number), split="train") for number in range(3)]
+    with pytest.raises(BadInputError, match="the split 'valid' has no clips: the annotations put none there"):
+        check_splits(clips, Split(PUBLISHED, Draw()))
+
+
+@pytest.mark.parametrize(
+    ("tracks", "rule", "ratio", "advice"),
+    [
+        (["mixture"] * 24, "track", "13:1:2", "the 24 clips are of 1 tracks .'mixture'.*--split paper"),
+        (["a", "b"] * 9, "track", "13:1:2", "of 2 tracks .'a', 'b'.*--column track=COLUMN"),
+        (["a", "b"], "paper", "13:1:2", "2 clips cannot be divided into 3: give more"),
+        (list("abcdef"), "track", "13:0:2", "the ratio 13:0:2 gives it none"),
+        (list("abc"), "track", "100000:1:1", "3 tracks are few for 100000:1:1"),
+    ],
+)
+def test_advice_for_a_split_without_clips_helps_these_clips(
+    tracks: list[str], rule: str, ratio: str, advice: str
+) -> None:
+    clips = [AnnotatedClip(str(number), f"{number}.mp3", (), track) for number, track in enumerate(tracks)]
+    with pytest.raises(BadInputError, match=advice):
+        check_splits(clips, Split(SEEDED_RULES[rule], Draw(ratio=parse_ratio(ratio))))
+
+
+def test_seed_that_is_advised_fills_every_split() -> None:
+    clips = [AnnotatedClip(name, f"{name}.mp3", (), name) for name in "abcde"]
+    rule = SEEDED_RULES["track"]
+    with pytest.raises(
+        BadInputError, match=r"by seed 2 none of the 5 tracks fell there, by seed \d+ some do"
+    ) as raised:
+        check_splits(clips, Split(rule, Draw(seed=2)))
+    check_splits(clips, Split(rule, Draw(seed=int(str(raised.value).split("by seed ")[2].split()[0]))))
 
 
 def published(name: str) -> dict[str, set[str]]:
