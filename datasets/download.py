@@ -83,7 +83,11 @@ def download(
     if not remotes:
         raise BadInputError(f"nothing of the data set {dataset.name!r} is offered for download: {dataset.not_offered}")
     if dataset.name == mtat.DATASET.name:
-        return download_mtat(folder, base_url or mtat.BASE_URL, patience, on_bytes, on_note)
+        downloaded = download_mtat(folder, base_url or mtat.BASE_URL, patience, on_bytes, on_note)
+        if delete_archives and not downloaded.on_disk.missing:
+            for part in mtat.PARTS:
+                (downloaded.folder / part).unlink(missing_ok=True)
+        return downloaded
     target = local_folder(folder)
     base = None if base_url is None else folder_address(base_url, remotes[0].name)
     on_bytes, on_note = on_bytes or (lambda what, done, total: None), on_note or (lambda line: None)

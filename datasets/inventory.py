@@ -9,6 +9,7 @@ from pathlib import Path
 
 from datasets.dataset import Dataset, Source
 from datasets.reading import read_clips
+from preprocessing import storage
 from preprocessing.clips import AnnotatedClip
 from preprocessing.constants import SPLITS
 from preprocessing.errors import BadInputError
@@ -65,8 +66,10 @@ def take_inventory(dataset: Dataset, source: Source) -> Inventory:
         source: where it lies, on this machine.
 
     Raises:
-        BadInputError: the annotations are bad.
+        BadInputError: the annotations are bad, or the audio folder is none of this machine.
     """
+    if not storage.is_local(source.audio_dir):
+        raise BadInputError(f"{source.audio_dir}: audio is looked for on this machine alone; give a local folder")
     settings = PreprocessSettings(dataset=dataset.name, subset=source.subset, columns=source.columns)
     clips = read_clips(source.audio_dir, source.annotations, settings)
     counts = Counter(tag for clip in clips for tag in clip.tags)

@@ -31,7 +31,7 @@ OFFERED = [name for name, dataset in DATASETS.items() if dataset.remotes]
 )
 @click.option("--base-url", help="Address of a mirror's folder with the same files [default: the publisher's].")
 @click.option("--attempts", type=click.IntRange(1), default=6, show_default=True, help="Failures in a row to bear.")
-@click.option("--delete-archives", is_flag=True, help="Delete each archive once it is unpacked [mtat: they are kept].")
+@click.option("--delete-archives", is_flag=True, help="Delete each archive once it is unpacked.")
 def command(name: str, folder: str, subset: str, base_url: str | None, attempts: int, delete_archives: bool) -> None:
     """Download the data set NAME into FOLDER and unpack it there.
 
@@ -106,7 +106,7 @@ def _print_summary(dataset: Dataset, subset: str, downloaded: Downloaded) -> Non
         click.echo(f"broken as published: clip {clip_id} ({wrong}) {path}")
     source = dataset.layout.source(str(downloaded.folder), chosen)
     click.echo(f"written: {downloaded.folder} (audio {source.audio_dir}, annotations {source.annotations})")
-    if any(remote.archive for remote in dataset.remotes):
+    if any((downloaded.folder / remote.name).is_file() for remote in dataset.remotes if remote.archive):
         click.echo("archives there can be deleted")
     options = [] if dataset is mtat.DATASET else ["--dataset", dataset.name]
     options += ["--subset", chosen] if chosen else []

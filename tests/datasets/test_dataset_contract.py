@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 import pytest
+from command_runner import invoke
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from published_layouts import SAMPLES, Edit, Sample
 
 from datasets import fma, gtzan, jamendo, msd
 from datasets.dataset import Source
-from datasets.reading import find_audio, load_tags, read_clips, read_manifest
+from datasets.reading import find_audio, load_tags, read_clips
 from datasets.registry import DATASETS, find_dataset
 from preprocessing.clip_format import ClipFormat
 from preprocessing.clips import AnnotatedClip
 from preprocessing.errors import BadInputError
 from preprocessing.examples import Example, read_records
-from preprocessing.job import run_job
 from preprocessing.manifest import PreprocessSettings
 from preprocessing.splits import Draw
 
 every_sample = pytest.mark.parametrize("sample", SAMPLES, ids=[sample.name for sample in SAMPLES])
-IN_MEMORY = ("--runner=DirectRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1")
 SECOND = ClipFormat(16_000, 16_000)
 
 
@@ -143,13 +143,22 @@ def test_sample_becomes_tfrecords(sample: Sample, tmp_path: Path) -> None:
     sample.write(tmp_path)
     source = source_of(sample, tmp_path)
     chosen = settings_of(sample, n_tags=2, clip=SECOND, excerpts="even", excerpt_count=2)
-    manifest = read_manifest(source.audio_dir, source.annotations, chosen)
     clips = len(read_clips(source.audio_dir, source.annotations, chosen))
     out = tmp_path / "out"
-    summary = run_job(manifest, source.audio_dir, str(out), chosen, IN_MEMORY)
+    done = invoke(
+        "preprocess",
+        *(source.audio_dir, source.annotations, out, "--dataset", sample.dataset, "--subset", sample.subset),
+        *("--split", chosen.split, "--ratio", "4:2:2", "--seed", 1, "--tags", 2, "--clip-seconds", 1),
+        *("--excerpts", "even", "--excerpt-count", 2, "--workers", 1),
+        catch_exceptions=False,
+    )
+    assert done.exit_code == 0, done.stderr
+    summary = json.loads((out / "summary.json").read_text())
     assert (summary["clips"], summary["examples"], summary["rejected"]) == (2 * clips, 2 * clips, 0)
+    assert PreprocessSettings.from_json(summary["settings"]) == chosen
     if sample.counts:
-        assert manifest.split_counts() == {split: 2 * count for split, count in sample.counts.items()}
+        counted = {split: counts["examples"] for split, counts in summary["splits"].items()}
+        assert counted == {split: 2 * count for split, count in sample.counts.items()}
     found = set()
     for path in sorted(out.glob("*.tfrecord")):
         with open(path, "rb") as file:
@@ -158,7 +167,6 @@ def test_sample_becomes_tfrecords(sample: Sample, tmp_path: Path) -> None:
                 assert len(features["waveform"].bytes_list.value[0]) == 2 * SECOND.samples
                 found |= {tag.decode() for tag in features["tags"].bytes_list.value}
     assert found == sample.tags
-    assert PreprocessSettings.from_json(summary["settings"]) == chosen
 
 
 def test_published_lists_of_tags_are_those_of_the_subset() -> None:

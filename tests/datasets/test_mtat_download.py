@@ -318,5 +318,18 @@ def test_next_command_can_be_pasted_whatever_the_folder_is_called(
     assert shlex.split(last)[3:5] == [f"{tmp_path}/my [bold]music", f"{tmp_path}/my [bold]music/{ANNOTATIONS}"]
 
 
+def test_archives_are_deleted_where_that_is_asked_for_and_not_fetched_again(
+    server: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["mtat", str(tmp_path / "mtat"), "--base-url", server.url, "--delete-archives"]
+    command.main(arguments, standalone_mode=False)
+    assert unpacked(tmp_path / "mtat") == AUDIO
+    assert not list((tmp_path / "mtat").glob("mp3.zip*"))
+    assert "can be deleted" not in capsys.readouterr().out
+    asked = len(server.gets)
+    command.main(arguments, standalone_mode=False)
+    assert len(server.gets) == asked
+
+
 def test_help_shows_an_example() -> None:
     assert "autotag download mtat mtat" in CliRunner().invoke(command, ["--help"]).output

@@ -72,6 +72,8 @@ def test_parts_that_lie_elsewhere_are_named(tmp_path: Path) -> None:
     given = ["--annotations", tmp_path, "--audio-dir", tmp_path / "elsewhere"]
     assert "audio: 20 of 20 on disk" in invoke("dataset", "gtzan", *given).stdout
     assert isinstance(invoke("dataset", "gtzan", "--annotations", tmp_path).exception, BadInputError)
+    elsewhere = invoke("dataset", "gtzan", "--annotations", tmp_path, "--audio-dir", "s3://music/gtzan").exception
+    assert "s3://music/gtzan: audio is looked for on this machine alone" in str(elsewhere)
 
 
 def test_unknown_data_set_or_subset_is_refused() -> None:
