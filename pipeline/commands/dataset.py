@@ -57,7 +57,7 @@ def command(
 
     dataset = find_dataset(name)
     chosen = dataset.subset_name(subset)
-    there = None
+    there, edition = None, ""
     if folder is not None or annotations is not None:
         if folder is None and audio_dir is None:
             raise BadInputError("--annotations needs --audio-dir or FOLDER: say where the audio is")
@@ -68,13 +68,13 @@ def command(
             annotations=annotations or source.annotations,
             columns=tuple(map(parse_column, columns)),
         )
-        there = take_inventory(dataset, source)
+        there, edition = take_inventory(dataset, source), source.annotations.rstrip("/").rpartition("/")[2]
     if as_json:
         click.echo(json.dumps(_as_dict(dataset, chosen, there), indent=1, ensure_ascii=False))
         return
     _print_card(dataset, chosen)
     if there is not None:
-        _print_inventory(dataset, chosen, there)
+        _print_inventory(dataset, chosen, there, edition)
 
 
 def _print_list(as_json: bool) -> None:
@@ -118,7 +118,8 @@ def _print_card(dataset: Dataset, chosen: str) -> None:
         click.echo(f"not offered: {dataset.not_offered}")
 
 
-def _print_inventory(dataset: Dataset, chosen: str, there: Inventory) -> None:
+def _print_inventory(dataset: Dataset, chosen: str, there: Inventory, edition: str) -> None:
+    """Print the counts; the published ones beside them where the annotations' folder is the one that they are of."""
     artists = f", {there.artists:,} artists" if there.artists else ""
     click.echo(f"\nclips: {there.clips:,} of {there.tracks:,} tracks{artists}; {len(there.tags):,} tags")
     table = Table(box=None, pad_edge=False)
@@ -128,7 +129,7 @@ def _print_inventory(dataset: Dataset, chosen: str, there: Inventory) -> None:
     for rule, counts in there.splits.items():
         table.add_row(rule, *(f"{counts[part]:,}" for part in SPLITS))
     published = dataset.subsets[chosen].splits if chosen else {}
-    if published:
+    if published and edition == dataset.layout.source("", chosen).annotations.rpartition("/")[2]:
         table.add_row("as published", *(f"{published[part]:,}" for part in SPLITS))
     Console(highlight=False).print(table)
     for rule, why in there.unusable.items():

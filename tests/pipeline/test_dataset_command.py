@@ -44,6 +44,9 @@ def test_artists_on_two_sides_are_counted_where_the_split_is_published(tmp_path:
     assert "artists in two parts of the published split: 0\n" in shown
     assert "subset top50tags (shown): " in shown
     assert "as published  32,136  10,888  11,356" in shown
+    splits = tmp_path / "data" / "splits"
+    (splits / "split-3").symlink_to(splits / "split-0")
+    assert "as published" not in invoke("dataset", "jamendo", tmp_path, "--annotations", splits / "split-3").stdout
     table = tmp_path / "data" / "splits" / "split-0" / "autotagging_top50tags-test.tsv"
     table.write_bytes(table.read_bytes().replace(b"artist_000004", b"artist_000000"))
     assert "artists in two parts of the published split: 1\n" in invoke("dataset", "jamendo", tmp_path).stdout
