@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "import": ("import_weights", "Make a pushed version of trained weights."),
     "export": ("export", "Write the pushed model for phones (LiteRT) or as ONNX."),
     "serve": ("serve", "Start TensorFlow Serving on the pushed models."),
+    "guard": ("guard", "Keep requests that claim too much off a server's gRPC port."),
     "promote": ("promote", "Let a label of the server point at another version."),
     "rollback": ("rollback", "Let a label point at the version before."),
 }

@@ -34,6 +34,7 @@ from bounding_proxy import REASON, bounding_proxy, nginx_with_lua
 from command_runner import invoke
 from consumers import LANGUAGES, prepare, printed
 from exported_model import TAGS, Exported, pcm_bytes, stored_example, tone
+from guarded_server import claim, guarded
 from ports import free_port
 
 from preprocessing.audio import to_pcm
@@ -817,6 +818,34 @@ def test_nesting_that_would_end_the_server_is_stopped_by_the_proxy(
         np.testing.assert_allclose([row["predictions"] for row in rows], expected["pcm"]["predictions"], atol=TOLERANCE)
         assert requests.get(f"{url}/metadata", timeout=30).status_code == 200
         assert requests.get(f"{proxy.inner_url}/ready", timeout=30).status_code == 200
+    assert_good_request_is_answered(server, values, expected)
+
+
+# The guard in front of gRPC
+
+
+def resident_bytes(server: Server) -> int:
+    pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_guard_keeps_claimed_shapes_off_the_server_and_passes_the_rest_on(
+    server: Server, values: Any, expected: Any
+) -> None:
+    from serving.client import TagClient
+
+    before = resident_bytes(server)
+    with guarded(server.address) as address:
+        with grpc.insecure_channel(address) as channel:
+            for request in (claim([2**29], float_val=[0.0]), claim([60], dtype=7, string_val=[b"ab"])):
+                with pytest.raises(grpc.RpcError, match="refused before it reached the model server"):
+                    channel.unary_unary(messages.PREDICT)(request, timeout=60)
+        assert resident_bytes(server) - before < 2**26
+        with TagClient(address, label="stable") as client:
+            tagged = client.tag_pcm(values["pcm"])
+        np.testing.assert_allclose(
+            [one.probabilities for one in tagged], expected["pcm"]["predictions"], atol=TOLERANCE
+        )
     assert_good_request_is_answered(server, values, expected)
 
 

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from google.protobuf import text_format
 
+from pipeline.commands.guard import command as guard_command
 from preprocessing.protobuf import message_classes
 from serving.client.messages import ModelServerConfig
 from serving.server import tf_server
@@ -281,3 +282,67 @@ def test_proxys_lines_for_debian_name_the_modules_that_the_tests_load() -> None:
     found = [Path(path).name for _, path in bounding_proxy.LOAD_MODULE.findall(text)]
     assert tuple(found) == bounding_proxy.DEBIAN_MODULES
     assert text.index("load_module") < text.index("\nevents {"), "nginx: load_module is specified too late"
+
+
+class ComposeLoader(yaml.SafeLoader):
+    """Reads Docker Compose's tags as what they are of."""
+
+
+ComposeLoader.add_constructor("!override", lambda loader, node: loader.construct_sequence(node))
+
+
+def guard_in_compose() -> dict[str, Any]:
+    text = (FILES / "compose.guard.yaml").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = yaml.load(text, ComposeLoader)["services"]
+    return loaded
+
+
+def guard_in_kubernetes() -> dict[str, dict[str, Any]]:
+    patch = yaml.safe_load((FILES / "guard" / "deployment.yaml").read_text(encoding="utf-8"))
+    assert patch["metadata"]["name"] == deployment()["metadata"]["name"]
+    return {entry["name"]: entry for entry in patch["spec"]["template"]["spec"]["containers"]}
+
+
+def test_guard_listens_where_clients_ask_and_asks_where_the_server_listens() -> None:
+    arguments = guard_in_kubernetes()["guard"]["args"]
+    assert arguments == guard_in_compose()["guard"]["command"]
+    options = guard_command.make_context("guard", list(arguments[1:])).params
+    port = int(options["listen"].split(":")[1])
+    assert options["server"] == f"localhost:{arguments_in(containers()['serving']['args'])['port']}"
+    assert not options["reload"]
+    assert guard_in_kubernetes()["guard"]["ports"] == [{"name": "grpc", "containerPort": port}]
+    assert guard_in_compose()["serving"]["ports"] == [f"127.0.0.1:8500:{port}", "127.0.0.1:8501:8080"]
+
+
+def test_guard_takes_the_name_of_the_port_that_clients_reach() -> None:
+    serving, guarded = containers()["serving"], guard_in_kubernetes()["serving"]
+    renamed = {port["containerPort"]: port["name"] for port in guarded["ports"]}
+    assert renamed == {8500: "grpc-inner"}
+    assert serving["livenessProbe"]["tcpSocket"]["port"] == "grpc"
+    assert guarded["livenessProbe"]["tcpSocket"]["port"] == "grpc-inner"
+
+
+def test_guard_is_confined_as_the_others_are() -> None:
+    container = guard_in_kubernetes()["guard"]
+    assert container["securityContext"] == containers()["proxy"]["securityContext"]
+    assert {"cpu", "memory"} == set(container["resources"]["limits"]) == set(container["resources"]["requests"])
+    service = guard_in_compose()["guard"]
+    assert (service["read_only"], service["cap_drop"], service["user"]) == (True, ["ALL"], "65532:65532")
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
+def test_kubectl_builds_the_kustomization_with_the_guard(tmp_path: Path) -> None:
+    shutil.copytree(FILES, tmp_path / "tfserving")
+    file = tmp_path / "tfserving" / "kustomization.yaml"
+    text = file.read_text(encoding="utf-8")
+    assert "# components:\n#   - guard\n" in text
+    file.write_text(text.replace("# components:\n#   - guard\n", "components:\n  - guard\n"), encoding="utf-8")
+    built = subprocess.run(["kubectl", "kustomize", str(file.parent)], capture_output=True, text=True, timeout=60)
+    assert built.returncode == 0, built.stderr
+    (pod,) = [
+        document["spec"]["template"]["spec"]
+        for document in yaml.safe_load_all(built.stdout)
+        if document["kind"] == "Deployment"
+    ]
+    ports = {port["name"]: port["containerPort"] for one in pod["containers"] for port in one["ports"]}
+    assert (ports["grpc"], ports["grpc-inner"]) == (8510, 8500)
