@@ -31,7 +31,7 @@ def broken_records_error(node: str, error: BaseException, artifacts: str) -> Aut
     if not any(_TEXT.search(f"{type(found).__name__}: {found}") for found in _chain(error)):
         return None
     for whole in (False, True):  # lengths first: of 25,000 clips that takes a second
-        for file in sorted(Path(artifacts).glob("*/*/*/Split-*/*")):
+        for file in _newest_first(Path(artifacts)):
             damage = record_damage(file, every_byte=whole)
             if damage:
                 return AutotagError(
@@ -42,6 +42,12 @@ def broken_records_error(node: str, error: BaseException, artifacts: str) -> Aut
         f"{node}: a TFRecord file is damaged ({' '.join(str(error).split())[:200]}), and none below {artifacts} is: "
         "run again"
     )
+
+
+def _newest_first(artifacts: Path) -> list[Path]:
+    """Files of examples; of several executions the last one's first, which is what a node reads as a rule."""
+    files = sorted(artifacts.glob("*/*/*/Split-*/*"))
+    return sorted(files, key=lambda file: -int(file.parents[1].name) if file.parents[1].name.isdecimal() else 0)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

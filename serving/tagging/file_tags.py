@@ -11,9 +11,10 @@ FLAC, Ogg Vorbis, Opus   Vorbis comments of that name, one for each value
 M4A, M4B, MP4            ``----:com.apple.iTunes:`` atom of that name, several UTF-8 values
 =======================  ==================================================================
 
-All other tags and pictures stay as they are: ID3v2.3 stays 2.3 (2.2, which cannot be written, becomes 2.4) and an ID3v1
-tag keeps its bytes. A file is copied within its folder, changed there, flushed to the disk and put in place of the old
-one in one step, so it is never half written. Permissions, owner (where the system allows), and extended attributes are
+WAV and AIFF files that came down a pipe, RF64 files and those without pad bytes get the right sizes in the same step
+(serving.tagging.chunks). All other tags and pictures stay as they are: ID3v2.3 stays 2.3 (2.2, which cannot be written,
+becomes 2.4) and an ID3v1 tag keeps its bytes. A file is copied within its folder, changed there, flushed to the disk
+and put in place of the old one in one step, so it is never half written. Permissions, owner (where the system allows), and extended attributes are
 kept; links are followed to their file; the modification time becomes the time of writing, by which music libraries
 notice the change. Another hard link to the file keeps the old content.
 """
@@ -21,6 +22,8 @@ notice the change. Another hard link to the file keeps the old content.
 from __future__ import annotations
 
 import contextlib
+import io
+import logging
 import os
 import re
 import shutil
@@ -46,6 +49,9 @@ from mutagen.oggvorbis import OggVorbis
 from mutagen.wave import WAVE
 
 from preprocessing.errors import BadInputError, ClipError
+from serving.tagging.chunks import Layout, read_layout, skeleton, tags_of, write_anew
+
+log = logging.getLogger(__name__)
 
 DEFAULT_FIELD: Final = "AUTOTAG"
 MODEL_SUFFIX: Final = "_MODEL"
@@ -153,15 +159,38 @@ def _words(path: Path, kind: str) -> Iterator[None]:
         cause = error if isinstance(error, OSError) else error.__context__
         if isinstance(cause, OSError) and cause.strerror:
             raise ClipError(kind, f"{path}: {cause.strerror}") from error
-        raise ClipError("untaggable", f"{path}: its tags cannot be read: {error or type(error).__name__}") from error
+        log.info("%s: %s", path, error or type(error).__name__)  # a parser's own words, with --verbose
+        raise ClipError(
+            "untaggable",
+            f"{path}: its tags cannot be read, as the file is damaged where they are: nothing is written. A copy made "
+            "anew can hold tags (ffmpeg -i IN -c copy OUT)",
+        ) from error
 
 
 def _open(path: Path) -> Any:
+    layout = read_layout(path)
+    if layout is not None:
+        return _open_chunks(path, layout)
     file = mutagen.File(path)  # type: ignore[attr-defined]
     if not isinstance(file, (*ID3_FILES, *VORBIS_FILES, MP4)):
         raise ClipError("untaggable", f"{path}: only {WRITABLE} files can hold tags")
     if isinstance(file, ID3_FILES) and file.tags is not None and file.tags.version >= (2, 3):
         file = type(file)(path, translate=False)  # older frames stay as they are
+    if file.tags is None:
+        file.add_tags()
+    return file
+
+
+def _open_chunks(path: Path, layout: Layout) -> Any:
+    """Open a WAV or AIFF file by what is in it: mutagen takes the name's suffix too, and the sizes at their word."""
+    kind = AIFF if layout.magic == b"FORM" else WAVE
+
+    def source() -> Path | io.BytesIO:
+        return path if layout.sound else skeleton(path, layout)
+
+    file: Any = kind(source())
+    if file.tags is not None and file.tags.version >= (2, 3):
+        file = kind(source(), translate=False)
     if file.tags is None:
         file.add_tags()
     return file
@@ -203,6 +232,12 @@ def _save(file: Any, path: Path) -> None:
         file.save(path)
         return
     tags: Any = file.tags
+    layout = read_layout(path)
+    if layout is not None and not layout.sound:
+        saved = skeleton(path, layout)
+        file.save(saved, v2_version=3 if tags.version[:2] == (2, 3) else 4, v23_sep=None)
+        write_anew(path, layout, tags_of(saved, layout))
+        return
     old_end = _id3v1(path) if isinstance(file, MP3) else b""
     file.save(path, v2_version=3 if tags.version[:2] == (2, 3) else 4, v23_sep=None)
     if old_end:
