@@ -14,9 +14,9 @@ M4A, M4B, MP4            ``----:com.apple.iTunes:`` atom of that name, several U
 WAV and AIFF files that came down a pipe, RF64 files and those without pad bytes get the right sizes in the same step
 (serving.tagging.chunks). All other tags and pictures stay as they are: ID3v2.3 stays 2.3 (2.2, which cannot be written,
 becomes 2.4) and an ID3v1 tag keeps its bytes. A file is copied within its folder, changed there, flushed to the disk
-and put in place of the old one in one step, so it is never half written. Permissions, owner (where the system allows), and extended attributes are
-kept; links are followed to their file; the modification time becomes the time of writing, by which music libraries
-notice the change. Another hard link to the file keeps the old content.
+and put in place of the old one in one step, so it is never half written. Permissions, owner (where the
+system allows), and extended attributes are kept; links are followed to their file; the modification time becomes the
+time of writing, by which music libraries notice the change. Another hard link to the file keeps the old content.
 """
 
 from __future__ import annotations
