@@ -45,7 +45,8 @@ def command(litert_dir: Path | None, onnx_dir: Path | None, model_dir: Path, exa
     """Write the pushed model as files that need no TensorFlow, and measure them beside the SavedModel.
 
     --litert writes one file each with float32, float16 and int8 weights, labels.txt and report.json; --onnx writes
-    model.onnx and report.json. All take waveforms and hold tags and thresholds. Nothing is written where a step fails.
+    model.onnx and report.json. All take waveforms and hold tags and thresholds: LiteRT one clip a call (a batch of
+    several is refused; call once for each), ONNX any number. Nothing is written where a step fails.
 
     \b
     Example:

@@ -3,7 +3,7 @@
     python -m serving.engines.on_device MODEL.tflite SONG.mp3 ...       tags of the first 29.1 s of each file
 
 Everything needed stands in the file itself: what it takes, the tags' names and their thresholds (``autotag.json`` in
-the zip archive at its end).
+the zip archive at its end). It takes one clip a call; several are several calls.
 """
 
 from __future__ import annotations

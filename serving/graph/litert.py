@@ -6,6 +6,9 @@ LiteRT's dynamic range quantisation: int8 weights with a scale for each channel,
 no calibration. Networks with a loop in them (recurrent ones) stay in float32 where float16 is asked for, because
 XNNPACK in ai-edge-litert 1.0.1 overwrites float16 constants that a loop reads.
 
+A file takes one clip a call. It cannot be resized to several: the converted graph has the shapes of one written into
+it, and XNNPACK refuses others.
+
 Each file says what it is in the two ways that LiteRT's tools read: TensorFlow Lite's model metadata (the buffer
 ``TFLITE_METADATA``) and the files ``labels.txt`` and ``autotag.json`` appended to it as a zip archive.
 """
@@ -40,6 +43,7 @@ METADATA_NAME: Final = "TFLITE_METADATA"
 METADATA_IDENTIFIER: Final = b"M001"
 PREDICTIONS: Final = "predictions"
 SIGNATURE: Final = "serving_default"
+ONE_CLIP: Final = "one clip a call: the input cannot be resized to several; call once for each"
 ZIP_DATE: Final = (1980, 1, 1, 0, 0, 0)
 
 
@@ -208,6 +212,7 @@ def _card(info: ModelInfo, weights: Weights, version: str, clip: ClipFormat) -> 
         "sample_rate": clip.sample_rate,
         "samples": clip.samples,
         "input": f"waveform float32 [1, {clip.samples}]: mono, in [-1, 1], a shorter clip followed by zeros",
+        "batch": ONE_CLIP,
         "output": "predictions float32 [1, tags]: probability of each tag, in the order of tags",
         "tags": list(info.tags),
         "thresholds": list(info.thresholds),
@@ -261,7 +266,8 @@ def _metadata(info: ModelInfo, weights: Weights, version: str, clip: ClipFormat)
     waveform = table(
         {
             0: WAVEFORM,
-            1: f"mono audio at {clip.sample_rate} Hz, {clip.samples} samples in [-1, 1], zeros after a short clip",
+            1: f"mono audio at {clip.sample_rate} Hz, {clip.samples} samples in [-1, 1], zeros after a short clip; "
+            + ONE_CLIP,
         }
     )
     predictions = table({0: PREDICTIONS, 1: "probability of each tag", 6: vector([labels_file()])})

@@ -55,6 +55,21 @@ def test_int8_file_takes_a_waveform_and_gives_a_probability_a_tag(content: bytes
     assert list(graph.tensors[answer].shape) == [1, len(TAGS)]
 
 
+def test_file_says_that_it_takes_one_clip_a_call_and_the_interpreter_refuses_two(model: EngineModel) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    path = litert_file(model.path)
+    with zipfile.ZipFile(path) as archive:
+        assert json.loads(archive.read("autotag.json"))["batch"].startswith("one clip a call")
+    assert b"one clip a call" in path.read_bytes()[:-4_000]
+    interpreter = Interpreter(model_path=str(path), num_threads=1)
+    (waveform,) = interpreter.get_input_details()
+    assert list(waveform["shape_signature"]) == [1, CLIP_SAMPLES]
+    interpreter.resize_tensor_input(waveform["index"], [2, CLIP_SAMPLES])
+    with pytest.raises(RuntimeError):
+        interpreter.allocate_tensors()
+
+
 def test_int8_weights_are_the_networks_alone_and_the_front_end_stays_float(content: bytes) -> None:
     from tensorflow.lite.python.schema_py_generated import TensorType
 
