@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -94,7 +95,7 @@ def read_lines(text: str, name: str) -> Iterator[tuple[str, str]]:
     Raises:
         BadInputError: there is none.
     """
-    lines = [(f"{name} line {number}", line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    lines = [(f"{name} line {number}", line.strip()) for number, line in enumerate(re.split("\r\n|[\r\n]", text), 1)]
     if not any(line for _, line in lines):
         raise BadInputError(f"{name} line 1: the file is empty")
     yield from ((where, line) for where, line in lines if line)

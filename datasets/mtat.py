@@ -168,7 +168,7 @@ def _parse_rows(rows: Iterator[tuple[int, list[str]]], name: str) -> list[Annota
     for line, row in rows:
         where = f"{name} line {line}"
         check_width(row, header, where)
-        clip_id, path = row[id_at].strip(), row[path_at].strip()
+        clip_id, path = row[id_at].strip(), row[path_at].strip(" \t\r\n")
         check_identity(clip_id, path, seen, where)
         seen[clip_id] = line
         for at, column in tag_columns:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -52,6 +53,8 @@ NAMES: Final = {
     "seconds": ("seconds",),
 }
 """Role -> names under which its column is found."""
+BLANKS: Final = " \t\r\n"
+"""What is no part of a path where it begins or ends with it; other spaces (U+00A0, U+3000) are a name's own."""
 TAG: Final = "tag"
 """Role of a column with 0 and 1, which several columns may have."""
 ROLES: Final = (*NAMES, TAG)
@@ -73,7 +76,9 @@ class _Columns:
 
     def cell(self, row: Sequence[str], role: str) -> str:
         """The row's cell of a role, '' where there is no such column."""
-        return row[self.at[role]].strip() if role in self.at else ""
+        if role not in self.at:
+            return ""
+        return row[self.at[role]].strip(BLANKS if role == "path" else None)
 
 
 def read(source: Source) -> list[AnnotatedClip]:
@@ -130,7 +135,7 @@ def parse_column(text: str) -> tuple[str, str]:
 
 def find_delimiter(text: str) -> str:
     """Return what divides the first line that is not empty into most cells; the comma where nothing does."""
-    first = next((line for line in text.splitlines() if line.strip()), "")
+    first = next((line for line in re.split("[\r\n]", text) if line.strip()), "")
     return max(DELIMITERS, key=lambda delimiter: _cells(first, delimiter))
 
 

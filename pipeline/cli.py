@@ -14,7 +14,7 @@ from typing import Final
 
 import click
 
-from pipeline.terminal import leave_output, own_streams, say, say_error
+from pipeline.terminal import begin_in_utf8, leave_output, own_streams, say, say_error
 from preprocessing.errors import AutotagError, BadInputError
 
 COMMANDS: Final = {
@@ -93,6 +93,7 @@ def group(verbose: bool) -> None:
 def main() -> None:
     """Run the command line and turn errors into one clear line and an exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read by TensorFlow when a command imports it
+    begin_in_utf8()
     own_streams()
     sys.exit(leave_output(_run()))
 

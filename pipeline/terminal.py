@@ -74,6 +74,17 @@ def own_streams() -> None:
     sys.stderr = error_stream(2, getattr(sys.stderr, "encoding", None) or "utf-8")
 
 
+def begin_in_utf8() -> None:
+    """Begin anew in Python's UTF-8 mode where a locale says that files' names are in another encoding.
+
+    A name in a table of annotations could not be opened there (ASCII), or would be another's (ISO-8859-9). In the C
+    locale Python does so by itself; it is told not to by PYTHONUTF8=0, and does not in other locales.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
 def _open(descriptor: int) -> bool:
     try:
         os.fstat(descriptor)

@@ -468,6 +468,7 @@ def summarise(
         },
         "tags": {tag: {split: tag_counts[split][tag] for split in constants.SPLITS} for tag in manifest.tags},
         "unlisted_audio": {"files": len(manifest.unlisted), "first": list(manifest.unlisted[:10])},
+        "unreadable_folders": list(manifest.unreadable),
         "shards": len(records),
         "settings": asdict(settings),
         "manifest": manifest.fingerprint,

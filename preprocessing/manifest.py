@@ -18,11 +18,12 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from preprocessing import constants, storage
-from preprocessing.audio import AUDIO_SUFFIXES, audio_length, excerpt_starts
+from preprocessing.audio import audio_length, excerpt_starts
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.clips import AnnotatedClip
 from preprocessing.errors import BadInputError, ClipError
 from preprocessing.excerpts import FIRST, Excerpt, ExcerptRule, excerpt_id
+from preprocessing.folders import walk_audio
 from preprocessing.names import to_json
 from preprocessing.splits import PAPER_RATIO, Draw, Split, check_splits, unit_hash
 from preprocessing.tags import check_tags, training_tags
@@ -190,6 +191,7 @@ class Manifest:
         unlisted: audio files that lie in the audio folder and that no annotation names.
         clip_format: length and rate of a clip.
         excerpts: where a track's excerpts lie.
+        unreadable: folders in the audio folder that could not be looked into, each with the reason.
     """
 
     clips: tuple[Clip, ...]
@@ -198,6 +200,7 @@ class Manifest:
     unlisted: tuple[str, ...] = field(default=())
     clip_format: ClipFormat = PAPER_CLIP
     excerpts: ExcerptRule = FIRST
+    unreadable: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -242,7 +245,8 @@ class Manifest:
         values: dict[str, Any] = json.loads(text)
         clips = tuple(_clip(row) for row in values["clips"])
         tags, unlisted = tuple(values["tags"]), tuple(values["unlisted"])
-        return cls(clips, tags, values["shard_clips"], unlisted, **_formats(values))
+        unreadable = tuple(values.get("unreadable", ()))
+        return cls(clips, tags, values["shard_clips"], unlisted, **_formats(values), unreadable=unreadable)
 
 
 def _formats(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -360,8 +364,9 @@ def build_manifest(
         for number, clip_id in enumerate([clip.clip_id] if dropped else _ids(clip, files[clip.path], settings))
     )
     _check_ids(rows, name)
-    unlisted = _unlisted(audio_dir, clips)
-    return Manifest(rows, tuple(tags), settings.shard_clips, unlisted, settings.clip, settings.excerpt_rule)
+    unlisted, unreadable = _unlisted(audio_dir, clips)
+    made_with = settings.clip, settings.excerpt_rule
+    return Manifest(rows, tuple(tags), settings.shard_clips, unlisted, *made_with, unreadable)
 
 
 def _ids(clip: AnnotatedClip, file: AudioFile, settings: PreprocessSettings) -> list[str]:
@@ -412,15 +417,15 @@ def _inspect_all(
     return files
 
 
-def _unlisted(audio_dir: str, clips: Iterable[AnnotatedClip]) -> tuple[str, ...]:
-    """Audio files that no annotation names; looked for on local file systems alone, where listing is cheap."""
+def _unlisted(audio_dir: str, clips: Iterable[AnnotatedClip]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Audio files that no annotation names, and folders that could not be looked into, with the reason.
+
+    Looked for on local file systems alone, where listing is cheap.
+    """
     if not storage.is_local(audio_dir):
-        return ()
+        return (), ()
+    walked = walk_audio(audio_dir)
     listed = {clip.path for clip in clips}
-    found = []
-    for folder, _, names in os.walk(audio_dir):
-        for name in names:
-            path = PurePosixPath(os.path.relpath(os.path.join(folder, name), audio_dir)).as_posix()
-            if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES and path not in listed and not name.startswith("."):
-                found.append(path)
-    return tuple(sorted(found))
+    found = (PurePosixPath(os.path.relpath(file, audio_dir)).as_posix() for file in walked.files)
+    unreadable = (f"{folder}: {reason}" for folder, reason in walked.left_out.unreadable.items())
+    return tuple(sorted(path for path in found if path not in listed)), tuple(sorted(unreadable))

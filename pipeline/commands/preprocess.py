@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -18,9 +19,11 @@ from rich.text import Text
 from datasets.registry import DATASETS, RULES
 from pipeline.beam_command import BeamCommand
 from pipeline.logs import json_log, log_format_option
+from pipeline.terminal import error_stream
 from preprocessing.clip_format import PAPER_CLIP, clip_of_seconds
 from preprocessing.constants import N_TAGS
 from preprocessing.excerpts import EXCERPTS
+from preprocessing.names import printable
 from preprocessing.runners import RUNNERS, check_needs, parse_options, settings_of, unknown_options
 from preprocessing.splits import parse_ratio
 
@@ -151,6 +154,8 @@ def command(
             clips=len(manifest.clips),
             shards=len(plan.shards),
         )
+        for folder in manifest.unreadable:
+            log.say(f"left out: {printable(folder)}")
         if plan.stale:
             log.say(
                 f"{len(plan.stale)} shards of other settings or data are there, {plan.stale[0]} the first: "
@@ -235,14 +240,15 @@ def _libraries_silenced() -> Iterator[Console]:
     that ends the job say the same in fewer words.
     """
     with (
-        os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace") as terminal,
-        open(os.devnull, "w") as nowhere,
+        contextlib.closing(error_stream(os.dup(2), sys.stderr.encoding or "utf-8")) as terminal,
+        open(os.devnull, "wb") as nowhere,
     ):
         os.dup2(nowhere.fileno(), 2)
         try:
             yield Console(file=terminal, highlight=False)
         finally:
             os.dup2(terminal.fileno(), 2)
+            os.close(terminal.fileno())
 
 
 def _progress(console: Console) -> Progress:

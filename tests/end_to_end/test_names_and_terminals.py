@@ -18,6 +18,7 @@ from exported_model import write_audio
 from serving_double import MadeUpModel, serving_double
 
 from pipeline.cli import COMMANDS
+from preprocessing.examples import Example, read_records
 
 ROOT: Final = Path(__file__).parents[2]
 PROGRAM: Final = (sys.executable, "-c", "from pipeline.cli import main; main()")
@@ -99,9 +100,14 @@ def test_results_that_cannot_be_printed_are_said_in_one_line(words: str) -> None
     for redirections, said in ((">&-", b"standard output is closed"), ("> /dev/full", b"No space left on device")):
         done = run(words, redirections)
         assert (done.returncode, done.stdout) == (1, b"")
-        assert done.stderr.startswith(b"autotag: ")
+        assert done.stderr.startswith(b"autotag: "), redirections
         assert said in done.stderr
         assert done.stderr.count(b"\n") == 1
+
+
+def test_closed_output_is_said_where_the_locale_is_taken_at_its_word() -> None:
+    done = run("networks", ">&-", **LOCALES["C, and ASCII taken at its word"])
+    assert (done.returncode, b"standard output is closed" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("words", LISTS)
@@ -145,3 +151,46 @@ def test_summary_says_what_was_left_out_and_why(library: Path, address: str, tmp
         {"file": f"{library}/none.mp3", "kind": "unreadable", "error": "no such file or folder"}
     ]
     assert said["left_out"] == {"by_suffix": {"": 1, ".jpg": 2}, "hidden": 0, "unreadable": {}}
+
+
+@pytest.fixture(scope="module")
+def stems(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 songs in folders of their own, all files of one name, with trying folder names; a latin-1 file besides."""
+    folder = tmp_path_factory.mktemp("stems")
+    song = write_audio(folder / "song.flac", 1)
+    lines = ["path,tags"]
+    for number in range(24):
+        artist = ("A\u3000B", "\u00a0leading", "A\nB", "Dr. C", "live-0-29", "\u2028D")[number % 6]
+        path = f"{artist} - SONG {number}/mixture.flac"
+        (folder / path).parent.mkdir()
+        shutil.copy(song, folder / path)
+        lines.append(f'"{path}",{("rock", "pop")[number % 2]}')
+    shutil.copy(song, os.fsencode(folder) + b"/caf\xe9.flac")
+    song.unlink()
+    (folder / "songs.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("environment", ["C, and ASCII taken at its word", "ASCII streams"])
+def test_songs_of_one_file_name_are_tracks_by_folder_and_any_name_is_preprocessed(
+    stems: Path, tmp_path: Path, environment: str
+) -> None:
+    done = run(
+        f"preprocess '{stems}' '{stems}/songs.csv' '{tmp_path}/out' --dataset table --tags 2 --ratio 2:1:1",
+        **LOCALES[environment],
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert (summary["examples"], summary["rejected"]) == (24, 0)
+    (unlisted,) = summary["unlisted_audio"]["first"]
+    assert os.fsencode(unlisted) == b"caf\xe9.flac"
+    tracks, paths = set(), set()
+    for shard in (tmp_path / "out").glob("*.tfrecord"):
+        with shard.open("rb") as file:
+            for record in read_records(file):
+                feature = Example.FromString(record).features.feature
+                tracks.add(feature["track"].bytes_list.value[0].decode())
+                paths.add(feature["clip_id"].bytes_list.value[0].decode())
+    assert len(tracks) == 24
+    assert all((stems / path).is_file() for path in paths)
