@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 import soundfile as sf
 import yaml
 from command_runner import autotag
+from warm_program import WarmProgram
 
 from preprocessing.examples import Example, read_records
 
@@ -23,7 +25,14 @@ pytestmark = pytest.mark.timeout(1500)
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def warm() -> Iterator[WarmProgram]:
+    """The program with TFX imported, for all calls but the first run."""
+    with WarmProgram() as program:
+        yield program
+
+
+@pytest.fixture(scope="module")
+def place(warm: WarmProgram, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a corpus and a configuration, and one finished run."""
     folder = tmp_path_factory.mktemp("pipeline")
     autotag("make-corpus", "corpus", "--clips", 48, "--seed", 3, cwd=folder)
@@ -47,8 +56,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def newest_run(place: Path) -> dict[str, object]:
-    runs: list[dict[str, object]] = json.loads(autotag("runs", "test.yaml", "--json", cwd=place).stdout)
+def newest_run(warm: WarmProgram, place: Path) -> dict[str, object]:
+    runs: list[dict[str, object]] = json.loads(warm("runs", "test.yaml", "--json", cwd=place).stdout)
     return runs[-1]
 
 
@@ -60,8 +69,8 @@ def shard_inodes(place: Path) -> dict[str, int]:
     return {path.name: path.stat().st_ino for path in (place / "run" / "shards").glob("*/*.tfrecord")}
 
 
-def test_run_ends_with_a_blessed_and_pushed_ensemble(place: Path) -> None:
-    run = newest_run(place)
+def test_run_ends_with_a_blessed_and_pushed_ensemble(warm: WarmProgram, place: Path) -> None:
+    run = newest_run(warm, place)
     assert run["state"] == "done"
     assert run["blessed"] is True
     assert run["ensemble"] == "paper"
@@ -71,7 +80,7 @@ def test_run_ends_with_a_blessed_and_pushed_ensemble(place: Path) -> None:
     assert (version / "assets.extra" / "tf_serving_warmup_requests").stat().st_size > 1_000_000
 
 
-def test_imported_weights_go_through_the_gate_and_are_pushed_if_they_pass(place: Path) -> None:
+def test_imported_weights_go_through_the_gate_and_are_pushed_if_they_pass(warm: WarmProgram, place: Path) -> None:
     """A network saved by Keras stands for weights of others; examples come from the run before."""
     make = (
         "from models.registry import find_network\nfind_network('fcn_5_narrow').build(3, seed=1).save('little.keras')"
@@ -83,17 +92,17 @@ def test_imported_weights_go_through_the_gate_and_are_pushed_if_they_pass(place:
     call = ("import", "fcn_5_narrow", "little.keras", "--tags", "three.txt", "--evaluate")
     strict = yaml.safe_load((place / "test.yaml").read_text()) | {"gate": {"min_roc_auc": 0.99}}
     (place / "strict.yaml").write_text(yaml.safe_dump(strict))
-    refused = autotag(*call, "strict.yaml", cwd=place)
+    refused = warm(*call, "strict.yaml", cwd=place)
     assert "refused by the gate, not pushed: ROC-AUC is" in refused.stdout
     assert pushed_versions(place) == before
 
-    said = autotag(*call, "test.yaml", cwd=place)
+    said = warm(*call, "test.yaml", cwd=place)
     assert "blessed and pushed" in said.stdout
     (new,) = set(pushed_versions(place)) - set(before)
     card = json.loads((place / "run" / "pushed" / new / "model.json").read_text())
     assert card["tags"] == ["guitar", "slow", "drums"]
     assert card["origin"]["name"] == "little.keras"
-    run = newest_run(place)
+    run = newest_run(warm, place)
     assert (run["ensemble"], run["pushed_version"]) == ("little.keras", new)
     assert 0 <= float(str(run["roc_auc"])) <= 1
     shutil.rmtree(place / "run" / "pushed" / new)
@@ -164,10 +173,10 @@ def test_model_normalises_by_the_training_split_and_has_its_most_frequent_tags(p
     assert counts == [count for _, count in tags.most_common(20)]
 
 
-def test_unchanged_rerun_trains_nothing_and_pushes_nothing(place: Path) -> None:
+def test_unchanged_rerun_trains_nothing_and_pushes_nothing(warm: WarmProgram, place: Path) -> None:
     before, versions = shard_inodes(place), pushed_versions(place)
-    autotag("run", "test.yaml", cwd=place)
-    nodes = newest_run(place)["nodes"]
+    warm("run", "test.yaml", cwd=place)
+    nodes = newest_run(warm, place)["nodes"]
     assert isinstance(nodes, dict)
     # The gate on anomalies has no output to cache, the Pusher looks at its folder.
     assert {name for name, state in nodes.items() if state != "cached"} <= {"RequireNoAnomalies", "Pusher"}
@@ -175,9 +184,9 @@ def test_unchanged_rerun_trains_nothing_and_pushes_nothing(place: Path) -> None:
     assert shard_inodes(place) == before
 
 
-def test_push_that_was_deleted_is_pushed_again(place: Path) -> None:
+def test_push_that_was_deleted_is_pushed_again(warm: WarmProgram, place: Path) -> None:
     shutil.rmtree(place / "run" / "pushed")
-    done = autotag("run", "test.yaml", cwd=place)
+    done = warm("run", "test.yaml", cwd=place)
     (version,) = pushed_versions(place)
     assert version in done.stdout
 
@@ -188,27 +197,27 @@ def test_report_is_one_page(place: Path) -> None:
     assert "0.910 (MTAT, paper)" in page, "the paper's figure stands beside the run's"
 
 
-def test_model_below_the_gate_is_not_pushed_and_the_run_says_why(place: Path) -> None:
+def test_model_below_the_gate_is_not_pushed_and_the_run_says_why(warm: WarmProgram, place: Path) -> None:
     versions = pushed_versions(place)
     # Another combiner makes it another model, whose baseline is the one that was pushed.
-    done = autotag("run", "test.yaml", "--set", "gate.min_roc_auc=0.999", "--set", "combiner.epochs=2", cwd=place)
+    done = warm("run", "test.yaml", "--set", "gate.min_roc_auc=0.999", "--set", "combiner.epochs=2", cwd=place)
     assert "refused by the gate" in done.stdout
     assert "0.999" in done.stdout
     assert pushed_versions(place) == versions
-    nodes = newest_run(place)["nodes"]
+    nodes = newest_run(warm, place)["nodes"]
     assert isinstance(nodes, dict)
     assert nodes["Trainer_mel_1d"] == "cached"
     (baseline,) = (place / "run" / "artifacts" / "Baseline" / "model").glob("*/Format-Serving/model.json")
     assert baseline.read_text() == (place / "run" / "pushed" / versions[-1] / "model.json").read_text()
 
 
-def test_part_of_the_pipeline_runs_alone_and_unknown_nodes_are_refused(place: Path) -> None:
-    autotag("run", "test.yaml", "--to-node", "StatisticsGen", cwd=place)
-    done = autotag("run", "test.yaml", "--from-node", "Trainer_mel_9d", cwd=place, code=2)
+def test_part_of_the_pipeline_runs_alone_and_unknown_nodes_are_refused(warm: WarmProgram, place: Path) -> None:
+    warm("run", "test.yaml", "--to-node", "StatisticsGen", cwd=place)
+    done = warm("run", "test.yaml", "--from-node", "Trainer_mel_9d", cwd=place, code=2)
     assert "Trainer_mel_1d" in done.stderr
 
 
-def test_list_of_tags_is_what_transform_learns(place: Path) -> None:
+def test_list_of_tags_is_what_transform_learns(warm: WarmProgram, place: Path) -> None:
     import tensorflow_transform as tft
 
     from components.labels import HeadSettings
@@ -217,7 +226,7 @@ def test_list_of_tags_is_what_transform_learns(place: Path) -> None:
     before = shard_inodes(place)
     card = json.loads((place / "run" / "pushed" / pushed_versions(place)[0] / "model.json").read_text())
     listed = sorted(card["tags"][1::4])
-    autotag(
+    warm(
         "run",
         "test.yaml",
         "--set",
@@ -231,18 +240,18 @@ def test_list_of_tags_is_what_transform_learns(place: Path) -> None:
     assert facts.tags == tuple(listed)
     assert tft.TFTransformOutput(str(graph)).transformed_feature_spec()["labels"].shape == [len(listed)]
     assert shard_inodes(place) == before
-    done = autotag("run", "test.yaml", "--set", "data.heads.tags={tags: [tuba-of-mars]}", cwd=place, code=2)
+    done = warm("run", "test.yaml", "--set", "data.heads.tags={tags: [tuba-of-mars]}", cwd=place, code=2)
     assert "no clip has the tag 'tuba-of-mars'" in done.stderr
 
 
-def test_replaced_clip_rewrites_its_own_shard_alone(place: Path) -> None:
+def test_replaced_clip_rewrites_its_own_shard_alone(warm: WarmProgram, place: Path) -> None:
     before = shard_inodes(place)
     first, second = sorted((place / "corpus").glob("*/*.mp3"))[:2]
     kept = first.read_bytes()
     shutil.copyfile(second, first)
     try:
-        autotag("run", "test.yaml", "--to-node", "Transform", cwd=place)
-        nodes = newest_run(place)["nodes"]
+        warm("run", "test.yaml", "--to-node", "Transform", cwd=place)
+        nodes = newest_run(warm, place)["nodes"]
         assert isinstance(nodes, dict)
         assert nodes["ClipExampleGen"] == "done"
         assert nodes["CuratedSchema"] == "cached"
@@ -252,12 +261,12 @@ def test_replaced_clip_rewrites_its_own_shard_alone(place: Path) -> None:
         first.write_bytes(kept)
 
 
-def test_delivery_of_silent_clips_stops_the_run(place: Path) -> None:
+def test_delivery_of_silent_clips_stops_the_run(warm: WarmProgram, place: Path) -> None:
     silent = place / "silent"
     shutil.copytree(place / "corpus", silent)
     for path in sorted(silent.glob("*/*.mp3"))[::2]:
         sf.write(path, np.zeros(465_600, "f4"), 16_000, format="MP3", subtype="MPEG_LAYER_III")
-    done = autotag(
+    done = warm(
         "run",
         "test.yaml",
         "--set",
@@ -272,8 +281,8 @@ def test_delivery_of_silent_clips_stops_the_run(place: Path) -> None:
     assert not (place / "silent-run" / "pushed").exists()
 
 
-def test_bad_input_stops_before_anything_runs(place: Path) -> None:
-    done = autotag("run", "test.yaml", "--set", "data.heads.tags.top=500", cwd=place, code=2)
+def test_bad_input_stops_before_anything_runs(warm: WarmProgram, place: Path) -> None:
+    done = warm("run", "test.yaml", "--set", "data.heads.tags.top=500", cwd=place, code=2)
     assert "500" in done.stderr
     done = autotag("run", "nowhere.yaml", cwd=place, code=2)
     assert "nowhere.yaml" in done.stderr
