@@ -1,0 +1,135 @@
+"""Uncompressed audio in chunks (WAV, RF64, W64, AIFF, CAF) and AU: how long their headers say that they are.
+
+libsndfile takes what is there of such a file for all of it, so a cut one looks whole.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from preprocessing.file_bytes import FileBytes
+
+UNKNOWN_SIZE: Final = 0x7F000000
+"""From here on a 32-bit size of what reaches beyond the file's end is a program's that wrote into a pipe."""
+
+MOST_CHUNKS: Final = 10_000
+_AU_BYTES: Final = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
+
+
+@dataclass(frozen=True)
+class Sound:
+    """One sound with a header.
+
+    Attributes:
+        start, end: bytes of the file, header included.
+        claimed: seconds by its header; None where that does not say.
+        there: seconds of them that are in the file; None where that cannot be told.
+    """
+
+    start: int
+    end: int
+    claimed: float | None
+    there: float | None
+
+
+def riff_sounds(data: FileBytes, start: int) -> list[Sound]:
+    """Return the WAV files that follow each other from ``start`` on: mostly one."""
+    found: list[Sound] = []
+    while data.at(start, 4) in (b"RIFF", b"RF64", b"BW64", b"RIFX"):
+        found.append(_riff(data, start))
+        start = found[-1].end
+    return found
+
+
+def _riff(data: FileBytes, start: int) -> Sound:
+    order = ">" if data.at(start, 4) == b"RIFX" else "<"
+    (riff_size,) = struct.unpack(order + "I", data.at(start + 4, 4).ljust(4, b"\0"))
+    byte_rate, claimed, there, large = 0, None, None, None
+    end = start + 12
+    for name, at, size in _chunks(data, start + 12, order + "4sI", lambda size: size + size % 2):
+        if name in (b"RIFF", b"RF64", b"BW64"):
+            break
+        if name == b"ds64":
+            (large,) = struct.unpack("<Q", data.at(at + 8, 8).ljust(8, b"\0"))
+        elif name == b"fmt ":
+            (byte_rate,) = struct.unpack(order + "I", data.at(at + 8, 4).ljust(4, b"\0"))
+        elif name == b"data":
+            left = data.size - at
+            if size == 0xFFFFFFFF and large is not None:
+                size = large
+            elif (size > left and size >= UNKNOWN_SIZE) or (size == 0 and riff_size in (0, 0xFFFFFFFF)):
+                return Sound(start, data.size, None, left / byte_rate if byte_rate else None)
+            if byte_rate:
+                claimed, there = size / byte_rate, min(size, left) / byte_rate
+        end = min(data.size, at + size + size % 2)
+    return Sound(start, end if data.at(end, 4) in (b"RIFF", b"RF64", b"BW64") else data.size, claimed, there)
+
+
+def _chunks(data: FileBytes, place: int, header: str, padded: Callable[[int], int]) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, place of the content and size of each chunk."""
+    length = struct.calcsize(header)
+    for _ in range(MOST_CHUNKS):
+        head = data.at(place, length)
+        if len(head) < length:
+            return
+        name, size = struct.unpack(header, head)
+        yield name, place + length, max(0, size)
+        place += length + padded(max(0, size))
+
+
+def aiff_sound(data: FileBytes, start: int) -> Sound:
+    """Read an AIFF or AIFF-C file's header."""
+    claimed = there = None
+    frames, frame_bytes, rate = 0, 0, 0.0
+    for name, at, size in _chunks(data, start + 12, ">4sI", lambda size: size + size % 2):
+        if name == b"COMM":
+            channels, frames, bits, exponent, mantissa = struct.unpack(">HIHHQ", data.at(at, 18).ljust(18, b"\0"))
+            rate = math.ldexp(mantissa, (exponent & 0x7FFF) - 16_383 - 63) if exponent & 0x7FFF < 16_500 else 0.0
+            frame_bytes = channels * -(-bits // 8)
+        elif name == b"SSND" and rate >= 1 and frames and frames < UNKNOWN_SIZE:
+            claimed = frames / rate
+            share = min(1.0, (data.size - at) / size) if size else 1.0
+            there = claimed * share if frame_bytes else None
+    return Sound(start, data.size, claimed, there)
+
+
+def au_sound(data: FileBytes, start: int) -> Sound:
+    """Read a Sun AU file's header."""
+    _, offset, size, encoding, rate, channels = struct.unpack(">4s5I", data.at(start, 24).ljust(24, b"\0"))
+    byte_rate = _AU_BYTES.get(encoding, 0) * rate * channels
+    left = data.size - start - offset
+    if not byte_rate or left < 0:
+        return Sound(start, data.size, None, None)
+    known = size < UNKNOWN_SIZE
+    return Sound(start, data.size, size / byte_rate if known else None, min(size, left) / byte_rate if known else None)
+
+
+def caf_sound(data: FileBytes, start: int) -> Sound:
+    """Read a CAF file's header."""
+    packet_seconds = 0.0
+    packet_bytes = 0
+    for name, at, size in _chunks(data, start + 8, ">4sq", lambda size: size):
+        if name == b"desc":
+            rate, _, _, packet_bytes, frames = struct.unpack(">d4sIII", data.at(at, 24).ljust(24, b"\0"))
+            packet_seconds = frames / rate if rate >= 1 else 0.0
+        elif name == b"data" and packet_bytes and packet_seconds and size > 4:
+            claimed = (size - 4) / packet_bytes * packet_seconds
+            there = (min(size, data.size - at) - 4) / packet_bytes * packet_seconds
+            return Sound(start, data.size, claimed, there)
+    return Sound(start, data.size, None, None)
+
+
+def w64_sound(data: FileBytes, start: int) -> Sound:
+    """Read a Sony Wave64 file's header."""
+    byte_rate = 0
+    for name, at, size in _chunks(data, start + 40, "<16sQ", lambda size: max(0, -(-size // 8) * 8 - 24)):
+        if name[:4] == b"fmt ":
+            (byte_rate,) = struct.unpack("<I", data.at(at + 8, 4).ljust(4, b"\0"))
+        elif name[:4] == b"data" and byte_rate and 24 <= size < 2**62:
+            left = data.size - at
+            return Sound(start, data.size, (size - 24) / byte_rate, min(size - 24, left) / byte_rate)
+    return Sound(start, data.size, None, None)
