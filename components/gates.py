@@ -57,13 +57,22 @@ class ShareLimit:
 
 
 def exceeded(limits: Sequence[ShareLimit], statistics: statistics_pb2.DatasetFeatureStatistics) -> list[ShareLimit]:
-    """Return the limits that a split does not keep. A feature that is missing is the schema's to report."""
+    """Return the limits that a split does not keep. A feature that is missing is the schema's to report.
+
+    A clip without the feature counts as one that is not meant.
+    """
     means = {
-        feature.path.step[0] or feature.name: feature.num_stats.mean
+        feature.path.step[0] or feature.name: feature.num_stats.mean * _share_with(feature, statistics.num_examples)
         for feature in statistics.features
         if feature.HasField("num_stats") and feature.path.step
     }
     return [limit for limit in limits if means.get(limit.feature, 0.0) > limit.share]
+
+
+def _share_with(feature: statistics_pb2.FeatureNameStatistics, examples: int) -> float:
+    """Share of the examples that have the feature."""
+    common = feature.num_stats.common_stats
+    return float(common.num_non_missing / examples) if examples else 1.0
 
 
 def add_anomalies(anomalies: anomalies_pb2.Anomalies, limits: Sequence[ShareLimit]) -> None:

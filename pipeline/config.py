@@ -120,6 +120,9 @@ class DataConfig(_Settings):
     )
     max_short_share: float = Field(0.02, ge=0, le=1, description="of clips shorter than 80 % of a clip, per split")
     max_silent_share: float = Field(0.02, ge=0, le=1, description="of silent clips, per split")
+    max_incomplete_share: float = Field(
+        0.02, ge=0, le=1, description="of clips with less audio than their files should have, per split"
+    )
 
     @field_validator("split")
     @classmethod

@@ -43,7 +43,7 @@ from models.heads import Heads
 from pipeline.config import PipelineConfig
 from pipeline.runs import IMPORTED_MODEL
 from preprocessing.constants import SPLITS
-from preprocessing.features import HEALTH_FEATURES
+from preprocessing.features import HEALTH_FEATURES, INCOMPLETE
 from preprocessing.storage import absolute
 
 
@@ -246,7 +246,8 @@ def _transform(config: PipelineConfig, examples: BaseChannel, validation: list[B
 def _validation_nodes(config: PipelineConfig, inputs: Inputs, examples: BaseChannel) -> list[BaseNode]:
     """Curated schema first, the node that stops the run last."""
     statistics = StatisticsGen(
-        examples=examples, stats_options=StatsOptions(feature_allowlist=[*HEALTH_FEATURES, "clip_id", "track", "tags"])
+        examples=examples,
+        stats_options=StatsOptions(feature_allowlist=[*HEALTH_FEATURES, INCOMPLETE, "clip_id", "track", "tags"]),
     )
     proposal = SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=True)
     schema = CuratedSchema(text=inputs.schema)
@@ -256,6 +257,9 @@ def _validation_nodes(config: PipelineConfig, inputs: Inputs, examples: BaseChan
         limits=[
             ShareLimit("short", config.data.max_short_share, "shorter than 80 % of a clip"),
             ShareLimit("silent", config.data.max_silent_share, "silent"),
+            ShareLimit(
+                INCOMPLETE, config.data.max_incomplete_share, "cut or damaged: less audio than they should have"
+            ),
         ],
     ).with_id("ExampleValidator")
     require = RequireNoAnomalies(anomalies=validator.outputs["anomalies"])

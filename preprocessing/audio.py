@@ -11,7 +11,7 @@ import contextlib
 import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -56,7 +56,12 @@ def load_audio(data: bytes, name: str = "", sample_rate: int = SAMPLE_RATE) -> S
         ClipError: ``empty`` (no bytes, or no audio in them), ``undecodable``, ``needs_ffmpeg`` (and there is none),
             ``not_finite`` (NaN or infinity), or ``beyond_full_scale``.
     """
-    return np.concatenate(list(MonoBlocks(AudioFile(data, name), sample_rate)))
+    return _joined(MonoBlocks(AudioFile(data, name), sample_rate))
+
+
+def _joined(blocks: Iterable[Samples]) -> Samples:
+    pieces = list(blocks)
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ def hear_clip(data: bytes, name: str = "", clip: ClipFormat = PAPER_CLIP, excerp
 
 def _hear_beginning(file: AudioFile, clip: ClipFormat) -> HeardClip:
     blocks = MonoBlocks(file, clip.sample_rate, needed=clip.seconds + RESAMPLING_MARGIN)
-    samples, heard = np.concatenate(list(blocks)), blocks.heard
+    samples, heard = _joined(blocks), blocks.heard
     if blocks.satisfied:
         frames, rate = _known_length(file, blocks) or _length(file)
         return HeardClip(samples[: clip.samples], frames / rate, Heard(clip.seconds, clip.seconds))

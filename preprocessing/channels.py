@@ -72,7 +72,7 @@ class Mixer:
             return self._mixed(held[:ready])
 
     def _mixed(self, samples: Samples) -> Samples:
-        mono: Samples = samples.mean(axis=1)
+        mono = mean_of_channels(samples)
         for start in range(0, len(samples), self._stretch):
             part = slice(start, start + self._stretch)
             before, weights = self._weights, self._choose(samples[part], mono[part])
@@ -99,7 +99,7 @@ class Mixer:
         sounding = self._sounding
         assert sounding is not None
         if not sounding.all():
-            peaks = np.abs(samples).max(axis=0, initial=0)
+            peaks = _peaks(samples)
             sounding = np.logical_or(sounding, (peaks >= SILENT * peaks.max()) & (peaks > LEAST_PEAK))
             self._sounding = sounding
         count, even = int(sounding.sum()), self._even(sounding)
@@ -118,10 +118,29 @@ class Mixer:
         return weights if float(np.dot(over, over)) > mean_energy else even
 
 
+def mean_of_channels(samples: Samples) -> Samples:
+    """Float32 [frames, channels] -> float32 [frames]: the bytes of ``samples.mean(axis=1)``, many times as fast."""
+    channels = samples.shape[1]
+    if channels > 7:  # from here on numpy adds in another order
+        mean: Samples = samples.mean(axis=1)
+        return mean
+    total: Samples = samples[:, 0] + samples[:, 1]
+    for channel in range(2, channels):
+        total += samples[:, channel]
+    total /= np.float32(channels)
+    return total
+
+
+def _peaks(samples: Samples) -> Samples:
+    """Float32 [channels]: the largest sample of each, whatever its sign."""
+    peaks = [max(float(column.max(initial=0)), -float(column.min(initial=0))) for column in samples.T]
+    return np.array(peaks, np.float32)
+
+
 def _sounding(samples: Samples) -> npt.NDArray[np.bool_]:
     """Bool [channels]: which channels are heard; all where none is."""
     for step in (16, 1):
-        peaks = np.abs(samples[::step]).max(axis=0, initial=0)
+        peaks = _peaks(samples[::step])
         sounding: npt.NDArray[np.bool_] = peaks >= SILENT * peaks.max(initial=0)
         if sounding.all():
             break

@@ -21,7 +21,7 @@ import soundfile as sf
 
 from preprocessing.containers import Content, Part, look_into
 from preprocessing.errors import ClipError
-from preprocessing.ffmpeg_audio import FfmpegDecoder, find_ffmpeg
+from preprocessing.ffmpeg_audio import NEEDS_FFMPEG, FfmpegDecoder, find_ffmpeg
 from preprocessing.file_bytes import PIECE, DescriptorBytes, FileBytes, MemoryBytes
 
 Samples = npt.NDArray[np.float32]
@@ -184,6 +184,8 @@ class _FastDecoder:
         return block
 
     def _read(self, frames: int) -> Samples:
+        if 0 < self.frames < LONGEST_FRAMES:
+            frames = min(frames, self.frames - self._given)
         try:
             block: Samples = self.sound.read(frames, dtype="float32", always_2d=True)
             return block
@@ -262,7 +264,7 @@ class Recording:
                     raise ClipError("undecodable", f"{file.name}: {said}" if file.name else said) from error
                 if find_ffmpeg() is None:
                     raise ClipError(
-                        "needs_ffmpeg",
+                        NEEDS_FFMPEG,
                         f"{file.name or 'the file'}: this kind of file ({demuxer}) is decoded by ffmpeg, and there is "
                         f"none on PATH: install it (libsndfile: {said})",
                     ) from error

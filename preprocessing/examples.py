@@ -18,10 +18,10 @@ from typing import Any, BinaryIO, Final, cast
 import google_crc32c
 import numpy as np
 
-from preprocessing.audio import fit_clip, from_pcm, load_clip, to_pcm
+from preprocessing.audio import fit_clip, from_pcm, hear_clip, to_pcm
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.excerpts import BEGINNING, Excerpt
-from preprocessing.features import health, log_mel
+from preprocessing.features import INCOMPLETE, health, log_mel
 from preprocessing.protobuf import message_classes
 
 EXAMPLE_PROTO: Final = """
@@ -85,22 +85,42 @@ def clip_example(
         excerpt: which part of the file.
 
     Raises:
-        ClipError: the audio cannot be used (see preprocessing.audio.load_clip).
+        ClipError: the audio cannot be used (see preprocessing.audio.hear_clip).
     """
-    samples, seconds = load_clip(data, name, clip, excerpt)
-    pcm = to_pcm(fit_clip(samples, clip))
+    return heard_example(data, clip_id, track, tags, name, clip, excerpt)[0]
+
+
+def heard_example(
+    data: bytes,
+    clip_id: str,
+    track: str,
+    tags: Iterable[str],
+    name: str = "",
+    clip: ClipFormat = PAPER_CLIP,
+    excerpt: Excerpt = BEGINNING,
+) -> tuple[bytes, str]:
+    """Return clip_example's example, and how much of the clip's audio there was, such as ``12.3 of 29.1 s``.
+
+    That is empty where nothing is missing; else the example says so in its feature ``incomplete``, which others have
+    not. Arguments and errors as in clip_example.
+    """
+    heard = hear_clip(data, name, clip, excerpt)
+    pcm = to_pcm(fit_clip(heard.samples, clip))
     waveform = from_pcm(pcm)
     mel = log_mel(waveform, clip)
-    return encode_example(
+    shortfall = heard.heard.shortfall
+    example = encode_example(
         {
             "clip_id": clip_id.encode(),
             "track": track.encode(),
             "waveform": pcm.tobytes(),
             "log_mel": mel.astype("<f2").tobytes(),
             "tags": [tag.encode() for tag in tags],
-            **health(waveform, mel, seconds, clip),
+            **health(waveform, mel, heard.seconds, clip),
+            **({INCOMPLETE: 1.0} if shortfall else {}),
         }
     )
+    return example, shortfall
 
 
 def _masked_crc(data: bytes) -> bytes:

@@ -125,3 +125,7 @@ HEALTH_FEATURES = (
     "log_mel_mean",
     "log_mel_mean_square",
 )
+
+INCOMPLETE = "incomplete"
+"""1 where a file is cut or damaged so that the clip has less audio than it should; other examples have no such feature.
+So those of whole files keep the bytes that they always had."""

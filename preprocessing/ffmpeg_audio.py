@@ -18,6 +18,9 @@ from preprocessing.errors import ClipError
 
 Samples = npt.NDArray[np.float32]
 
+NEEDS_FFMPEG: Final = "needs_ffmpeg"
+"""Kind of ClipError of what only ffmpeg decodes, where there is none."""
+
 _DURATION: Final = re.compile(r"^\[info\]   Duration: (\d+):(\d\d):(\d\d\.\d+)", re.MULTILINE)
 _UNSURE: Final = re.compile(r"Estimating duration from bitrate|Stream #\S+: Video: (?!.*\(attached pic\))")
 _FAULT: Final = re.compile(r"\[(?:error|fatal|panic)\] (.*)")
@@ -56,7 +59,7 @@ class FfmpegDecoder:
     ) -> None:
         ffmpeg = find_ffmpeg()
         if ffmpeg is None:
-            raise ClipError("needs_ffmpeg", f"{name}: no ffmpeg on PATH")
+            raise ClipError(NEEDS_FFMPEG, f"{name}: no ffmpeg on PATH")
         self._name = name
         with contextlib.ExitStack() as stack:
             self._messages: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())

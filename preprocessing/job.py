@@ -458,11 +458,13 @@ def summarise(
         tag_counts[record.split].update(record.tags)
         examples[record.split] += record.examples
     reasons = Counter(clip.reason.split(":")[0] for clip in rejected)
+    incomplete = sorted((clip for record in records for clip in record.incomplete), key=lambda clip: clip.clip_id)
     return {
         "clips": len(manifest.clips),
         "examples": sum(examples.values()),
         "rejected": len(rejected),
         "rejected_by_reason": dict(sorted(reasons.items())),
+        "incomplete": {"clips": len(incomplete), "first": [asdict(clip) for clip in incomplete[:10]]},
         "splits": {
             split: {"clips": clips, "examples": examples[split]} for split, clips in manifest.split_counts().items()
         },

@@ -28,7 +28,7 @@ from preprocessing.names import to_json
 from preprocessing.splits import PAPER_RATIO, Draw, Split, check_splits, unit_hash
 from preprocessing.tags import check_tags, training_tags
 
-EXAMPLE_VERSION = 1
+EXAMPLE_VERSION = 2
 """Raise it when the bytes of an example change for the same clip: every shard is then written anew."""
 
 NOT_OF_THE_EXAMPLE = frozenset({"N_TAGS", "SPLITS"})

@@ -25,6 +25,10 @@ CHAIN: Final = 4
 MOST_GUESSES: Final = 100_000
 """Places looked at for a next frame in one file; what lies behind is not looked for."""
 
+WORTHWHILE: Final = 64
+MOST_FAILURES: Final = 16
+"""Frames of one length are looked for all at once, until so often fewer than WORTHWHILE were found: variable rates."""
+
 _RATES: Final = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 _KBITS_1: Final = {
     3: (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -199,7 +203,7 @@ class _Reader:
 
     def __init__(self, data: FileBytes, framing: Framing) -> None:
         self._data, self._framing = data, framing
-        self._guesses = 0
+        self._guesses, self._patience = 0, MOST_FAILURES
         self._begin, self._piece = 0, b""
 
     def _held(self, place: int, length: int) -> int:
@@ -224,6 +228,11 @@ class _Reader:
             piece = self._piece
             end, more = len(piece) - size, self._begin + len(piece) < self._data.size
             before = count
+            equal = self._equal_frames(at, first) if self._patience else 0
+            self._patience -= equal < WORTHWHILE
+            if equal:
+                count, last = count + equal, self._begin + at + (equal - 1) * first.length
+                at += equal * first.length
             while at < end and piece[at] == 0xFF:
                 header = piece[at + 1 : at + 1 + size]
                 length = lengths.get(header)
@@ -241,6 +250,17 @@ class _Reader:
         if place > self._data.size:  # the last one is cut
             return max(1, count - 1), last, last
         return count, place, last
+
+    def _equal_frames(self, at: int, first: Frame) -> int:
+        """How many frames of the length and kind of ``first`` follow each other in the piece: all, of constant rate."""
+        size, length, piece = self._framing.header_bytes, first.length, self._piece
+        columns = [piece[at + byte :: length] for byte in range(size + 1)]
+        same = min(len(column) - len(column.lstrip(column[:1])) for column in columns[:3])
+        headers = set(zip(*(column[:same] for column in columns[1:]), strict=False))
+        frames = [self._framing.parse(bytes(header)) for header in headers]
+        if not all(frame is not None and (frame.kind, frame.length) == (first.kind, length) for frame in frames):
+            return 0
+        return same if columns[0][:1] == b"\xff" else 0
 
     def chain(self, place: int) -> bool:
         """Whether CHAIN frames of a kind, or those up to the file's end, lie there one after another."""

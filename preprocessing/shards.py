@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass
 
 from preprocessing import storage
 from preprocessing.errors import AutotagError, ClipError
-from preprocessing.examples import clip_example, write_record
+from preprocessing.examples import heard_example, write_record
 from preprocessing.excerpts import Excerpt
+from preprocessing.ffmpeg_audio import NEEDS_FFMPEG, find_ffmpeg
 from preprocessing.manifest import MISSING, UNREADABLE, Clip, Shard, checksum
 from preprocessing.names import to_json
 
@@ -26,7 +27,7 @@ CHANGED = "changed"
 
 @dataclass(frozen=True)
 class RejectedClip:
-    """A clip that gave no example, and why."""
+    """A clip that gave no example, or one of less than the whole clip, and why."""
 
     clip_id: str
     path: str
@@ -43,6 +44,8 @@ class ShardRecord:
         examples: number of records.
         tags: how many of the examples carry each tag.
         rejected: the clips that gave no example.
+        incomplete: the clips of which a part of the audio was missing, though an example was made.
+        lacked_ffmpeg: some of these clips an ffmpeg might have decoded, and there was none.
     """
 
     name: str
@@ -52,10 +55,14 @@ class ShardRecord:
     examples: int
     tags: dict[str, int]
     rejected: tuple[RejectedClip, ...]
+    incomplete: tuple[RejectedClip, ...] = ()
+    lacked_ffmpeg: bool = False
 
     @property
     def final(self) -> bool:
-        """Whether the same job would write the same shard again: no clip changed or vanished under it."""
+        """Whether the same job here would write the same shard again: no clip changed or vanished under it."""
+        if self.lacked_ffmpeg and find_ffmpeg() is not None:
+            return False
         return not any(clip.reason.startswith(CHANGED) for clip in self.rejected)
 
     def to_json(self) -> str:
@@ -66,7 +73,10 @@ class ShardRecord:
     def from_json(cls, text: str | bytes) -> ShardRecord:
         """Read what to_json wrote."""
         values = json.loads(text)
-        return cls(**{**values, "rejected": tuple(RejectedClip(**clip) for clip in values["rejected"])})
+        clips = {
+            name: tuple(RejectedClip(**clip) for clip in values.get(name, ())) for name in ("rejected", "incomplete")
+        }
+        return cls(**{**values, **clips})
 
 
 def record_path(out_dir: str, shard_name: str) -> str:
@@ -134,13 +144,14 @@ def _write_records(
     shard: Shard, path: str, audio_dir: str, out_dir: str, on_clip: Callable[[RejectedClip | None], None] | None
 ) -> ShardRecord:
     rejected: list[RejectedClip] = []
+    incomplete: list[RejectedClip] = []
     tags: Counter[str] = Counter()
     size = 0
     with storage.open_whole(path) as file:
         for clip in shard.clips:
             problem = None
             try:
-                example = _example(clip, shard, audio_dir)
+                example, shortfall = _example(clip, shard, audio_dir)
             except ClipError as error:
                 problem = RejectedClip(clip.clip_id, clip.path, str(error))
                 rejected.append(problem)
@@ -148,6 +159,8 @@ def _write_records(
                 write_record(file, example)
                 size += len(example) + 16
                 tags.update(clip.tags)
+                if shortfall:
+                    incomplete.append(RejectedClip(clip.clip_id, clip.path, shortfall))
             if on_clip:
                 on_clip(problem)
         _forget_other(shard, out_dir)
@@ -159,10 +172,13 @@ def _write_records(
         examples=len(shard.clips) - len(rejected),
         tags=dict(sorted(tags.items())),
         rejected=tuple(rejected),
+        incomplete=tuple(incomplete),
+        lacked_ffmpeg=find_ffmpeg() is None
+        and bool(incomplete or any(clip.reason.startswith(NEEDS_FFMPEG) for clip in rejected)),
     )
 
 
-def _example(clip: Clip, shard: Shard, audio_dir: str) -> bytes:
+def _example(clip: Clip, shard: Shard, audio_dir: str) -> tuple[bytes, str]:
     if clip.checksum == MISSING:
         raise ClipError(MISSING, "there is no such file")
     if clip.checksum.startswith(UNREADABLE):
@@ -174,4 +190,4 @@ def _example(clip: Clip, shard: Shard, audio_dir: str) -> bytes:
     if checksum(data) != clip.checksum:
         raise ClipError(CHANGED, "the file has other bytes than when the job began")
     excerpt = Excerpt(shard.excerpts, clip.excerpt, clip.start, clip.seconds)
-    return clip_example(data, clip.clip_id, clip.track, clip.tags, clip=shard.clip_format, excerpt=excerpt)
+    return heard_example(data, clip.clip_id, clip.track, clip.tags, clip=shard.clip_format, excerpt=excerpt)

@@ -277,6 +277,14 @@ def print_summary(summary: dict[str, Any], out: str) -> None:
     reasons = ", ".join(f"{reason} {count}" for reason, count in summary["rejected_by_reason"].items())
     rejected = f" ({reasons}), see {out}/rejected.jsonl" if reasons else ""
     console.print(f"rejected: {summary['rejected']}{rejected}", soft_wrap=True)
+    incomplete = summary["incomplete"]
+    if incomplete["clips"]:
+        first = incomplete["first"][0]
+        console.print(
+            f"incomplete: {incomplete['clips']}, marked in their examples; the first is {printable(first['path'])}: "
+            f"{first['reason']}",
+            soft_wrap=True,
+        )
     unlisted = summary["unlisted_audio"]["files"]
     if unlisted:
         console.print(f"audio files that no annotation names: {unlisted}, left out", soft_wrap=True)

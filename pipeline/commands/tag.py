@@ -109,9 +109,9 @@ def command(
 
     Files of any length: the song's tags are the mean over windows of 29.1 s. MP3, WAV, FLAC, Ogg, Opus, AIFF, AU, CAF
     and W64; M4A, AAC, WMA, WavPack, Monkey's Audio, Musepack, DSD, Matroska and WebM where there is an ffmpeg on PATH.
-    A file that cannot be used, or a folder that cannot be read, is reported and the others go on; the exit code is then
-    1. Linked folders are followed; what is left out of folders for its name is counted by suffix at the end, with exit
-    code 0.
+    What a file is, its content says. A file that cannot be used or is not heard whole, or a folder that cannot be read,
+    is reported and the others go on; the exit code is then 1. Linked folders are followed; what is left out of folders
+    for its name is counted by suffix at the end, with exit code 0.
 
     \b
     Examples:
@@ -144,7 +144,7 @@ def command(
             say(f"taggrams in {', '.join(session.taggram_folders(work))}")
         if out is not None:
             say(str(out))
-    if tally.failed:
+    if tally.failed or tally.incomplete:
         sys.exit(1)
 
 

@@ -43,6 +43,8 @@ class ClipTags:
         window_probabilities: float32 [windows, T].
         seconds: the clip's length.
         version: of the model that answered, one for all of a song.
+        complete: nothing of the file is known to be missing.
+        claimed_seconds: length that the file should have; None of PCM, and where nothing tells.
     """
 
     tags: tuple[str, ...]
@@ -54,6 +56,8 @@ class ClipTags:
     window_probabilities: Floats
     seconds: float
     version: int
+    complete: bool = True
+    claimed_seconds: float | None = None
 
     def top(self, count: int) -> list[tuple[str, float]]:
         """The ``count`` most probable tags, the most probable first."""
@@ -70,12 +74,15 @@ class ClipEmbedding:
         windows: how many windows of 29.1 s the clip has.
         seconds: the clip's length.
         version: of the model that answered: vectors of two versions cannot be compared.
+        complete, claimed_seconds: as ClipTags has them.
     """
 
     vector: Floats
     windows: int
     seconds: float
     version: int
+    complete: bool = True
+    claimed_seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,12 @@ from serving.client.calls import (
     MOST_BEGINNINGS,
     MOST_WINDOWS,
     CallSettings,
+    FilePcm,
     FileResult,
     advance,
     as_policy,
     check_jobs,
     given_blocks,
-    pcm_blocks,
 )
 from serving.client.errors import ModelNotFoundError, TagServerError
 from serving.client.retries import Attempts, Deadline, RetryPolicy
@@ -82,8 +82,9 @@ class AsyncTagClient:
 
     async def tag_file(self, path: Path | str) -> ClipTags:
         """Tag an audio file of any format and length; errors as in TagClient.tag_file."""
-        (clip,) = await self._exchange(PCM_SIGNATURE, lambda: tagging([pcm_blocks(path)], self._settings.most_windows))
-        return clip
+        file = FilePcm(path)
+        (clip,) = await self._exchange(PCM_SIGNATURE, lambda: tagging([file], self._settings.most_windows))
+        return file.told(clip)
 
     def tag_files(self, paths: Iterable[Path | str], jobs: int = DEFAULT_JOBS) -> AsyncIterator[FileResult]:
         """Tag audio files, ``jobs`` at a time, and yield what became of each in the order of ``paths``.
@@ -104,10 +105,9 @@ class AsyncTagClient:
 
     async def embed_file(self, path: Path | str) -> ClipEmbedding:
         """Embed an audio file; errors as in tag_file."""
-        (clip,) = await self._exchange(
-            EMBEDDING_SIGNATURE, lambda: embedding([pcm_blocks(path)], self._settings.most_windows)
-        )
-        return clip
+        file = FilePcm(path)
+        (clip,) = await self._exchange(EMBEDDING_SIGNATURE, lambda: embedding([file], self._settings.most_windows))
+        return file.told(clip)
 
     async def status(self) -> list[VersionStatus]:
         """Ask which versions the server has, and in what state; errors as in TagClient.status."""

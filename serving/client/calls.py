@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from preprocessing.audio import stream_audio, to_pcm
+from preprocessing.audio import open_audio, to_pcm
+from preprocessing.decoding import Heard
 from preprocessing.errors import AutotagError, BadInputError
 from serving.client.answers import Answer, Clip, ClipTags, Exchange
 from serving.client.retries import RetryPolicy
@@ -88,14 +90,27 @@ def advance(exchange: Exchange[Clip], answer: Answer | None = None) -> tuple[tup
         return (), done.value
 
 
-def pcm_blocks(path: Path | str) -> Iterator[bytes]:
-    """Decode an audio file to blocks of int16 mono at 16 kHz, whatever its format, rate and length.
+class FilePcm:
+    """An audio file as blocks of int16 mono at 16 kHz, whatever its format, rate and length.
 
-    Raises:
-        ClipError: it cannot be read or decoded.
+    Each iteration decodes anew, and raises ClipError where the file cannot be read or decoded.
     """
-    for samples in stream_audio(path):
-        yield to_pcm(samples).tobytes()
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = path
+        self._heard: Heard | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the blocks."""
+        with open_audio(self._path) as stream:
+            for samples in stream.blocks:
+                yield to_pcm(samples).tobytes()
+            self._heard = stream.heard
+
+    def told(self, clip: Clip) -> Clip:
+        """Return what was learnt of the file with the word about how much of it was heard."""
+        assert self._heard is not None
+        return dataclasses.replace(clip, complete=self._heard.complete, claimed_seconds=self._heard.claimed)
 
 
 def given_blocks(clips: Iterable[bytes]) -> Iterator[Sequence[bytes]]:

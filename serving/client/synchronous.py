@@ -29,12 +29,12 @@ from serving.client.calls import (
     MOST_BEGINNINGS,
     MOST_WINDOWS,
     CallSettings,
+    FilePcm,
     FileResult,
     advance,
     as_policy,
     check_jobs,
     given_blocks,
-    pcm_blocks,
 )
 from serving.client.errors import ModelNotFoundError, TagServerError
 from serving.client.retries import Attempts, Deadline, RetryPolicy
@@ -106,8 +106,9 @@ class TagClient:
             ClipError: it cannot be read or decoded.
             TagServerError: see serving.client.errors.
         """
-        (clip,) = self._exchange(PCM_SIGNATURE, lambda: tagging([pcm_blocks(path)], self._settings.most_windows))
-        return clip
+        file = FilePcm(path)
+        (clip,) = self._exchange(PCM_SIGNATURE, lambda: tagging([file], self._settings.most_windows))
+        return file.told(clip)
 
     def tag_files(self, paths: Iterable[Path | str], jobs: int = DEFAULT_JOBS) -> Iterator[FileResult]:
         """Tag audio files, ``jobs`` at a time, and yield what became of each in the order of ``paths``.
@@ -127,10 +128,9 @@ class TagClient:
 
     def embed_file(self, path: Path | str) -> ClipEmbedding:
         """Embed an audio file; errors as in tag_file."""
-        (clip,) = self._exchange(
-            EMBEDDING_SIGNATURE, lambda: embedding([pcm_blocks(path)], self._settings.most_windows)
-        )
-        return clip
+        file = FilePcm(path)
+        (clip,) = self._exchange(EMBEDDING_SIGNATURE, lambda: embedding([file], self._settings.most_windows))
+        return file.told(clip)
 
     def status(self) -> list[VersionStatus]:
         """Ask which versions the server has, and in what state.

@@ -91,7 +91,8 @@ class TableOutput:
             return
         chosen = file.select(self._selection)
         heard_by = escape(printable(file.source))
-        self._console.print(f"[bold]{name}[/bold]  [dim]{file.seconds:.1f} s  {heard_by}[/dim]", soft_wrap=True)
+        length = f"only {file.shortfall}" if file.shortfall else f"{file.seconds:.1f} s"
+        self._console.print(f"[bold]{name}[/bold]  [dim]{length}  {heard_by}[/dim]", soft_wrap=True)
         if chosen:
             self._console.print(self._table(file, chosen))
         else:
@@ -151,7 +152,10 @@ class JsonOutput:
         self._stream, self._selection = stream, selection
 
     def tagged(self, file: TaggedFile, writing: Writing | None) -> None:
-        """Write file, model, seconds, windows, no_tag and tags with probability and threshold, most probable first."""
+        """Write file, model, seconds, windows, no_tag and tags with probability and threshold, most probable first.
+
+        ``complete`` says whether nothing is known to be missing; else there are ``claimed_seconds`` and ``shortfall``.
+        """
         thresholds = dict(zip(file.tags, file.thresholds, strict=True))
         above = dict(zip(file.tags, file.above, strict=True))
         line: dict[str, Any] = {
@@ -159,6 +163,7 @@ class JsonOutput:
             "model": lossless(file.source),
             "identity": file.model,
             "seconds": round(file.seconds, 3),
+            **_heard(file),
             "windows": file.windows,
             "no_tag": not file.above.any(),
             "tags": [
@@ -194,7 +199,7 @@ class JsonOutput:
 
 
 class CsvOutput:
-    """One row a file: file, seconds, windows, tags (those chosen, joined by '; '), error, and a column for each tag.
+    """One row a file: file, seconds, windows, tags (those chosen, joined by '; '), error, shortfall, and each tag.
 
     The columns of the tags hold all probabilities, whatever is chosen, so that a program sees the same columns always.
     Files that fail before the first answer (which tells the tags) are held back until then. UTF-8, in which a name has
@@ -224,6 +229,7 @@ class CsvOutput:
         error = writing.error if writing is not None else ""
         chosen = "; ".join(tag for tag, _ in file.select(self._selection))
         row = [*self._named(file.path, file.source), f"{file.seconds:.3f}", str(file.windows), chosen, error]
+        row.append(file.shortfall)
         heard = dict(zip(file.tags, file.probabilities, strict=True))
         self._row(row + [f"{heard[tag]:.{DECIMALS}f}" if tag in heard else "" for tag in self._tags])
 
@@ -243,7 +249,7 @@ class CsvOutput:
     def _begin(self, tags: tuple[str, ...]) -> None:
         self._tags = tags
         model = ["model"] if self._names_model else []
-        self._columns = ["file", *model, "seconds", "windows", "tags", "error", *tags]
+        self._columns = ["file", *model, "seconds", "windows", "tags", "error", "shortfall", *tags]
         self._stream.write(_csv_line(self._columns))
         for row in self._held_back:
             self._row(row)
@@ -257,6 +263,16 @@ class CsvOutput:
 
     def _named(self, path: Path, model: str) -> list[str]:
         return [lossless(path), *([lossless(model)] if self._names_model else [])]
+
+
+def _heard(file: TaggedFile) -> dict[str, Any]:
+    """How much of the file was heard, for JSON."""
+    if not file.shortfall:
+        return {"complete": True}
+    assert file.heard is not None
+    claimed = file.heard.claimed
+    claimed = None if claimed is None else round(claimed, 3)
+    return {"complete": False, "claimed_seconds": claimed, "shortfall": file.shortfall}
 
 
 def _csv_line(cells: Sequence[str]) -> str:

@@ -150,6 +150,7 @@ class Tally:
     failed: int = 0
     written: int = 0
     skipped: int = 0
+    incomplete: int = 0
     failures: list[FailedFile] = field(default_factory=list)
 
 
@@ -214,6 +215,8 @@ def summarise(work: Plan, choices: Choices, tally: Tally) -> Iterator[str]:
         yield f"left out of the folders, going by their names: {work.left_out.describe()}"
     if tally.failed:
         yield f"{tally.failed} of {work.total} files failed"
+    if tally.incomplete:
+        yield f"{tally.incomplete} of {work.total} files were not heard whole"
 
 
 def summary(work: Plan, tally: Tally) -> dict[str, Any]:
@@ -224,6 +227,7 @@ def summary(work: Plan, tally: Tally) -> dict[str, Any]:
     return {
         "files": work.total,
         "failed": tally.failed,
+        "incomplete": tally.incomplete,
         "written": tally.written,
         "already_done": tally.skipped,
         "failures": [
@@ -305,8 +309,15 @@ class _Outcomes:
                 self.tally.skipped += 1
                 self.output.skipped(result)
             elif isinstance(result, TaggedFile):
+                self._tell_shortfall(result, results)
                 self._draw(result)
                 self.output.tagged(result, self._write(result))
+
+    def _tell_shortfall(self, file: TaggedFile, results: Sequence[Result]) -> None:
+        """Once a file, though several models heard it."""
+        if file.shortfall and file is next(result for result in results if isinstance(result, TaggedFile)):
+            self.tally.incomplete += 1
+            self._say(f"{printable(file.path)} was not heard whole: {file.shortfall}")
 
     def _draw(self, file: TaggedFile) -> None:
         place = self._work.pictures.get(file.source, {}).get(file.path)

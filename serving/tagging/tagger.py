@@ -26,6 +26,7 @@ import numpy.typing as npt
 from models.heads import Heads
 from preprocessing.audio import Samples, fit_clip, from_pcm, open_audio, to_pcm
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
+from preprocessing.decoding import Heard
 from preprocessing.errors import AutotagError, BadInputError, ClipError
 from preprocessing.windows import least_rest
 from serving.engines.runtimes import AUTO, load_engine, usable_cores
@@ -207,6 +208,7 @@ class TaggedFile:
     Attributes:
         path: the file.
         seconds: length of what could be decoded.
+        heard: that, and how much there should be.
         tags: the model's tags, in the order of its outputs.
         thresholds: float32 [n_tags], from which probability on a tag counts as heard.
         probabilities: float32 [n_tags], mean over the windows.
@@ -229,6 +231,12 @@ class TaggedFile:
     source: str
     window_seconds: float = PAPER_CLIP.seconds
     heads: Heads | None = None
+    heard: Heard | None = None
+
+    @property
+    def shortfall(self) -> str:
+        """How much of the file was heard, such as ``43.8 of 87.6 s``; empty where nothing is known to be missing."""
+        return self.heard.shortfall if self.heard is not None else ""
 
     @property
     def windows(self) -> int:
@@ -400,6 +408,7 @@ class Tagger:
             source=self.source.name,
             window_seconds=clip.seconds,
             heads=first.heads,
+            heard=stream.heard,
         )
 
 

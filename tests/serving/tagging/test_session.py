@@ -83,7 +83,7 @@ def test_csv_of_several_models_has_a_row_of_each_and_a_column_for_every_tag(albu
     (album / "c.mp3").write_bytes(b"\0" * 50)
     text, _, _ = run(album, Choices(form="csv"), Constant("genres", **ROCK), Constant("moods", **MOOD))
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert list(rows[0]) == ["file", "model", "seconds", "windows", "tags", "error", "rock", "slow", "sad"]
+    assert list(rows[0]) == ["file", "model", "seconds", "windows", "tags", "error", "shortfall", "rock", "slow", "sad"]
     assert [(row["model"], row["rock"], row["slow"], row["sad"]) for row in rows] == [
         ("genres", "0.90000", "0.20000", ""),
         ("moods", "", "0.60000", "0.10000"),

@@ -194,7 +194,7 @@ def test_progress_tells_the_seconds_done_and_claimed(tmp_path: Path) -> None:
 
 def test_broken_files_fail_alone_and_in_their_place(tmp_path: Path) -> None:
     flac = write_audio(tmp_path / "cut.flac", 100)
-    flac.write_bytes(flac.read_bytes()[: flac.stat().st_size // 2])
+    flac.write_bytes(flac.read_bytes()[:100])
     paths = [write_audio(tmp_path / "a.wav", 3), flac, tmp_path / "none.wav", write_audio(tmp_path / "b.wav", 3)]
     answers = list(Tagger(Loudness()).tag_files(paths))
     assert [answer.path for answer in answers] == paths
