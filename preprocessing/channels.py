@@ -114,6 +114,8 @@ class Mixer:
             return even
         strongest = samples[:, np.square(samples).sum(axis=0).argmax()]
         weights: Samples = np.where(strongest @ samples < 0, -even, even).astype(np.float32)
+        if weights[sounding.argmax()] < 0:  # the first channel stays as it is, whichever is the strongest by the second
+            weights = -weights
         over = samples @ weights
         return weights if float(np.dot(over, over)) > mean_energy else even
 

@@ -81,20 +81,31 @@ def _chunks(data: FileBytes, place: int, header: str, padded: Callable[[int], in
         place += length + padded(max(0, size))
 
 
+def sounds_in_a_row(data: FileBytes, start: int, read: Callable[[FileBytes, int], Sound]) -> list[Sound]:
+    """Return the files of one kind that follow each other from ``start`` on: mostly one."""
+    magic, found = data.at(start, 4), [read(data, start)]
+    while data.at(found[-1].end, 4) == magic and found[-1].end > found[-1].start:
+        found.append(read(data, found[-1].end))
+    last = found.pop()
+    return [*found, Sound(last.start, data.size, last.claimed, last.there)]
+
+
 def aiff_sound(data: FileBytes, start: int) -> Sound:
     """Read an AIFF or AIFF-C file's header."""
     claimed = there = None
-    frames, frame_bytes, rate = 0, 0, 0.0
+    frames, rate = 0, 0.0
+    (size,) = struct.unpack(">I", data.at(start + 4, 4).ljust(4, b"\0"))
+    end = start + 8 + size + size % 2
     for name, at, size in _chunks(data, start + 12, ">4sI", lambda size: size + size % 2):
+        if at > end:
+            break
         if name == b"COMM":
-            channels, frames, bits, exponent, mantissa = struct.unpack(">HIHHQ", data.at(at, 18).ljust(18, b"\0"))
+            _, frames, _, exponent, mantissa = struct.unpack(">HIHHQ", data.at(at, 18).ljust(18, b"\0"))
             rate = math.ldexp(mantissa, (exponent & 0x7FFF) - 16_383 - 63) if exponent & 0x7FFF < 16_500 else 0.0
-            frame_bytes = channels * -(-bits // 8)
-        elif name == b"SSND" and rate >= 1 and frames and frames < UNKNOWN_SIZE:
+        elif name == b"SSND" and rate >= 1 and 0 < frames < UNKNOWN_SIZE:
             claimed = frames / rate
-            share = min(1.0, (data.size - at) / size) if size else 1.0
-            there = claimed * share if frame_bytes else None
-    return Sound(start, data.size, claimed, there)
+            there = claimed * (min(1.0, (data.size - at) / size) if size else 1.0)
+    return Sound(start, end, claimed, there)
 
 
 def au_sound(data: FileBytes, start: int) -> Sound:
@@ -102,34 +113,41 @@ def au_sound(data: FileBytes, start: int) -> Sound:
     _, offset, size, encoding, rate, channels = struct.unpack(">4s5I", data.at(start, 24).ljust(24, b"\0"))
     byte_rate = _AU_BYTES.get(encoding, 0) * rate * channels
     left = data.size - start - offset
-    if not byte_rate or left < 0:
+    if not byte_rate or left < 0 or size >= UNKNOWN_SIZE:
         return Sound(start, data.size, None, None)
-    known = size < UNKNOWN_SIZE
-    return Sound(start, data.size, size / byte_rate if known else None, min(size, left) / byte_rate if known else None)
+    return Sound(start, start + offset + size, size / byte_rate, min(size, left) / byte_rate)
 
 
 def caf_sound(data: FileBytes, start: int) -> Sound:
     """Read a CAF file's header."""
     packet_seconds = 0.0
     packet_bytes = 0
+    claimed = there = None
+    end = data.size
     for name, at, size in _chunks(data, start + 8, ">4sq", lambda size: size):
+        if name[:4] == b"caff":
+            break
+        end = at + size
         if name == b"desc":
             rate, _, _, packet_bytes, frames = struct.unpack(">d4sIII", data.at(at, 24).ljust(24, b"\0"))
             packet_seconds = frames / rate if rate >= 1 else 0.0
         elif name == b"data" and packet_bytes and packet_seconds and size > 4:
             claimed = (size - 4) / packet_bytes * packet_seconds
             there = (min(size, data.size - at) - 4) / packet_bytes * packet_seconds
-            return Sound(start, data.size, claimed, there)
-    return Sound(start, data.size, None, None)
+    return Sound(start, end, claimed, there)
 
 
 def w64_sound(data: FileBytes, start: int) -> Sound:
     """Read a Sony Wave64 file's header."""
     byte_rate = 0
+    claimed = there = None
+    end = data.size
     for name, at, size in _chunks(data, start + 40, "<16sQ", lambda size: max(0, -(-size // 8) * 8 - 24)):
+        if name[:4] == b"riff":
+            break
+        end = at + max(0, -(-size // 8) * 8 - 24)
         if name[:4] == b"fmt ":
             (byte_rate,) = struct.unpack("<I", data.at(at + 8, 4).ljust(4, b"\0"))
         elif name[:4] == b"data" and byte_rate and 24 <= size < 2**62:
-            left = data.size - at
-            return Sound(start, data.size, (size - 24) / byte_rate, min(size - 24, left) / byte_rate)
-    return Sound(start, data.size, None, None)
+            claimed, there = (size - 24) / byte_rate, min(size - 24, data.size - at) / byte_rate
+    return Sound(start, end, claimed, there)

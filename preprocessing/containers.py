@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from preprocessing import chunked_files
-from preprocessing.chunked_files import Sound, riff_sounds
+from preprocessing.chunked_files import Sound, riff_sounds, sounds_in_a_row
 from preprocessing.file_bytes import FileBytes, find, find_all
 from preprocessing.mpeg_frames import ADTS, MPEG, FrameStream, skip_tags, walk
 from preprocessing.ogg_pages import links
@@ -24,6 +25,12 @@ TOLERANCE_SECONDS: Final = 0.25
 
 _BREAK_SECONDS: Final = 0.1
 """What decoders leave out where frames do not follow each other, or where another file was joined on."""
+
+_ROUGHLY: Final = 0.5
+MOST_SECONDS: Final = 1e7
+MOST_BOXES: Final = 100_000
+_ASF_HEADER: Final = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 MOST_PARTS: Final = 1_000
 _JUNK: Final = 1 << 16
@@ -90,6 +97,12 @@ _NO_AUDIO: Final = (
 """Beginnings of files of other kinds: no frames of sound are looked for in them."""
 
 
+_BEHIND_JUNK: Final = (
+    (b"OggS\0\2", 0), (b"fLaC\0\0\0\x22", 0), (b"RIFF", 0), (b"ftyp", 4), (b"\x1aE\xdf\xa3", 0),
+)  # fmt: skip
+"""Bytes, and how many there are before them, by which a beginning is found that is not the file's."""
+
+
 def look_into(data: FileBytes) -> Content:
     """Find out what a file is and what of it there should be.
 
@@ -143,8 +156,8 @@ def _of_frames(stream: FrameStream, data: FileBytes) -> Part:
 def _behind_junk(data: FileBytes, begin: int) -> tuple[int, str | None]:
     if data.at(begin, 16).startswith(_NO_AUDIO):
         return begin, None
-    places = [find(data, magic, begin, begin + _JUNK) for magic in (b"OggS\0\2", b"fLaC\0\0\0\x22", b"RIFF")]
-    for place in sorted(place for place in places if place >= 0):
+    places = [find(data, magic, begin, begin + _JUNK) - before for magic, before in _BEHIND_JUNK]
+    for place in sorted(place for place in places if place >= begin):
         demuxer = _by_magic(data.at(place, 64))
         if demuxer is not None:
             return place, demuxer
@@ -176,9 +189,39 @@ def _flac_seconds(head: bytes) -> float | None:
     return samples / rate if rate and samples else None
 
 
+def _mov(data: FileBytes, begin: int) -> list[Part]:
+    """MP4 files that follow each other: each begins with the box ``ftyp``."""
+    starts, place = [begin], begin
+    for _ in range(MOST_BOXES):
+        head = data.at(place, 16)
+        size = int.from_bytes(head[:4], "big")
+        if size == 1:
+            size = int.from_bytes(head[8:16], "big")
+        if len(head) < 8 or size < 8:
+            break
+        place += size
+        if data.at(place + 4, 4) == b"ftyp":
+            starts.append(place)
+    return [Part(start, end) for start, end in zip(starts, [*starts[1:], data.size], strict=True)]
+
+
+def _asf(data: FileBytes, begin: int) -> list[Part]:
+    """WMA files that follow each other, with the play duration (100 ns) less the preroll (ms) of their headers."""
+    starts = [begin, *find_all(data, _ASF_HEADER, begin + 16)]
+    parts = []
+    for start, end in zip(starts, [*starts[1:], data.size], strict=True):
+        place = find(data, _ASF_PROPERTIES, start, min(end, start + _JUNK))
+        duration, _, preroll = (
+            struct.unpack("<QQQ", data.at(place + 64, 24).ljust(24, b"\0")) if place >= 0 else (0,) * 3
+        )
+        seconds = duration / 1e7 - preroll / 1e3
+        parts.append(Part(start, end, seconds if 0 < seconds < MOST_SECONDS else None, tolerance=_ROUGHLY))
+    return parts
+
+
 def _of_sound(read: Callable[[FileBytes, int], Sound]) -> Callable[[FileBytes, int], list[Part]]:
     def inspect(data: FileBytes, begin: int) -> list[Part]:
-        return [_of_header(read(data, begin))]
+        return [_of_header(sound) for sound in sounds_in_a_row(data, begin, read)]
 
     return inspect
 
@@ -195,6 +238,8 @@ _INSPECTORS: Final[dict[str, Callable[[FileBytes, int], list[Part]]]] = {
     "ogg": _ogg,
     "flac": _flac,
     "wav": _riff,
+    "mov": _mov,
+    "asf": _asf,
     "aiff": _of_sound(chunked_files.aiff_sound),
     "au": _of_sound(chunked_files.au_sound),
     "caf": _of_sound(chunked_files.caf_sound),

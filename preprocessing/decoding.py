@@ -100,8 +100,12 @@ class AudioFile:
 
     @contextlib.contextmanager
     def on_disk(self, part: Part) -> Iterator[tuple[str, int]]:
-        """Yield a path and the bytes in it before the part; what is in memory, or ends before the file, is copied."""
-        if not isinstance(self._source, bytes) and part.end == self.data.size:
+        """Yield a path and the bytes in it before the part.
+
+        What is in memory, ends before the file, or counts places from its own beginning, is copied.
+        """
+        movable = part.start == 0 or self.content.demuxer != "mov"
+        if not isinstance(self._source, bytes) and part.end == self.data.size and movable:
             yield self._source[0], part.start
             return
         with tempfile.NamedTemporaryFile(prefix="autotag-") as copy:

@@ -186,7 +186,7 @@ def walk(data: FileBytes, framing: Framing, start: int) -> FrameStream | None:
         following = reader.next_stream(behind, data.size, last + 4) if behind < data.size else None
         if following is None:
             break
-        junk += max(0, following - behind)
+        junk += max(0, following - skip_tags(data, end, zeros=False))
         regular = min(regular, told)
         place = following
     claimed, claimed_bytes = _information(data, first, runs[0][0]) if framing is MPEG else (None, None)
@@ -319,8 +319,8 @@ def _gap(information: bytes, frame: Frame) -> float:
     return ((gap >> 12) + (gap & 0xFFF)) / frame.kind[2]
 
 
-def skip_tags(data: FileBytes, place: int) -> int:
-    """Return where tags (ID3, APE, Lyrics3) that begin at a place end, with runs of zeros behind them."""
+def skip_tags(data: FileBytes, place: int, zeros: bool = True) -> int:
+    """Return where tags (ID3, APE, Lyrics3) that begin at a place end, and runs of zeros where these count as such."""
     while True:
         head = data.at(place, 32)
         if head[:3] == b"ID3" and len(head) >= 10 and max(head[6:10]) < 128:
@@ -336,7 +336,7 @@ def skip_tags(data: FileBytes, place: int) -> int:
             if at < 0:
                 return place
             place += at + 9
-        elif head and not head.strip(b"\0"):
+        elif zeros and head and not head.strip(b"\0"):
             place = _skip_zeros(data, place)
         else:
             return place
