@@ -25,7 +25,6 @@ from components.ensemble import (
     EnsembleTrainer,
     EnsembleTrainerExecutor,
     EnsembleTrainerSpec,
-    Predictions,
     combiner_seconds,
     data_info,
     megabytes,
@@ -219,8 +218,8 @@ def test_exported_model_answers_as_its_networks_and_combiner_did(trained: Any, i
     waveforms = np.stack([clip.waveform() for clip in SPLITS["test"]])
     answer = served.signatures["waveform"](tf.constant(waveforms))["predictions"]
     with np.load(run / PREDICTIONS_FILE) as arrays:
-        asked = Predictions((), arrays["test/labels"], {name: arrays[f"test/{name}"] for name in ("low", "high")})
-    scores = split_scores(asked.labels, answer.numpy(), np.full(5, 0.5, "f4"), inputs.facts.tags, inputs.facts.heads)
+        labels = arrays["test/labels"]
+    scores = split_scores(labels, answer.numpy(), np.full(5, 0.5, "f4"), inputs.facts.tags, inputs.facts.heads)
     kept = next(row for row in json.loads((run / SCORES_FILE).read_text())["models"] if row["name"] == "both")
     assert scores.roc_auc == pytest.approx(kept["roc_auc"], abs=1e-6)
     info = read_model_info(Path(path_utils.serving_model_dir(model.uri)))
