@@ -20,6 +20,7 @@ well, and a loud mastered song looks like them.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any, Final
@@ -83,6 +84,15 @@ CONTAINERS: Final[tuple[tuple[str, tuple[Mask, ...]], ...]] = (
     ("an AMR file", ((0, b"#!AMR"),)),
     ("a NumPy file", ((0, b"\x93NUMPY"),)),
 )
+
+
+@functools.cache
+def content_check(clip: ClipFormat) -> Callable[[Any], tuple[Any, Any]]:
+    """Return ``other_content`` as one function of a graph, so that the signatures that call it share it."""
+    check: Callable[[Any], tuple[Any, Any]] = tf.function(
+        lambda clips: other_content(clips, clip), input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
+    )
+    return check
 
 
 def other_content(clips: Any, clip: ClipFormat) -> tuple[Any, Any]:

@@ -21,7 +21,7 @@ import tensorflow as tf
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import HOP_LENGTH, N_MELS, PCM_SCALE
 from serving.graph import example_parser, wav_chunks
-from serving.graph.content_checks import other_content
+from serving.graph.content_checks import content_check
 from serving.graph.ensemble import in_parts
 from serving.graph.example_parser import Span
 
@@ -311,7 +311,7 @@ def _require_clips(value: Any, name: str) -> Any:
 
 
 def _require_samples_alone(pcm: Any, clip: ClipFormat) -> Any:
-    other, words = other_content(pcm, clip)
+    other, words = content_check(clip)(pcm)
     return _require_none_other(pcm, other, words, "pcm: expected little-endian int16 samples and nothing else; clip ")
 
 
@@ -321,7 +321,7 @@ def _require_riff(wav: Any, clip: ClipFormat) -> Any:
         tf.reduce_all(tf.equal(header[:, :4], list(b"RIFF")), axis=1),
         tf.reduce_all(tf.equal(header[:, 8:], list(b"WAVE")), axis=1),
     )
-    other, words = other_content(wav, clip)
+    other, words = content_check(clip)(wav)
     other = tf.logical_and(other, tf.logical_not(riff))
     wav = _require_none_other(wav, other, words, "wav: expected RIFF files of type WAVE; clip ")
     message = "wav: expected RIFF files of type WAVE, got {} of another kind; send MP3 and others as pcm, decoded"
