@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from preprocessing.file_bytes import FileBytes
+from preprocessing.file_bytes import MOST_PARTS, FileBytes
 
 UNKNOWN_SIZE: Final = 0x7F000000
 """From here on a 32-bit size of what reaches beyond the file's end is a program's that wrote into a pipe."""
@@ -39,7 +39,7 @@ class Sound:
 def riff_sounds(data: FileBytes, start: int) -> list[Sound]:
     """Return the WAV files that follow each other from ``start`` on: mostly one."""
     found: list[Sound] = []
-    while data.at(start, 4) in (b"RIFF", b"RF64", b"BW64", b"RIFX"):
+    while data.at(start, 4) in (b"RIFF", b"RF64", b"BW64", b"RIFX") and len(found) <= MOST_PARTS:
         found.append(_riff(data, start))
         start = found[-1].end
     return found
@@ -84,7 +84,7 @@ def _chunks(data: FileBytes, place: int, header: str, padded: Callable[[int], in
 def sounds_in_a_row(data: FileBytes, start: int, read: Callable[[FileBytes, int], Sound]) -> list[Sound]:
     """Return the files of one kind that follow each other from ``start`` on: mostly one."""
     magic, found = data.at(start, 4), [read(data, start)]
-    while data.at(found[-1].end, 4) == magic and found[-1].end > found[-1].start:
+    while data.at(found[-1].end, 4) == magic and found[-1].start < found[-1].end and len(found) <= MOST_PARTS:
         found.append(read(data, found[-1].end))
     last = found.pop()
     return [*found, Sound(last.start, data.size, last.claimed, last.there)]

@@ -8,6 +8,7 @@ that ffmpeg would guess (play lists) make it open other files and addresses.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import struct
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from typing import Final
 
 from preprocessing import chunked_files
 from preprocessing.chunked_files import Sound, riff_sounds, sounds_in_a_row
-from preprocessing.file_bytes import FileBytes, find, find_all
+from preprocessing.file_bytes import MOST_PARTS, FileBytes, find, find_all
 from preprocessing.mpeg_frames import ADTS, MPEG, FrameStream, skip_tags, walk
 from preprocessing.ogg_pages import links
 
@@ -32,7 +33,6 @@ MOST_BOXES: Final = 100_000
 _ASF_HEADER: Final = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
-MOST_PARTS: Final = 1_000
 _JUNK: Final = 1 << 16
 """Bytes of junk before a file's beginning that are looked over."""
 
@@ -174,7 +174,7 @@ def _ogg(data: FileBytes, begin: int) -> list[Part]:
 def _flac(data: FileBytes, begin: int) -> list[Part]:
     starts = [begin]
     for magic in (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22"):
-        starts += find_all(data, magic, begin + 42)
+        starts += itertools.islice(find_all(data, magic, begin + 42), MOST_PARTS)
     starts.sort()
     ends = [*starts[1:], data.size]
     return [Part(start, end, _flac_seconds(data.at(start, 42))) for start, end in zip(starts, ends, strict=True)]
@@ -207,7 +207,7 @@ def _mov(data: FileBytes, begin: int) -> list[Part]:
 
 def _asf(data: FileBytes, begin: int) -> list[Part]:
     """WMA files that follow each other, with the play duration (100 ns) less the preroll (ms) of their headers."""
-    starts = [begin, *find_all(data, _ASF_HEADER, begin + 16)]
+    starts = [begin, *itertools.islice(find_all(data, _ASF_HEADER, begin + 16), MOST_PARTS)]
     parts = []
     for start, end in zip(starts, [*starts[1:], data.size], strict=True):
         place = find(data, _ASF_PROPERTIES, start, min(end, start + _JUNK))

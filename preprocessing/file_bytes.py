@@ -9,6 +9,9 @@ from typing import Final, Protocol
 PIECE: Final = 1 << 20
 """Bytes read at a time."""
 
+MOST_PARTS: Final = 1_000
+"""Recordings that are told apart in one file."""
+
 
 class FileBytes(Protocol):
     """Bytes that can be read from any place."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from preprocessing.file_bytes import FileBytes, find
+from preprocessing.file_bytes import MOST_PARTS, FileBytes, find
 
 _HEADER: Final = 27
 _BEGINS, _ENDS = 2, 4
@@ -38,7 +38,7 @@ def links(data: FileBytes) -> list[Link]:
     """Go through all pages and return the streams that follow each other; one that has several at a time is one."""
     found: list[Link] = []
     place = max(0, find(data, b"OggS"))
-    while place < data.size:
+    while place < data.size and len(found) <= MOST_PARTS:
         link = _link(data, place)
         if link is None:
             break

@@ -91,6 +91,15 @@ def test_anomaly_of_tfx_is_kept_beside_ours(tmp_path: Path) -> None:
     assert info.reason[0].type == anomalies_pb2.AnomalyInfo.CUSTOM_VALIDATION
 
 
+def test_clips_without_the_feature_count_as_not_meant() -> None:
+    limit = ShareLimit("incomplete", 0.02, "cut or damaged")
+    for having, over in ((2, []), (3, [limit])):
+        statistics = statistics_of({"incomplete": 1.0})
+        statistics.features[0].num_stats.common_stats.num_non_missing = having
+        statistics.features[0].num_stats.common_stats.num_missing = 100 - having
+        assert exceeded([limit], statistics) == over
+
+
 def test_limit_is_exceeded_only_above_its_share() -> None:
     assert exceeded(LIMITS, statistics_of({"short": 0.02, "silent": 0.0201})) == [LIMITS[1]]
     assert exceeded(LIMITS, statistics_of({})) == []

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import resource
 import shutil
 import signal
@@ -193,14 +194,18 @@ def test_broken_and_missing_files_are_reported_and_the_others_go_on_with_exit_co
     (songs / "c.flac").write_bytes((songs / "c.flac").read_bytes()[:9_000])
     result = tag(songs, songs / "none.mp3", "--server", double.grpc_address, *([form] if form else []))
     assert result.exit_code == 1
-    for words in ("broken.mp3 was left out: undecodable", "c.flac was left out: undecodable: damaged after the header",
-                  "none.mp3 was left out: unreadable: no such file", "3 of 6 files failed"):  # fmt: skip
+    for words in ("broken.mp3 was left out: undecodable", "c.flac was not heard whole: ",
+                  "none.mp3 was left out: unreadable: no such file", "2 of 6 files failed",
+                  "1 of 6 files were not heard whole"):  # fmt: skip
         assert words in result.stderr
-    for name in ("b.ogg", "a.MP3", "d.wav"):
+    for name in ("b.ogg", "a.MP3", "d.wav", "c.flac"):
         assert name in result.stdout
     if form == "--json":
         errors = {Path(line["file"]).name: line["kind"] for line in lines(result) if "error" in line}
-        assert errors == {"broken.mp3": "undecodable", "c.flac": "undecodable", "none.mp3": "unreadable"}
+        assert errors == {"broken.mp3": "undecodable", "none.mp3": "unreadable"}
+        short = {Path(line["file"]).name: line["shortfall"] for line in lines(result) if line.get("complete") is False}
+        assert list(short) == ["c.flac"]
+        assert re.fullmatch(r"\d+\.\d of \d+\.\d s", short["c.flac"])
 
 
 def test_name_that_is_no_text_is_tagged_and_printed(tmp_path: Path, double: ServingDouble) -> None:
@@ -475,7 +480,7 @@ def autotag(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(call, capture_output=True, text=True, timeout=120, cwd=cwd, env=surroundings())
 
 
-def test_newest_push_is_the_default_and_nothing_noisy_is_printed(
+def test_newest_push_is_the_default_and_nothing_noisy_is_printed_by_decoders(
     album: Path, exported: Exported, tmp_path: Path
 ) -> None:
     (tmp_path / "demo-run").mkdir()
@@ -484,7 +489,9 @@ def test_newest_push_is_the_default_and_nothing_noisy_is_printed(
     data = (album / "disc 2" / "a.MP3").read_bytes()
     cut.write_bytes(data[:40_000] + bytes(range(256)) * 4 + data[41_024:60_000])
     done = autotag(album / "b.ogg", cut, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 1
+    assert [line.split(": ")[0] for line in done.stderr.splitlines()] == ["autotag", "autotag"]
+    assert f"{cut} was not heard whole: " in done.stderr
     assert "b.ogg" in done.stdout
     assert "cut.mp3" in done.stdout
 

@@ -15,6 +15,7 @@ from datasets.reading import read_manifest
 from preprocessing import storage
 from preprocessing.errors import AutotagError
 from preprocessing.examples import Example, read_records
+from preprocessing.features import INCOMPLETE
 from preprocessing.manifest import PreprocessSettings, Shard, checksum
 from preprocessing.shards import RejectedClip, ShardRecord, finished, record_path, write_shard
 
@@ -177,3 +178,37 @@ def test_record_goes_there_and_back():
 
 def test_record_lies_beside_the_shards():
     assert record_path("/out", "train-00000-of-00001.tfrecord") == "/out/.shards/train-00000-of-00001.json"
+
+
+def features_of(path) -> list[set[str]]:
+    with open(path, "rb") as file:
+        return [set(Example.FromString(record).features.feature) for record in read_records(file)]
+
+
+def test_clip_of_a_cut_file_is_an_example_that_says_so_and_whole_ones_have_no_such_feature(tmp_path, out):
+    whole = encoded(tone(20.0))
+    shard = shard_of(tmp_path, {**dict.fromkeys(PATHS, GOOD), PATHS[0]: whole[: len(whole) // 2]})
+    record = write_shard(shard, str(tmp_path), str(out))
+    assert (record.examples, record.rejected) == (4, ())
+    (cut,) = record.incomplete
+    assert (cut.path, cut.reason) == (PATHS[0], "10.0 of 20.0 s")
+    assert [INCOMPLETE in features for features in features_of(out / shard.name)] == [
+        clip.path == PATHS[0] for clip in shard.clips
+    ]
+    assert finished(shard, str(out)) == record
+
+
+def test_clips_that_an_ffmpeg_might_decode_are_tried_again_where_there_is_one(tmp_path, out, monkeypatch):
+    m4a = b"\0\0\0\x20ftypM4A " + bytes(500)
+    shard = shard_of(tmp_path, {**dict.fromkeys(PATHS, GOOD), PATHS[0]: m4a})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    record = write_shard(shard, str(tmp_path), str(out))
+    assert record.rejected[0].reason.startswith("needs_ffmpeg: ")
+    assert record.final
+
+    ffmpeg = tmp_path / "ffmpeg"
+    (tmp_path / "output").write_bytes(encoded(tone(0.5), 16_000, "AU", "FLOAT"))
+    ffmpeg.write_text(f"#!/bin/sh\n/bin/cat '{tmp_path}/output'\n")
+    ffmpeg.chmod(0o755)
+    assert not record.final
+    assert write_shard(shard, str(tmp_path), str(out)).rejected == ()

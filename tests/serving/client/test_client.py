@@ -356,6 +356,16 @@ def test_short_clips_share_a_request(client: Callable[..., Any], double: Serving
 # files
 
 
+@pytest.mark.parametrize("name", ["whole", "cut"])
+def test_answer_says_how_much_of_the_file_was_heard(client: Callable[..., Any], tmp_path: Path, name: str) -> None:
+    path = write_audio(tmp_path / "a.wav", 40)
+    if name == "cut":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for clip in (client().tag_file(path), client().embed_file(path)):
+        assert clip.seconds == pytest.approx(40 if name == "whole" else 20, abs=0.01)
+        assert (clip.complete, clip.claimed_seconds) == (name == "whole", pytest.approx(40, abs=0.01))
+
+
 def test_files_come_back_in_their_order_with_their_errors(client: Callable[..., Any], tmp_path: Path) -> None:
     paths = [write_audio(tmp_path / f"{i}.wav", 1 + i / 4, 200 + i) for i in range(9)]
     (tmp_path / "broken.mp3").write_bytes(b"no audio")
