@@ -1,4 +1,4 @@
-"""NetworkScorer: what one trained network says of the validation and the test split, and what it costs.
+"""NetworkScorer: what one trained network says of the validation and the test split, deformed too, and what it costs.
 
 One network is in memory at a time. What it says is kept whole, so that any figure can be computed from it afterwards
 (components.tag_metrics); the plain ones and the cost stand as properties of the artifact in ML Metadata.
@@ -10,7 +10,8 @@ import io
 import json
 import logging
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -20,6 +21,7 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
+from components.deformed_examples import deformed_patterns
 from components.ensemble import predict_split
 from components.labels import read_settings
 from components.network_cost import cpu_seconds_of_a_clip, litert_bytes
@@ -36,6 +38,8 @@ ANSWERS_FILE: Final = "answers.npz"
 KEY: Final = "comparison_key"
 """Property of the evaluation: what it was made of."""
 SPLITS: Final = ("valid", "test")
+DEFORMED: Final = "deformed/"
+"""Begins the name of an array of predictions under a deformation."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Answers:
         labels: 0 or 1, float32 [clips, tags], of the test split.
         predictions: float32 [clips, tags], of the test split.
         thresholds: float32 [tags], of the best F1 on the validation split.
+        deformed: deformation -> predictions, float32 [clips, tags], of the test split under it.
     """
 
     tags: tuple[str, ...]
@@ -57,6 +62,7 @@ class Answers:
     labels: npt.NDArray[np.float32]
     predictions: npt.NDArray[np.float32]
     thresholds: npt.NDArray[np.float32]
+    deformed: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
 
 
 def read_answers(folder: str) -> Answers:
@@ -73,6 +79,7 @@ def read_answers(folder: str) -> Answers:
             arrays["test/labels"],
             arrays["test/predictions"],
             arrays["thresholds"],
+            {name.removeprefix(DEFORMED): arrays[name] for name in arrays.files if name.startswith(DEFORMED)},
         )
 
 
@@ -88,7 +95,7 @@ class NetworkScorerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
         """Write the answers, and figures as properties.
 
         Raises:
-            ValueError: a split has no files.
+            ValueError: a split has no files, or a deformed one other clips.
         """
         config = json.loads(exec_properties["config"])
         clip = ClipFormat(**config["clip"])
@@ -107,6 +114,11 @@ class NetworkScorerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
                 f"{split}/labels": answers.labels,
                 f"{split}/predictions": answers.by_network[member.name],
             }
+        for name in config["deformations"]:
+            answers = predict_split([member], deformed_patterns(input_dict["deformed"], name), facts, clip)
+            if not np.array_equal(answers.clip_ids, arrays["test/clip_ids"]):
+                raise ValueError(f"{name}: other clips than those of the test split")
+            arrays[f"{DEFORMED}{name}"] = answers.by_network[member.name]
         thresholds = best_f1_thresholds(arrays["valid/labels"], arrays["valid/predictions"])
         arrays["thresholds"] = np.asarray(thresholds, np.float32)
         figures = measure(arrays["test/labels"], arrays["test/predictions"], arrays["thresholds"])
@@ -147,6 +159,7 @@ class NetworkScorerSpec(ComponentSpec):  # type: ignore[misc]
         "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
         "model": ChannelParameter(type=standard_artifacts.Model),
         "model_run": ChannelParameter(type=standard_artifacts.ModelRun),
+        "deformed": ChannelParameter(type=standard_artifacts.Examples, optional=True),
     }
     OUTPUTS: ClassVar[dict[str, Any]] = {
         "evaluation": ChannelParameter(type=standard_artifacts.ModelEvaluation),
@@ -166,6 +179,7 @@ class NetworkScorer(base_component.BaseComponent):  # type: ignore[misc]
         model: types.BaseChannel,
         model_run: types.BaseChannel,
         config: dict[str, Any],
+        deformed: types.BaseChannel | None = None,
     ) -> None:
         """Construct the component.
 
@@ -174,8 +188,9 @@ class NetworkScorer(base_component.BaseComponent):  # type: ignore[misc]
             transform_graph: Transform's.
             model: the Trainer's.
             model_run: the Trainer's.
-            config: ``entry`` (name in the comparison), ``heads``, ``clip``, and ``comparison_key``, what says of what
-                code, settings and data the evaluation is.
+            config: ``entry`` (name in the comparison), ``heads``, ``clip``, ``deformations``, and ``comparison_key``,
+                what says of what code, settings and data the evaluation is.
+            deformed: DeformedExamples', where there are deformations.
         """
         super().__init__(
             NetworkScorerSpec(
@@ -183,6 +198,7 @@ class NetworkScorer(base_component.BaseComponent):  # type: ignore[misc]
                 transform_graph=transform_graph,
                 model=model,
                 model_run=model_run,
+                **({} if deformed is None else {"deformed": deformed}),
                 evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
                 config=json.dumps(config, sort_keys=True),
             )

@@ -121,6 +121,19 @@ def measure_drawn(labels: Values, predictions: Values, thresholds: Values, weigh
     }
 
 
+def areas(labels: Values, predictions: Values) -> dict[str, float]:
+    """Return ``roc_auc`` and ``pr_auc`` of ``measure`` alone."""
+    scores = score_tags(labels, predictions, [str(tag) for tag in range(labels.shape[1])])
+    return {"roc_auc": scores.roc_auc, "pr_auc": scores.pr_auc}
+
+
+def areas_drawn(labels: Values, predictions: Values, weights: Weights) -> dict[str, Weights]:
+    """Return ``roc_auc`` and ``pr_auc`` of ``measure_drawn`` alone, float64 [draws]."""
+    truth = labels > 0.5
+    of_tags = [weighted_areas(truth[:, tag], predictions[:, tag], weights) for tag in range(labels.shape[1])]
+    return {"roc_auc": _mean([one[0] for one in of_tags]), "pr_auc": _mean([one[1] for one in of_tags])}
+
+
 def weighted_areas(truth: npt.NDArray[np.bool_], scores: Values, weights: Weights) -> tuple[Weights, Weights]:
     """ROC-AUC and average precision of one tag under many weightings.
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -22,6 +22,7 @@ from pipeline.overrides import read_value
 from pipeline.recipes import RECIPES
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import CLIP_SECONDS, N_TAGS, SAMPLE_RATE
+from preprocessing.deformations import parse_deformation
 from preprocessing.errors import BadInputError
 from preprocessing.manifest import PreprocessSettings
 from preprocessing.runners import BeamSettings
@@ -333,11 +334,45 @@ class EnsembleConfig(_Settings):
         return {"of": values} if isinstance(values, list | tuple) else values
 
 
+def deformation_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return deformations as preprocessing.deformations writes them, in the same order.
+
+    Raises:
+        ValueError: there is no such deformation, or one stands there twice.
+    """
+    try:
+        found = tuple(parse_deformation(name).name for name in names)
+    except BadInputError as error:
+        raise ValueError(str(error)) from None
+    if len(set(found)) < len(found):
+        raise ValueError(f"{max(found, key=found.count)!r} stands there twice")
+    return found
+
+
+class RobustnessConfig(_Settings):
+    """What the candidate is tested with besides the clean test split."""
+
+    deformations: tuple[str, ...] = Field((), description="noise_0.1, mp3_32 and others: preprocessing/deformations.py")
+
+    @field_validator("deformations")
+    @classmethod
+    def _known(cls, deformations: tuple[str, ...]) -> tuple[str, ...]:
+        return deformation_names(deformations)
+
+
 class GateConfig(_Settings):
     """When a model may be pushed."""
 
     min_roc_auc: float = Field(0.80, ge=0, le=1, description="macro ROC-AUC on the test split, at least")
     max_drop: float = Field(0.005, ge=0, le=1, description="ROC-AUC that it may lie below the latest blessed model")
+    robustness: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default_factory=dict, description="deformation -> ROC-AUC that it may lie below that of the clean test split"
+    )
+
+    @field_validator("robustness")
+    @classmethod
+    def _known(cls, limits: dict[str, float]) -> dict[str, float]:
+        return dict(zip(deformation_names(list(limits)), limits.values(), strict=True))
 
 
 class MetadataConfig(_Settings):
@@ -470,9 +505,10 @@ class PipelineConfig(_Settings):
     combiner: CombinerConfig = CombinerConfig()
     push: str | None = Field(None, description="network or ensemble of the model that is pushed")
     gate: GateConfig = GateConfig()
+    robustness: RobustnessConfig = RobustnessConfig()
     beam: BeamSettings = Field(
         BeamSettings(),
-        description="of ExampleGen, StatisticsGen, Transform, Evaluator, as autotag preprocess has it",
+        description="of ExampleGen, StatisticsGen, Transform, Evaluator and the like, as autotag preprocess has it",
     )
     metadata: MetadataConfig = MetadataConfig()
     kubeflow: KubeflowConfig = KubeflowConfig()
@@ -525,6 +561,20 @@ class PipelineConfig(_Settings):
             except BadInputError as error:
                 raise ValueError(f"networks.{name}: {error}") from None
         return self
+
+    @model_validator(mode="after")
+    def _deformations_of_these_clips(self) -> PipelineConfig:
+        for name in self.deformations:
+            try:
+                parse_deformation(name).check(self.data.clip.sample_rate)
+            except BadInputError as error:
+                raise ValueError(f"robustness: {error}") from None
+        return self
+
+    @property
+    def deformations(self) -> tuple[str, ...]:
+        """Names of those that are measured: all that are listed, then those that the gate alone asks for."""
+        return tuple(dict.fromkeys([*self.robustness.deformations, *self.gate.robustness]))
 
     def network(self, name: str) -> Network:
         """Return the registry's entry of a network of this configuration."""

@@ -26,6 +26,7 @@ from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 from tfx.types import BaseChannel, standard_artifacts
 
 from components.baseline import Baseline, BaselineEvaluator
+from components.deformed_examples import DeformedExamples
 from components.ensemble import EnsembleTrainer
 from components.example_gen import ClipExampleGen
 from components.gates import RequireNoAnomalies, ShareLimit, ShareValidator
@@ -35,6 +36,7 @@ from components.network_scorer import KEY as COMPARISON_KEY
 from components.network_scorer import NetworkScorer
 from components.push_folder import TEST_SET
 from components.pusher import WholePusherExecutor
+from components.robustness import RobustnessGate, RobustnessScorer
 from components.schema import CuratedSchema
 from components.shared_tags import SharedTags
 from components.source_hash import ENSEMBLE_SOURCE, EXAMPLE_SOURCE, TRAINING_SOURCE, network_hash, source_hash
@@ -137,10 +139,16 @@ def create_scoring_pipeline(
     validation = _validation_nodes(config, inputs, examples)
     transform = _transform(config, examples, validation)
     nodes = [example_gen, *validation, transform]
+    deformed = None
+    if config.deformations:
+        deformed = _deformed_examples(config, examples)
+        deformed.add_upstream_node(validation[-1])
+        nodes.append(deformed)
     for name, key in keys.items():
         trainer = _trainer(name, config, examples, transform)
         scorer = NetworkScorer(
             examples=examples,
+            deformed=None if deformed is None else deformed.outputs["deformed"],
             transform_graph=transform.outputs["transform_graph"],
             model=trainer.outputs["model"],
             model_run=trainer.outputs["model_run"],
@@ -148,6 +156,7 @@ def create_scoring_pipeline(
                 "entry": name,
                 "heads": _heads(config),
                 "clip": asdict(config.data.clip.format),
+                "deformations": list(config.deformations),
                 COMPARISON_KEY: key,
             },
         ).with_id(f"NetworkScorer_{name}")
@@ -165,6 +174,7 @@ def entry_key(config: PipelineConfig, inputs: Inputs, name: str) -> str:
         "heads": _heads(config),
         "data": asdict(config.data.preprocess_settings()),
         "limits": [config.data.max_short_share, config.data.max_silent_share],
+        "deformations": config.deformations,
         "schema": inputs.schema,
         "version": inputs.data_version,
         "code": [
@@ -328,7 +338,7 @@ def _gate_nodes(
     heads: Heads,
     shared: SharedTags | None = None,
 ) -> list[BaseNode]:
-    """Baseline, Evaluator and Pusher of a model with these heads."""
+    """Baseline, Evaluator and Pusher of a model with these heads; what measures robustness, where it is asked for."""
     baseline = Baseline(candidate=model, push_dir=config.pushed, test_set=_test_set(config))
     evaluator = BaselineEvaluator(
         examples=examples,
@@ -338,16 +348,33 @@ def _gate_nodes(
         eval_config=evaluation_config(config, heads, shared),
         module_path=None if shared is None else "components.shared_labels",
     ).with_id("Evaluator")
+    nodes: list[BaseNode] = [baseline, evaluator]
+    blessing = evaluator.outputs["blessing"]
+    if config.deformations:
+        deformed = _deformed_examples(config, examples)
+        deformed.add_upstream_node(baseline)
+        scorer = RobustnessScorer(examples, deformed.outputs["deformed"], model, config.deformations, shared)
+        nodes += [deformed, scorer]
+    if config.gate.robustness:
+        gate = RobustnessGate(scorer.outputs["robustness"], blessing, config.gate.robustness)
+        blessing = gate.outputs["robust_blessing"]
+        nodes.append(gate)
     pusher = Pusher(
         model=model,
-        model_blessing=evaluator.outputs["blessing"],
+        model_blessing=blessing,
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=config.pushed)
         ),
         custom_executor_spec=executor_spec.ExecutorClassSpec(WholePusherExecutor),
         custom_config={"push_token": inputs.push_token, TEST_SET: _test_set(config)},
     )
-    return [baseline, evaluator, pusher]
+    if config.deformations:  # the Pusher is what ends a run
+        pusher.add_upstream_node(nodes[-1])
+    return [*nodes, pusher]
+
+
+def _deformed_examples(config: PipelineConfig, examples: BaseChannel) -> DeformedExamples:
+    return DeformedExamples(examples, config.deformations, config.data.clip.format)
 
 
 def evaluation_config(config: PipelineConfig, heads: Heads, shared: SharedTags | None = None) -> config_pb2.EvalConfig:

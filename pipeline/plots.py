@@ -84,6 +84,23 @@ def combiner_curves(histories: Sequence[History], titles: Sequence[str]) -> str:
         return svg(figure, f"Training loss and validation ROC-AUC for each epoch of the combiners {', '.join(titles)}")
 
 
+def robustness_bars(scores: Mapping[str, Mapping[str, float]]) -> str:
+    """Draw ROC-AUC under each deformation as bars, that of the ``clean`` test split as a line."""
+    names = [name for name in scores if name != "clean"]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(max(5.0, 1.2 + 0.8 * len(names)), 3.4), layout="constrained")
+        axes = figure.subplots()
+        axes.bar(range(len(names)), [scores[name]["roc_auc"] for name in names], 0.6, color=SERIES[0])
+        axes.axhline(scores["clean"]["roc_auc"], color=SERIES[1], linestyle="--", label="clean")
+        axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+        axes.set_ylabel("test ROC-AUC")
+        lowest = min((one["roc_auc"] for one in scores.values() if math.isfinite(one["roc_auc"])), default=0.5)
+        axes.set_ylim(min(0.5, math.floor(10 * lowest) / 10), 1)
+        axes.grid(visible=False, axis="x")
+        figure.legend(loc="outside upper left")
+        return svg(figure, f"ROC-AUC under {', '.join(names)}, beside the clean test split")
+
+
 def _colours(count: int) -> list[str]:
     return [SERIES[number % len(SERIES)] for number in range(count)]
 

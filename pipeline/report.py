@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from models.heads import Heads
 from models.registry import NETWORKS, Published
 from pipeline.config import PipelineConfig
-from pipeline.plots import combiner_curves, network_curves
+from pipeline.plots import combiner_curves, network_curves, robustness_bars
 from pipeline.runs import Run
 from preprocessing.constants import SPLITS
 
@@ -152,6 +152,11 @@ class Report:
         return yaml.safe_load(self.configuration) or {} if self.configuration else {}
 
     @property
+    def robustness_limits(self) -> dict[str, float]:
+        """Deformation -> drop of ROC-AUC that the gate allows."""
+        return dict((self.settings.get("gate") or {}).get("robustness") or {})
+
+    @property
     def exported(self) -> ModelRow:
         """The exported model's row, without figures where none was exported."""
         return next((row for row in self.models if row.exported), ModelRow("", "", (), None, False))
@@ -203,6 +208,7 @@ def collect(run: Run, root: Path) -> Report:
         "EnsembleTrainer": run.scores if shown else None,
         **{f"{TRAINER}{name}": history for name, history in histories},
         "Evaluator": run.blessed,
+        **({"RobustnessScorer": run.robustness or None} if _asks_robustness(run, config) else {}),
         "Pusher": run.node("Pusher"),
     }
     return Report(
@@ -215,6 +221,10 @@ def collect(run: Run, root: Path) -> Report:
         configuration=configuration,
         missing={node: why_missing(run, node) for node, value in found.items() if value is None},
     )
+
+
+def _asks_robustness(run: Run, config: PipelineConfig | None) -> bool:
+    return bool(config and config.deformations) or run.node("RobustnessScorer") is not None
 
 
 def _existing(run: Run, node: str, key: str) -> Path | None:
@@ -436,6 +446,7 @@ def render(report: Report) -> str:
         verdict=sentence,
         network_svg=network_svg,
         combiner_svg=combiner_svg,
+        robustness_svg=Markup(robustness_bars(report.run.robustness)) if report.run.robustness else None,
         rejects_shown=REJECTS_SHOWN,
         seconds=sum(node.seconds for node in report.run.nodes),
     )

@@ -20,6 +20,8 @@ from preprocessing.errors import BadInputError
 EXECUTION_STATES = {1: "new", 2: "running", 3: "done", 4: "failed", 5: "cached", 6: "canceled"}
 IMPORTED_MODEL = "ImportedModel"
 """The node that brings a model which was not trained here."""
+ROBUSTNESS_GATE = "RobustnessGate"
+"""The node that has the last word on a model where the gate asks for robustness."""
 CLIP_COUNTS = ("clips", "examples", "rejected")
 
 
@@ -128,8 +130,10 @@ class Run:
     @property
     def blessed(self) -> bool | None:
         """Whether the model passed the gate, None before it was measured."""
-        node = self.node("Evaluator")
-        value = node.properties.get("blessing", {}).get("blessed") if node else None
+        node, key = self.node(ROBUSTNESS_GATE), "robust_blessing"
+        if node is None:
+            node, key = self.node("Evaluator"), "blessing"
+        value = node.properties.get(key, {}).get("blessed") if node else None
         return None if value is None else bool(value)
 
     @property
@@ -145,7 +149,19 @@ class Run:
         if self.blessed is not False or not folder:
             return []
         kept = self.kept.get("gate_reasons", "")
-        return gate_failures(folder) or (kept.split("\n") if kept else [])
+        return [*gate_failures(folder), *self._robustness_reasons()] or (kept.split("\n") if kept else [])
+
+    def _robustness_reasons(self) -> list[str]:
+        node = self.node(ROBUSTNESS_GATE)
+        reasons = node.properties.get("robust_blessing", {}).get("gate_reasons", "") if node else ""
+        return str(reasons).split("\n") if reasons else []
+
+    @property
+    def robustness(self) -> dict[str, dict[str, float]]:
+        """Scores of the exported model on the ``clean`` test split and under each deformation; {} where none was
+        measured (components.robustness)."""
+        folder = self.output("RobustnessScorer", "robustness")
+        return (_read_json(folder / "robustness.json") if folder else None) or {}
 
     @property
     def pushed(self) -> str | None:

@@ -10,7 +10,16 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pipeline.config import DataConfig, NetworkConfig, PipelineConfig, check_name, read_settings_file, wrong_setting
+from pipeline.config import (
+    DataConfig,
+    NetworkConfig,
+    PipelineConfig,
+    RobustnessConfig,
+    check_name,
+    deformation_names,
+    read_settings_file,
+    wrong_setting,
+)
 from preprocessing.runners import BeamSettings
 
 
@@ -56,6 +65,7 @@ class ComparisonConfig(BaseModel):
         description="name -> settings that stand over each network's; {recipe: good} for a ready-made one",
     )
     seeds: tuple[int, ...] = Field((0,), min_length=1)
+    deformations: tuple[str, ...] = Field((), description="of the test split: preprocessing/deformations.py")
     reference: str | None = Field(None, description="network__recipe that others are compared with; the best one")
     note: str = Field("", description="printed with the results")
     beam: BeamSettings = BeamSettings()
@@ -68,6 +78,11 @@ class ComparisonConfig(BaseModel):
             if "__" in name:
                 raise ValueError(f"{name!r}: two underscores part a network's name from its recipe's")
         return values
+
+    @field_validator("deformations")
+    @classmethod
+    def _known(cls, deformations: tuple[str, ...]) -> tuple[str, ...]:
+        return deformation_names(deformations)
 
     @field_validator("seeds")
     @classmethod
@@ -106,6 +121,7 @@ class ComparisonConfig(BaseModel):
             data=self.data[data],
             networks=networks,
             push=next(iter(networks)),
+            robustness=RobustnessConfig(deformations=self.deformations),
             beam=self.beam,
         )
 

@@ -18,8 +18,8 @@ from components.metrics import score_tags
 from components.tag_metrics import DRAWS, LOWER_IS_BETTER, METRICS, Figure
 from datasets.tag_groups import tag_group
 from pipeline.compare.config import ComparisonConfig
-from pipeline.compare.plots import calibration, score_against_cost
-from pipeline.compare.results import COSTS, Row
+from pipeline.compare.plots import calibration, drops, score_against_cost
+from pipeline.compare.results import AREAS, COSTS, Row
 from pipeline.compare.runner import Progress
 from pipeline.report import TEMPLATES
 from preprocessing.whole_files import write_whole
@@ -31,28 +31,46 @@ CONFUSIONS: Final = 12
 def write_results(folder: Path, config: ComparisonConfig, rows: Sequence[Row], progress: Progress) -> list[Path]:
     """Write the three files, each whole or not at all; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    texts = (as_csv(rows), as_json(config, rows, progress), as_html(config, rows, progress))
+    texts = (as_csv(rows, config.deformations), as_json(config, rows, progress), as_html(config, rows, progress))
     paths = [folder / name for name in NAMES]
     for path, text in zip(paths, texts, strict=True):
         write_whole(str(path), text)
     return paths
 
 
-def as_csv(rows: Sequence[Row]) -> str:
-    """One line a row, figures with their intervals and the spread over seeds."""
+def as_csv(rows: Sequence[Row], deformations: Sequence[str] = ()) -> str:
+    """One line a row, figures with their intervals and the spread over seeds; for each deformation figures and drops,
+    empty where they were not measured."""
     of_metrics = [
         f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high", "_mean_of_seeds", "_deviation_of_seeds")
     ]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["data", "network", "recipe", "seeds", *of_metrics, *COSTS])
+    of_deformations = [
+        f"{area}{what}_{name}{end}"
+        for name in deformations
+        for area in AREAS
+        for what in ("", "_drop")
+        for end in ("", "_low", "_high")
+    ]
+    writer.writerow(["data", "network", "recipe", "seeds", *of_metrics, *COSTS, *of_deformations])
     for row in rows:
         cells: list[Any] = [row.data, row.network, row.recipe, " ".join(map(str, row.seeds))]
         for metric in METRICS:
             figure, (mean, deviation) = row.figures[metric], row.spread[metric]
             cells += [figure.value, figure.low, figure.high, mean, "" if deviation is None else deviation]
-        writer.writerow([*cells, *(row.costs[cost] for cost in COSTS)])
+        cells += [row.costs[cost] for cost in COSTS]
+        for name in deformations:
+            one = row.deformed.get(name)
+            for area in AREAS:
+                figures = (None, None) if one is None else (one.figures[area], one.drop[area])
+                cells += [cell for figure in figures for cell in _cells(figure)]
+        writer.writerow(cells)
     return text.getvalue()
+
+
+def _cells(figure: Figure | None) -> list[float | str]:
+    return ["", "", ""] if figure is None else [figure.value, figure.low, figure.high]
 
 
 def as_json(config: ComparisonConfig, rows: Sequence[Row], progress: Progress) -> str:
@@ -74,6 +92,13 @@ def as_json(config: ComparisonConfig, rows: Sequence[Row], progress: Progress) -
                     else {
                         metric: {**asdict(figure), "distinguishable": figure.distinguishable}
                         for metric, figure in row.to_reference.items()
+                    },
+                    "deformed": {
+                        name: {
+                            "figures": {area: asdict(figure) for area, figure in one.figures.items()},
+                            "drop": {area: asdict(figure) for area, figure in one.drop.items()},
+                        }
+                        for name, one in row.deformed.items()
                     },
                     "costs": row.costs,
                     "tags": tag_rows(row),
@@ -151,6 +176,11 @@ def as_html(config: ComparisonConfig, rows: Sequence[Row], progress: Progress) -
         draws=DRAWS,
         progress=progress,
         cost_svg={name: Markup(score_against_cost(of_data)) for name, of_data in by_data.items()},
+        drops_svg={
+            name: Markup(drops(of_data, config.deformations))
+            for name, of_data in by_data.items()
+            if any(row.deformed for row in of_data)
+        },
         calibration_svg={name: Markup(calibration(of_data)) for name, of_data in by_data.items()},
         groups={name: group_rows(of_data[0]) for name, of_data in by_data.items()},
         tags={name: _tags_side_by_side(of_data) for name, of_data in by_data.items()},

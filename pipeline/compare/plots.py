@@ -17,6 +17,8 @@ from pipeline.plots import GRID, MUTED, SERIES, STYLE, svg
 CURVES: Final = 4
 """Rows whose calibration is drawn."""
 BINS: Final = 10
+HATCHES: Final = (None, "///", "...", "xxx")
+"""Of bars whose colour an earlier row has."""
 NARROW: Final = 10
 """Times: costs that lie nearer together have a label at each tick of a logarithmic axis."""
 
@@ -50,6 +52,43 @@ def score_against_cost(rows: Sequence[Row]) -> str:
 def _spread(rows: Sequence[Row]) -> float:
     seconds = [row.costs["seconds_for_1000_clips"] for row in rows]
     return max(seconds) / min(seconds)
+
+
+def drops(rows: Sequence[Row], deformations: Sequence[str]) -> str:
+    """Draw how far macro ROC-AUC falls under each deformation, with its interval, networks side by side."""
+    shown = [row for row in rows if row.deformed]
+    with mpl.rc_context(STYLE):
+        figure = Figure(
+            figsize=(max(7.0, 0.7 + 0.25 * len(deformations) * (len(shown) + 2)), 4.4), layout="constrained"
+        )
+        axes = figure.subplots()
+        axes.axhline(0, color=MUTED, linewidth=0.8)
+        width = 0.8 / len(shown)
+        for number, row in enumerate(shown):
+            there = [
+                (at, row.deformed[name].drop["roc_auc"]) for at, name in enumerate(deformations) if name in row.deformed
+            ]
+            values = [drop.value for _, drop in there]
+            spread = np.array(
+                [[max(0.0, drop.value - drop.low), max(0.0, drop.high - drop.value)] for _, drop in there]
+            ).T
+            axes.bar(
+                [at + (number - (len(shown) - 1) / 2) * width for at, _ in there],
+                values,
+                0.9 * width,
+                yerr=spread,
+                color=SERIES[number % len(SERIES)],
+                hatch=HATCHES[number // len(SERIES) % len(HATCHES)],
+                edgecolor=GRID,
+                linewidth=0,
+                error_kw={"elinewidth": 0.8, "ecolor": MUTED},
+                label=f"{row.network}, {row.recipe}",
+            )
+        axes.set_xticks(range(len(deformations)), deformations, rotation=30, ha="right")
+        axes.set_ylabel("drop of test ROC-AUC")
+        axes.grid(visible=False, axis="x")
+        figure.legend(loc="outside upper left", ncols=min(4, len(shown)), fontsize=9)
+        return svg(figure, f"Drop of ROC-AUC of {len(shown)} networks under {len(deformations)} deformations")
 
 
 def calibration(rows: Sequence[Row]) -> str:

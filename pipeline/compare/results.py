@@ -8,19 +8,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 
 from components.network_scorer import KEY, Answers, read_answers
-from components.tag_metrics import METRICS, Figure, differences, draws, measure, measure_drawn
+from components.tag_metrics import (
+    METRICS,
+    Figure,
+    areas,
+    areas_drawn,
+    differences,
+    draws,
+    measure,
+    measure_drawn,
+)
 from models.registry import Published, find_network
 from pipeline.compare.config import ComparisonConfig, Entry
 from pipeline.config import PipelineConfig
 from pipeline.metadata import errors_in_words, open_store
 from preprocessing.errors import BadInputError
 
+AREAS: Final = ("roc_auc", "pr_auc")
+"""Measures that are also taken of deformed clips."""
 COSTS: Final = ("parameters", "megabytes_float32", "megabytes_int8", "seconds_for_1000_clips", "training_minutes")
 
 
@@ -44,6 +55,19 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Deformed:
+    """A row's figures under one deformation.
+
+    Attributes:
+        figures: AREAS.
+        drop: AREAS, how far below those of the clean test split, on the same draws of tracks.
+    """
+
+    figures: Mapping[str, Figure]
+    drop: Mapping[str, Figure]
+
+
+@dataclass(frozen=True)
 class Row:
     """A network, trained by a recipe, on a data set.
 
@@ -59,6 +83,7 @@ class Row:
         answers: mean predictions.
         current: whether all of it was made of the data, settings and code of now.
         published: figures of others.
+        deformed: deformation -> figures; without those that not all seeds were scored under.
     """
 
     data: str
@@ -72,6 +97,7 @@ class Row:
     answers: Answers
     current: bool
     published: tuple[Published, ...]
+    deformed: Mapping[str, Deformed] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -177,6 +203,7 @@ def _rows_of(config: ComparisonConfig, data: str, by_name: Mapping[str, Sequence
                 answers=one.answers,
                 current=all(evaluation.current for evaluation in group),
                 published=find_network(config.settings(group[0].entry).network or group[0].entry.network).published,
+                deformed=_deformed(config.deformations, one),
             )
         )
     return rows
@@ -186,7 +213,28 @@ def _mean_answers(seeds: Sequence[Answers]) -> Answers:
     first = seeds[0]
     predictions = np.mean([one.predictions for one in seeds], axis=0, dtype=np.float64).astype(np.float32)
     thresholds = np.mean([one.thresholds for one in seeds], axis=0, dtype=np.float64).astype(np.float32)
-    return Answers(first.tags, first.clip_ids, first.tracks, first.labels, predictions, thresholds)
+    deformed = {
+        name: np.mean([one.deformed[name] for one in seeds], axis=0, dtype=np.float64).astype(np.float32)
+        for name in first.deformed
+        if all(name in one.deformed for one in seeds)
+    }
+    return Answers(first.tags, first.clip_ids, first.tracks, first.labels, predictions, thresholds, deformed)
+
+
+def _deformed(names: Sequence[str], scored: _Scored) -> dict[str, Deformed]:
+    answers, found = scored.answers, {}
+    clean = {area: scored.figures[area] for area in AREAS}
+    for name in names:
+        if name not in answers.deformed:
+            continue
+        figures = areas(answers.labels, answers.deformed[name])
+        parts = [areas_drawn(answers.labels, answers.deformed[name], weights) for weights in draws(answers.tracks)]
+        drawn = {area: np.concatenate([part[area] for part in parts]) for area in AREAS}
+        found[name] = Deformed(
+            {area: Figure.of(figures[area], drawn[area]) for area in AREAS},
+            differences(clean, scored.drawn, figures, drawn),
+        )
+    return found
 
 
 def _spread(values: Sequence[float]) -> tuple[float, float | None]:

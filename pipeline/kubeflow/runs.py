@@ -71,7 +71,7 @@ class KubeflowRun(Run):
     def gate_reasons(self) -> list[str]:
         """Why the gate refused the model: a line with the figures for each threshold that it missed."""
         reasons = self._evaluation().get(GATE_REASONS)
-        return reasons.split("\n") if reasons else []
+        return [*(reasons.split("\n") if reasons else []), *self._robustness_reasons()]
 
     def _evaluation(self) -> Mapping[str, Any]:
         node = self.node("Evaluator")

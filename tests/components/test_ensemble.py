@@ -18,6 +18,7 @@ from tfx import types
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
+from components.deformed_examples import DeformedExamplesExecutor
 from components.ensemble import (
     PREDICTIONS_FILE,
     SCORES_FILE,
@@ -34,6 +35,8 @@ from components.ensemble import (
 )
 from components.labels import HeadSettings
 from components.reader import TransformFacts, transform_facts
+from components.robustness import CLEAN, RobustnessScorerExecutor, read_scores, score_model
+from components.shared_tags import SharedTags
 from components.training import TrainingSettings, save_network
 from models.combiner import build_combiner
 from models.convolution import glorot, seed_stream
@@ -294,3 +297,30 @@ def test_component_takes_one_model_a_network() -> None:
     assert set(component.inputs) == {"examples", "transform_graph", "a", "b"}
     assert json.loads(component.exec_properties["config"]) == {"push": "a", "networks": ["a", "b"]}
     assert component.outputs["model"].type is standard_artifacts.Model
+
+
+def test_exported_model_is_scored_under_deformations_as_on_the_clean_split(
+    trained: Any, inputs: Inputs, tmp_path: Path
+) -> None:
+    model, run = trained
+    (examples,) = inputs.artifacts["examples"]
+    deformed, robustness = standard_artifacts.Examples(), standard_artifacts.ModelEvaluation()
+    deformed.uri, robustness.uri = str(tmp_path / "deformed"), str(tmp_path / "robustness")
+    names = ["gain_-20", "noise_0.4"]
+    config = {"deformations": names, "clip": asdict(CLIP), "seed": 0}
+    DeformedExamplesExecutor().Do({"examples": [examples]}, {"deformed": [deformed]}, {"config": json.dumps(config)})
+    RobustnessScorerExecutor().Do(
+        {"examples": [examples], "deformed": [deformed], "model": [model]},
+        {"robustness": [robustness]},
+        {"config": json.dumps({"deformations": names, "shared": None})},
+    )
+    scores = read_scores(robustness.uri)
+    assert list(scores) == [CLEAN, *names]
+    (row,) = [one for one in json.loads((run / SCORES_FILE).read_text())["models"] if one["name"] == "both"]
+    assert scores[CLEAN] == {"roc_auc": pytest.approx(row["roc_auc"]), "pr_auc": pytest.approx(row["pr_auc"])}
+    assert scores["noise_0.4"] != scores[CLEAN]
+    assert robustness.get_float_custom_property("roc_auc.gain_-20") == scores["gain_-20"]["roc_auc"]
+    model_dir, tags = str(Path(model.uri) / "Format-Serving"), inputs.facts.tags
+    shared = SharedTags(tags, ((tags[0],), *((),) * (len(tags) - 1)))
+    files = sorted(str(path) for path in (Path(examples.uri) / "Split-test").iterdir())
+    assert score_model(model_dir, {CLEAN: files}, shared)[CLEAN]["roc_auc"] == pytest.approx(row["per_tag"][tags[0]][0])

@@ -25,6 +25,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
             }
         },
         "networks": {"dieleman_mel": {"epochs": 2, "precision": "float32"}},
+        "deformations": ["noise_0.4", "gain_-20"],
         "recipes": {"paper": {"recipe": "paper"}, "lost": {"weights": "nowhere.keras"}},
     }
     (folder / "small.yaml").write_text(yaml.safe_dump(settings))
@@ -42,6 +43,10 @@ def test_networks_are_trained_scored_and_read_back_from_ml_metadata(comparison: 
     assert row["costs"]["seconds_for_1000_clips"] > 0
     assert row["costs"]["training_minutes"] > 0
     assert len(row["tags"]) == 8
+    assert set(row["deformed"]) == {"noise_0.4", "gain_-20"}
+    drop = row["deformed"]["noise_0.4"]["drop"]["roc_auc"]["value"]
+    assert drop == row["figures"]["roc_auc"]["value"] - row["deformed"]["noise_0.4"]["figures"]["roc_auc"]["value"]
+    assert "Robustness</h3>" in (tmp_path / "first" / "comparison.html").read_text()
     assert [failure["entry"]["recipe"] for failure in values["failed"]] == ["lost"]
     again = autotag("compare", comparison, "--report-only", "--out", tmp_path / "again")
     assert "2 trainings: 1 are there, 1 to do" in again.stderr

@@ -197,6 +197,53 @@ def test_csv_json_and_page_hold_all_rows(evaluations: list[Evaluation], tmp_path
     assert "0.8570" in page, "the published figure of mel_1d"
 
 
+@pytest.fixture
+def deformed(evaluations: list[Evaluation], monkeypatch: pytest.MonkeyPatch) -> list[Evaluation]:
+    """All were scored under noise, which takes half of mel_1d's skill; one seed of ``short`` alone under MP3."""
+    read = results.read_answers
+
+    def answers(folder: str) -> Answers:
+        found = read(folder)
+        random = np.random.default_rng(len(folder))
+        lost = (found.predictions + 2 * random.random(found.predictions.shape)).astype("f4") / 3
+        under = {"noise_0.1": lost}
+        return replace(found, deformed={**under, "mp3_32": found.predictions} if folder == "short__plain__0" else under)
+
+    monkeypatch.setattr(results, "read_answers", answers)
+    return evaluations
+
+
+def test_drops_are_paired_with_the_clean_clips(deformed: list[Evaluation], tmp_path: Path) -> None:
+    best, other = make_rows(config(tmp_path, deformations=["noise_0.1", "mp3_32"]), deformed)
+    noise = best.deformed["noise_0.1"]
+    assert noise.drop["roc_auc"].value == pytest.approx(best.figures["roc_auc"].value - noise.figures["roc_auc"].value)
+    assert noise.drop["roc_auc"].distinguishable
+    assert noise.drop["roc_auc"].low < noise.drop["roc_auc"].value < noise.drop["roc_auc"].high
+    assert list(best.deformed) == list(other.deformed) == ["noise_0.1"], "MP3 is not there for all seeds"
+
+
+def test_deformations_stand_in_csv_json_and_page(deformed: list[Evaluation], tmp_path: Path) -> None:
+    import csv
+    import json
+
+    comparison = config(tmp_path, deformations=["noise_0.1", "mp3_32"])
+    rows = make_rows(comparison, deformed)
+    table = list(csv.DictReader(as_csv(rows, comparison.deformations).splitlines()))
+    assert float(table[0]["roc_auc_drop_noise_0.1"]) == rows[0].deformed["noise_0.1"].drop["roc_auc"].value
+    assert table[0]["pr_auc_mp3_32_low"] == ""
+    values = json.loads(as_json(comparison, rows, Progress()))
+    assert values["rows"][0]["deformed"]["noise_0.1"]["figures"]["pr_auc"]["value"] > 0
+    page = as_html(comparison, rows, Progress())
+    assert page.count("<svg") == 3
+    assert "Drop of ROC-AUC of 2 networks under 2 deformations" in page
+    assert page.count("not measured") == 2
+
+
+def test_unknown_deformation_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'hum_50': there is no such deformation"):
+        config(tmp_path, deformations=["hum_50"])
+
+
 def test_confusions_and_groups_of_a_row(evaluations: list[Evaluation], tmp_path: Path) -> None:
     best = make_rows(config(tmp_path), evaluations)[0]
     pairs = confusions(best)

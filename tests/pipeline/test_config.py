@@ -200,3 +200,28 @@ def test_numbers_and_switches_are_yaml(override: str, value: object) -> None:
 def test_nothing_is_cut_or_counted_in_sixties(override: str) -> None:
     with pytest.raises(BadInputError, match=r"would be lost as a comment|valid integer.*12:30"):
         load_config(None, [override])
+
+
+def test_deformations_are_listed_once_and_named_as_they_are_written_everywhere() -> None:
+    config = load_config(
+        None, ["robustness.deformations=[pitch_1, mp3_32]", "gate.robustness={pitch_+1.0: 0.1, noise_0.1: 0}"]
+    )
+    assert config.robustness.deformations == ("pitch_+1", "mp3_32")
+    assert config.gate.robustness == {"pitch_+1": 0.1, "noise_0.1": 0}
+    assert config.deformations == ("pitch_+1", "mp3_32", "noise_0.1")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("robustness.deformations=[noise_2]", "robustness.deformations: 'noise_2': expected noise_ and a number"),
+        ("robustness.deformations=[pitch_1, pitch_+1]", "'pitch_\\+1' stands there twice"),
+        ("robustness.deformations=[rate_16000]", "robustness: rate_16000: expected less than the clips' own 16000 Hz"),
+        ("gate.robustness={hall_1: 0.1}", "gate.robustness: 'hall_1': there is no such deformation"),
+        ("gate.robustness={noise_0.1: 2}", "gate.robustness.noise_0.1: .*less than or equal to 1"),
+    ],
+)
+def test_wrong_deformation_is_named(override: str, said: str) -> None:
+    with pytest.raises(BadInputError, match=said) as error:
+        load_config(None, [override])
+    assert "\n" not in str(error.value)

@@ -14,7 +14,15 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from models.heads import MULTI_LABEL, ONE_OF, Head, Heads
 from pipeline.config import PipelineConfig, load_config
-from pipeline.create import ImportedModel, Inputs, create_import_pipeline, create_pipeline, evaluation_config
+from pipeline.create import (
+    ImportedModel,
+    Inputs,
+    create_import_pipeline,
+    create_pipeline,
+    create_scoring_pipeline,
+    entry_key,
+    evaluation_config,
+)
 
 INPUTS = Inputs("/inputs/manifest.json", "f00d", "feature { name: 'clip_id' }", "token 1")
 CONFIGS = sorted((Path(__file__).parents[2] / "pipeline" / "configs").glob("*.yaml"))
@@ -98,6 +106,47 @@ def test_model_is_pushed_only_with_the_evaluators_blessing(made: dict[str, pipel
     assert producers(made["Evaluator"])["baseline_model"] == {("Baseline", "model")}
     assert producers(made["Evaluator"])["model"] == {("EnsembleTrainer", "model")}
     assert parameters(made["Evaluator"])["example_splits"] == {"fieldValue": {"stringValue": '["test"]'}}
+
+
+def test_model_that_must_be_robust_is_pushed_only_with_the_last_gates_blessing() -> None:
+    gated = small(robustness={"deformations": ["mp3_32"]}, gate={"robustness": {"noise_0.1": 0.05}})
+    found = compiled(create_pipeline(gated, INPUTS))
+    assert producers(found["DeformedExamples"]) == {"examples": {("ClipExampleGen", "examples")}}
+    assert producers(found["RobustnessScorer"]) == {
+        "examples": {("ClipExampleGen", "examples")},
+        "deformed": {("DeformedExamples", "deformed")},
+        "model": {("EnsembleTrainer", "model")},
+    }
+    assert producers(found["RobustnessGate"]) == {
+        "robustness": {("RobustnessScorer", "robustness")},
+        "blessing": {("Evaluator", "blessing")},
+    }
+    assert producers(found["Pusher"])["model_blessing"] == {("RobustnessGate", "robust_blessing")}
+    config = json.loads(parameters(found["DeformedExamples"])["config"]["fieldValue"]["stringValue"])
+    assert config["deformations"] == ["mp3_32", "noise_0.1"], "what the gate asks for is measured too"
+
+
+def test_deformations_without_a_limit_are_measured_before_the_push_and_decide_nothing() -> None:
+    measured = small(robustness={"deformations": ["mp3_32"]})
+    found = compiled(create_pipeline(measured, INPUTS))
+    assert producers(found["Pusher"])["model_blessing"] == {("Evaluator", "blessing")}
+    assert "RobustnessScorer" in found["Pusher"].upstream_nodes
+    assert "RobustnessGate" not in found
+    stricter = small(robustness={"deformations": ["mp3_32"]}, gate={"robustness": {"mp3_32": 0.1}})
+    strictest = small(robustness={"deformations": ["mp3_32"]}, gate={"robustness": {"mp3_32": 0.2}})
+    assert changed_by(stricter, strictest) == {"RobustnessGate"}, "nothing is scored again for another limit"
+
+
+def test_networks_of_a_comparison_are_scored_under_its_deformations() -> None:
+    plain, deformed = small(), small(robustness={"deformations": ["noise_0.4"]})
+    keys = {name: entry_key(deformed, INPUTS, name) for name in deformed.networks}
+    found = compiled(create_scoring_pipeline(deformed, INPUTS, keys))
+    assert producers(found["NetworkScorer_mel_1d"])["deformed"] == {("DeformedExamples", "deformed")}
+    without = compiled(create_scoring_pipeline(plain, INPUTS, {"mel_1d": "key"}))
+    assert "DeformedExamples" not in without
+    assert "deformed" not in producers(without["NetworkScorer_mel_1d"])
+    assert entry_key(plain, INPUTS, "mel_1d") != keys["mel_1d"]
+    assert parameters(found["Trainer_mel_1d"]) == parameters(without["Trainer_mel_1d"]), "no training is done again"
 
 
 def test_transform_learns_of_the_training_split_alone() -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
-from made_up_run import TAGS, MadeUpPipeline, history, scores, write_json
+from made_up_run import TAGS, MadeUpPipeline, history, scores, write_evaluation, write_json
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 from pipeline.cli import group
+from pipeline.config import PipelineConfig
 from pipeline.plots import combiner_curves, network_curves
 from pipeline.report import (
     NOT_MEASURED,
@@ -24,7 +25,7 @@ from pipeline.report import (
     render,
     verdict,
 )
-from pipeline.runs import NodeRun, Run, list_runs
+from pipeline.runs import NodeRun, Run, describe_run, list_runs
 
 SECTIONS = ["models", "tags", "training", "data", "nodes", "configuration"]
 VOID = {"meta", "link", "br", "img", "hr"}
@@ -360,3 +361,64 @@ def test_a_place_that_cannot_be_written_is_said(made_up: MadeUpPipeline, tmp_pat
     result = CliRunner().invoke(group, ["report", *settings, "--out", str(tmp_path / "file" / "page.html")])
     assert result.exit_code != 0
     assert "file" in str(result.exception)
+
+
+ROBUSTNESS = {
+    "clean": {"roc_auc": 0.8, "pr_auc": 0.4},
+    "noise_0.1": {"roc_auc": 0.71, "pr_auc": 0.3},
+    "mp3_32": {"roc_auc": 0.79, "pr_auc": math.nan},
+}
+TOO_MUCH = "ROC-AUC under noise_0.1 is 0.7100, 0.0900 below the clean 0.8000; at most 0.0500 is allowed"
+
+
+def robustness_run(tmp_path: Path, evaluators: int = 1) -> Run:
+    write_json(tmp_path / "scores" / "robustness.json", ROBUSTNESS)
+    write_evaluation(tmp_path / "evaluation", 0.85 if evaluators else 0.75)
+    config = PipelineConfig.model_validate({"gate": {"robustness": {"noise_0.1": 0.05}}})
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "one.yaml").write_text(config.to_yaml())
+    return _run(
+        NodeRun(
+            "Evaluator",
+            "done",
+            1.0,
+            {"evaluation": str(tmp_path / "evaluation")},
+            {"blessing": {"blessed": evaluators}},
+        ),
+        NodeRun("RobustnessScorer", "done", 1.0, {"robustness": str(tmp_path / "scores")}, {}),
+        NodeRun("RobustnessGate", "done", 1.0, {}, {"robust_blessing": {"blessed": 0, "gate_reasons": TOO_MUCH}}),
+        NodeRun("Pusher", "done", 1.0, {}, {}),
+    )
+
+
+def test_model_that_drops_too_much_is_refused_with_the_figures(tmp_path: Path) -> None:
+    run = robustness_run(tmp_path)
+    assert run.blessed is False
+    assert run.gate_reasons == [TOO_MUCH]
+    assert verdict(run) == ("refused", f"Refused by the gate, not pushed: {TOO_MUCH}.")
+    assert f"refused by the gate, not pushed: {TOO_MUCH}" in describe_run(run)
+    page = Page(render(collect(run, tmp_path)))
+    assert page.row("noise_0.1") == ["noise_0.1", "0.7100", "0.0900", "0.0500", "0.3000"]
+    assert page.row("clean") == ["clean", "0.8000", "", "", "0.4000"]
+    assert page.row("mp3_32") == ["mp3_32", "0.7900", "0.0100", "", NOT_MEASURED]
+
+
+def test_both_gates_say_why_they_refuse(tmp_path: Path) -> None:
+    lower, drop = robustness_run(tmp_path, evaluators=0).gate_reasons
+    assert lower == "ROC-AUC is 0.7500; at least 0.8000 is asked"
+    assert drop == TOO_MUCH
+
+
+def test_model_waits_for_the_last_gate(tmp_path: Path) -> None:
+    run = robustness_run(tmp_path)
+    failed = NodeRun("RobustnessGate", "failed", 1.0, {}, {})
+    assert _run(run.nodes[0], failed).blessed is None
+    assert verdict(_run(run.nodes[0], failed))[0] == "failed"
+
+
+def test_robustness_that_was_asked_for_and_is_not_there_is_said(tmp_path: Path) -> None:
+    run = robustness_run(tmp_path)
+    page = Page(render(collect(_run(run.nodes[0]), tmp_path)))
+    assert "RobustnessScorer did not run" in page.sections["robustness"]
+    (tmp_path / "configs" / "one.yaml").write_text(PipelineConfig().to_yaml())
+    assert "robustness" not in Page(render(collect(_run(run.nodes[0]), tmp_path))).sections
