@@ -90,10 +90,15 @@ def test_imported_weights_go_through_the_gate_and_are_pushed_if_they_pass(warm: 
     (place / "three.txt").write_text("guitar\nslow\ndrums\n")
     before = pushed_versions(place)
     call = ("import", "fcn_5_narrow", "little.keras", "--tags", "three.txt", "--evaluate")
-    strict = yaml.safe_load((place / "test.yaml").read_text()) | {"gate": {"min_roc_auc": 0.99}}
+    strict = yaml.safe_load((place / "test.yaml").read_text()) | {
+        "gate": {"min_roc_auc": 0.99, "robustness": {"noise_0.4": 1.0}},
+        "robustness": {"deformations": ["gain_-20"]},
+    }
     (place / "strict.yaml").write_text(yaml.safe_dump(strict))
     refused = warm(*call, "strict.yaml", cwd=place)
     assert "refused by the gate, not pushed: ROC-AUC is" in refused.stdout
+    autotag("report", "--config", "strict.yaml", "--out", "strict.html", cwd=place)
+    assert "ROC-AUC under gain_-20, noise_0.4, beside the clean test split" in (place / "strict.html").read_text()
     assert pushed_versions(place) == before
 
     said = warm(*call, "test.yaml", cwd=place)
