@@ -17,7 +17,7 @@ from preprocessing.audio import from_pcm, to_pcm
 from preprocessing.clip_format import ClipFormat
 from preprocessing.deformations import Deformation
 from preprocessing.errors import AutotagError
-from preprocessing.examples import Example, decode_waveform, encode_example, read_records, write_record
+from preprocessing.examples import Example, decode_waveform, read_records, write_record
 from preprocessing.features import health, log_mel
 
 
@@ -37,7 +37,7 @@ class Task:
 
 
 def deformed_example(record: bytes, deformation: Deformation, clip: ClipFormat, seed: int) -> bytes:
-    """Deform the sound of a serialised tf.Example; its log-mel and its figures are computed anew.
+    """Deform the sound of a serialised tf.Example; its log-mel and its figures are computed anew, all else is kept.
 
     What pads a short clip stays silent: only what is sound is deformed.
 
@@ -47,7 +47,8 @@ def deformed_example(record: bytes, deformation: Deformation, clip: ClipFormat, 
         clip: length and rate.
         seed: of what is random.
     """
-    feature = Example.FromString(record).features.feature
+    example = Example.FromString(record)
+    feature = example.features.feature
     clip_id = feature["clip_id"].bytes_list.value[0]
     seconds = feature["seconds"].float_list.value[0]
     waveform = decode_waveform(record).copy()
@@ -57,16 +58,12 @@ def deformed_example(record: bytes, deformation: Deformation, clip: ClipFormat, 
     pcm = to_pcm(waveform)
     waveform = from_pcm(pcm)
     mel = log_mel(waveform, clip)
-    return encode_example(
-        {
-            "clip_id": clip_id,
-            "track": feature["track"].bytes_list.value[0],
-            "waveform": pcm.tobytes(),
-            "log_mel": mel.astype("<f2").tobytes(),
-            "tags": list(feature["tags"].bytes_list.value),
-            **health(waveform, mel, seconds, clip),
-        }
-    )
+    feature["waveform"].bytes_list.value[:] = [pcm.tobytes()]
+    feature["log_mel"].bytes_list.value[:] = [mel.astype("<f2").tobytes()]
+    for figure, value in health(waveform, mel, seconds, clip).items():
+        feature[figure].float_list.value[:] = [value]
+    deformed: bytes = example.SerializeToString(deterministic=True)
+    return deformed
 
 
 class WriteDeformed(beam.DoFn):  # type: ignore[misc]

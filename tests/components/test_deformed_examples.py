@@ -83,8 +83,9 @@ def test_second_execution_writes_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_example_that_is_not_deformed_keeps_its_bytes() -> None:
-    record = encode_example(CLIPS[0].features())
-    assert deformed_example(record, Deformation("gain", 0.0), CLIP, 0) == record
+    for further in ({}, {"incomplete": 1.0}):
+        record = encode_example({**CLIPS[0].features(), **further})
+        assert deformed_example(record, Deformation("gain", 0.0), CLIP, 0) == record
 
 
 def test_padding_of_a_short_clip_stays_silent() -> None:
