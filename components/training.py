@@ -564,7 +564,7 @@ class Task:
         return make
 
     def _one_window(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Cut or pad a batch of clips to what the network hears at once."""
+        """Cut a batch of clips to what the network hears at once."""
         return {**batch, "inputs": self.hearing.cut(batch["inputs"])}
 
     def clip_dataset(self, patterns: list[str], fold: Fold | None = None) -> MakeDataset:

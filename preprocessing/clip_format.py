@@ -15,7 +15,7 @@ class ClipFormat:
 
     Attributes:
         sample_rate: Hz.
-        samples: in a clip; a shorter one is padded, a longer one cut.
+        samples: in a clip; a shorter one is repeated, a longer one cut.
 
     Raises:
         ValueError: no clip can be like that.

@@ -13,7 +13,7 @@ SAMPLE_RATE: Final = 16_000
 
 CLIP_SECONDS: Final = 29.1
 CLIP_SAMPLES: Final = round(CLIP_SECONDS * SAMPLE_RATE)
-"""465,600 samples; shorter clips are padded with zeros, longer ones cut."""
+"""465,600 samples; shorter clips are repeated, longer ones cut."""
 
 N_FFT: Final = 2048
 HOP_LENGTH: Final = 787

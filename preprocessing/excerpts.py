@@ -20,8 +20,8 @@ EXCERPTS: Final = {
 class ExcerptRule:
     """Where a track's excerpts lie.
 
-    No two overlap, and only a track shorter than a clip is padded: a track has as many as whole clips fit into it, one
-    at least, ``count`` at most.
+    No two overlap, and only a track shorter than a clip is repeated: a track has as many as whole clips fit into it,
+    one at least, ``count`` at most.
 
     Attributes:
         name: one of EXCERPTS.

@@ -89,10 +89,10 @@ def health(waveform: Samples, mel: LogMel, seconds: float, clip: ClipFormat = PA
     """Figures by which a broken delivery is seen, and from which Transform learns mean and deviation.
 
     Args:
-        waveform: float32 [clip.samples], cut or padded.
+        waveform: float32 [clip.samples], cut or repeated.
         mel: float32 [128, clip.frames], its log-mel.
-        seconds: length of the file from the clip's beginning on; what of the clip is padding counts neither as sound
-            nor as silence.
+        seconds: length of the file from the clip's beginning on; what of the clip is repeated does not count as silence
+            or sound once more.
         clip: length and rate.
     """
     double = waveform.astype(np.float64)

@@ -48,7 +48,7 @@ def loaded(exported: Exported) -> Any:
 
 @pytest.fixture(scope="session")
 def clips() -> Any:
-    """Two clips as stored, float32 [2, 465600]: a full one and one padded with silence."""
+    """Two clips as stored, float32 [2, 465600]: a full one and a repeated one."""
     import numpy as np
     from exported_model import tone
 

@@ -50,8 +50,10 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from preprocessing.audio import from_pcm
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.digits import is_number
+from preprocessing.silence import is_silent, mean_of_heard
 
 EMPTY_FIELDS_TOO = next(
     name
@@ -114,11 +116,14 @@ class MadeUpModel:
                 "no_tag": Tensor("DT_BOOL", (-1,)),
                 "windows": Tensor("DT_INT32", (-1,)),
                 "window_predictions": Tensor("DT_FLOAT", (-1, -1, len(tags))),
+                "silent": Tensor("DT_BOOL", (-1,)),
+                "silent_windows": Tensor("DT_BOOL", (-1, -1)),
             },
         )
         embedding = {
             "embedding": Tensor("DT_FLOAT", (-1, EMBEDDING_SIZE)),
             "windows": Tensor("DT_INT32", (-1,)),
+            "silent_windows": Tensor("DT_BOOL", (-1, -1)),
         }
         self.signatures = {
             "pcm": Signature({"pcm": text}, tagging),
@@ -134,16 +139,22 @@ class MadeUpModel:
             raise RefusedError("pcm: expected int16 samples, one at least")
         windows = [made_up_windows(clip) for clip in pcm]
         counts = np.array([len(clip) for clip in windows], np.int32)
+        width = EMBEDDING_SIZE if signature == "embedding" else len(self.tags)
+        by_window = np.zeros((len(pcm), max(counts), width), np.float32)
+        silent = np.zeros((len(pcm), max(counts)), np.bool_)
+        for row, silences, clip in zip(by_window, silent, windows, strict=True):
+            silences[: len(clip)] = [is_silent(from_pcm(np.frombuffer(w, "<i2")), SAMPLE_RATE) for w in clip]
+            row[: len(clip)] = [self._draw(window, width) for window in clip]
+            row[silences] = 0
+        means = [
+            mean_of_heard(row[:count], silences[:count])
+            for row, silences, count in zip(by_window, silent, counts, strict=True)
+        ]
+        predictions = np.stack(means)
         if signature == "embedding":
-            vectors = [np.mean([self._draw(w, EMBEDDING_SIZE) for w in clip], axis=0) for clip in windows]
-            return {"embedding": np.array(vectors, np.float32), "windows": counts}
-        by_window = np.zeros((len(pcm), max(counts), len(self.tags)), np.float32)
-        for row, clip in zip(by_window, windows, strict=True):
-            row[: len(clip)] = [self._draw(window, len(self.tags)) for window in clip]
-        predictions = np.stack(
-            [row[:count].mean(axis=0, dtype=np.float64) for row, count in zip(by_window, counts, strict=True)]
-        ).astype(np.float32)
-        above = predictions >= self.thresholds
+            return {"embedding": predictions, "windows": counts, "silent_windows": silent}
+        all_silent = silent.sum(axis=1) == counts
+        above = (predictions >= self.thresholds) & ~all_silent[:, None]
         return {
             "predictions": predictions,
             "tags": np.array([[tag.encode() for tag in self.tags]] * len(pcm), object),
@@ -152,6 +163,8 @@ class MadeUpModel:
             "no_tag": ~above.any(axis=1),
             "windows": counts,
             "window_predictions": by_window,
+            "silent": all_silent,
+            "silent_windows": silent,
         }
 
     def _draw(self, window: bytes, count: int) -> np.ndarray[Any, Any]:
@@ -162,7 +175,7 @@ def made_up_windows(pcm: bytes) -> list[bytes]:
     """The exported graph's rule: every 29.1 s, the last one ends where the audio ends if half a second is left."""
     size = 2 * CLIP_SAMPLES
     if len(pcm) <= size:
-        return [pcm.ljust(size, b"\0")]
+        return [(pcm * -(-size // len(pcm)))[:size]]
     starts = [*range(0, len(pcm) - size + 1, size)]
     if len(pcm) - starts[-1] - size >= SAMPLE_RATE:
         starts.append(len(pcm) - size)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.errors import BadInputError
+from preprocessing.silence import mean_of_heard
 from preprocessing.windows import window_count
 from serving.client.errors import BadAnswerError
 
@@ -35,12 +36,13 @@ class ClipTags:
 
     Attributes:
         tags: in the order of the arrays.
-        probabilities: float32 [T], the mean over the windows.
+        probabilities: float32 [T], the mean over the windows in which there is something to hear.
         thresholds: float32 [T], the model's own for each tag.
         above_threshold: bool [T], where the probability reaches the threshold.
         no_tag: no tag reaches its threshold.
         windows: how many windows of 29.1 s the clip has; one at least.
-        window_probabilities: float32 [windows, T].
+        window_probabilities: float32 [windows, T], 0 where a window is silent.
+        silent_windows: bool [windows], there is nothing to hear (preprocessing.silence).
         seconds: the clip's length.
         version: of the model that answered, one for all of a song.
         complete: nothing of the file is known to be missing.
@@ -54,13 +56,21 @@ class ClipTags:
     no_tag: bool
     windows: int
     window_probabilities: Floats
+    silent_windows: Booleans
     seconds: float
     version: int
     complete: bool = True
     claimed_seconds: float | None = None
 
+    @property
+    def silent(self) -> bool:
+        """Nothing is to be heard in the whole clip, which therefore has no tag."""
+        return bool(self.silent_windows.all())
+
     def top(self, count: int) -> list[tuple[str, float]]:
-        """The ``count`` most probable tags, the most probable first."""
+        """The ``count`` most probable tags, the most probable first; none of a silent clip."""
+        if self.silent:
+            return []
         order = np.argsort(-self.probabilities, kind="stable")[:count]
         return [(self.tags[i], float(self.probabilities[i])) for i in order]
 
@@ -70,8 +80,9 @@ class ClipEmbedding:
     """Where one clip lies among all music, for 'sounds like' search.
 
     Attributes:
-        vector: float32 [E], the mean over the windows.
+        vector: float32 [E], the mean over the windows in which there is something to hear; 0 without any.
         windows: how many windows of 29.1 s the clip has.
+        silent_windows: bool [windows], as ClipTags has them.
         seconds: the clip's length.
         version: of the model that answered: vectors of two versions cannot be compared.
         complete, claimed_seconds: as ClipTags has them.
@@ -79,6 +90,7 @@ class ClipEmbedding:
 
     vector: Floats
     windows: int
+    silent_windows: Booleans
     seconds: float
     version: int
     complete: bool = True
@@ -96,8 +108,8 @@ class Answer:
 def cut(blocks: Iterable[bytes], most_windows: int) -> Iterator[bytes]:
     """Join blocks of a clip's PCM and cut it into pieces of ``most_windows`` windows; the last has up to one more.
 
-    Every piece but the first has a window at least, so that none is padded, and the windows of the pieces are those of
-    the whole.
+    Every piece but the first has a window at least, so that none is repeated, and the windows of the pieces are those
+    of the whole.
     """
     piece = most_windows * WINDOW_BYTES
     buffer = bytearray()
@@ -173,6 +185,7 @@ def read_tags(answer: Answer, sizes: Sequence[int]) -> list[ClipTags]:
     by_window = _floats(answer, "window_predictions", (len(sizes), None, n_tags))
     if by_window.shape[1] < max(expected):  # more there may be: the server batches requests of several clients
         raise BadAnswerError(f"the answer's 'window_predictions' has shape {by_window.shape} for {expected} windows")
+    silent = _silent_windows(answer, expected)
     names = [_names(row) for row in _output(answer, "tags", (len(sizes), n_tags))]
     above = _booleans(answer, "above_threshold", (len(sizes), n_tags))
     no_tag = _booleans(answer, "no_tag", (len(sizes),))
@@ -185,6 +198,7 @@ def read_tags(answer: Answer, sizes: Sequence[int]) -> list[ClipTags]:
             no_tag=bool(no_tag[i]),
             windows=expected[i],
             window_probabilities=by_window[i, : expected[i]],
+            silent_windows=silent[i],
             seconds=_seconds(sizes[i]),
             version=answer.version,
         )
@@ -197,9 +211,10 @@ def read_embeddings(answer: Answer, sizes: Sequence[int]) -> list[ClipEmbedding]
     vectors = _floats(answer, "embedding", (len(sizes), None))
     expected = [window_count(size // SAMPLE_BYTES) for size in sizes]
     _check_windows(answer, expected)
+    silent = _silent_windows(answer, expected)
     return [
-        ClipEmbedding(vector, windows, _seconds(size), answer.version)
-        for vector, windows, size in zip(vectors, expected, sizes, strict=True)
+        ClipEmbedding(vector, windows, silences, _seconds(size), answer.version)
+        for vector, windows, silences, size in zip(vectors, expected, silent, sizes, strict=True)
     ]
 
 
@@ -210,8 +225,9 @@ def _whole_tags(parts: Sequence[ClipTags]) -> ClipTags:
     if len({(part.version, part.tags) for part in parts}) > 1:
         raise BadAnswerError("the model changed its tags in the middle of a song: ask again, or choose a version")
     by_window = np.concatenate([part.window_probabilities for part in parts])
-    probabilities: Floats = by_window.mean(axis=0, dtype=np.float64).astype(np.float32)
-    above = probabilities >= last.thresholds
+    silent = np.concatenate([part.silent_windows for part in parts])
+    probabilities = mean_of_heard(by_window, silent)
+    above = np.logical_and(probabilities >= last.thresholds, not silent.all())
     return ClipTags(
         tags=last.tags,
         probabilities=probabilities,
@@ -220,6 +236,7 @@ def _whole_tags(parts: Sequence[ClipTags]) -> ClipTags:
         no_tag=not above.any(),
         windows=len(by_window),
         window_probabilities=by_window,
+        silent_windows=silent,
         seconds=math.fsum(part.seconds for part in parts),
         version=last.version,
     )
@@ -230,9 +247,12 @@ def _whole_embedding(parts: Sequence[ClipEmbedding]) -> ClipEmbedding:
         return parts[0]
     if len({(part.version, len(part.vector)) for part in parts}) > 1:
         raise BadAnswerError("the model changed in the middle of a song: ask again, or choose a version")
-    windows = [part.windows for part in parts]
-    vector = np.average([part.vector for part in parts], axis=0, weights=windows).astype(np.float32)
-    return ClipEmbedding(vector, sum(windows), math.fsum(part.seconds for part in parts), parts[-1].version)
+    silent = np.concatenate([part.silent_windows for part in parts])
+    heard = np.array([np.count_nonzero(~part.silent_windows) for part in parts])
+    vector: Floats = np.zeros_like(parts[0].vector)
+    if heard.any():
+        vector = np.average([part.vector for part in parts], axis=0, weights=heard).astype(np.float32)
+    return ClipEmbedding(vector, len(silent), silent, math.fsum(part.seconds for part in parts), parts[-1].version)
 
 
 def _seconds(size: int) -> float:
@@ -275,6 +295,14 @@ def _booleans(answer: Answer, name: str, shape: tuple[int | None, ...]) -> Boole
     if value.dtype != np.bool_:
         raise BadAnswerError(f"the answer's {name!r} holds no booleans, but {value.dtype}")
     return value
+
+
+def _silent_windows(answer: Answer, expected: Sequence[int]) -> list[Booleans]:
+    """Which windows of each clip are silent; the answer may have more columns, as of window_predictions."""
+    by_clip = _booleans(answer, "silent_windows", (len(expected), None))
+    if by_clip.shape[1] < max(expected):
+        raise BadAnswerError(f"the answer's 'silent_windows' has shape {by_clip.shape} for {expected} windows")
+    return [row[:count] for row, count in zip(by_clip, expected, strict=True)]
 
 
 def _check_windows(answer: Answer, expected: Sequence[int]) -> None:

@@ -19,8 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocessing.audio import Samples, fit_clip, from_pcm, load_clip, to_pcm
+from preprocessing.constants import SAMPLE_RATE
 from preprocessing.errors import BadInputError, ClipError
 from preprocessing.names import is_utf8, lossless, printable, to_json
+from preprocessing.silence import is_silent
 
 LABELS_NAME: Final = "labels.txt"
 CARD_NAME: Final = "autotag.json"
@@ -89,14 +91,15 @@ class OnDeviceModel:
         probabilities: Probabilities = self._interpreter.get_tensor(self._output)[0]
         return probabilities
 
-    def predict_file(self, content: bytes, name: str = "") -> Probabilities:
-        """Bytes of an audio file -> probabilities float32 [n_tags] of its first 29.1 s.
+    def predict_file(self, content: bytes, name: str = "") -> Probabilities | None:
+        """Bytes of an audio file -> probabilities float32 [n_tags] of its first 29.1 s; None where these are silent.
 
         Raises:
             ClipError: they cannot be decoded.
         """
         samples, _ = load_clip(content, name)
-        return self.predict(from_pcm(to_pcm(fit_clip(samples))))
+        clip = from_pcm(to_pcm(fit_clip(samples)))
+        return None if is_silent(clip, SAMPLE_RATE) else self.predict(clip)
 
 
 def main(arguments: list[str]) -> int:
@@ -119,6 +122,9 @@ def main(arguments: list[str]) -> int:
         except (ClipError, OSError) as error:
             print(printable(str(error)), file=sys.stderr)
             failed = True
+            continue
+        if probabilities is None:
+            print(to_json({"file": lossless(file), "silent": True, "tags": {}}, ascii_only=not is_utf8(sys.stdout)))
             continue
         order = np.argsort(-probabilities, kind="stable")[:10]
         tags = {model.card.tags[i]: round(float(probabilities[i]), 6) for i in order}

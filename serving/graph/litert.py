@@ -211,7 +211,7 @@ def _card(info: ModelInfo, weights: Weights, version: str, clip: ClipFormat) -> 
         "code_version": info.code_version,
         "sample_rate": clip.sample_rate,
         "samples": clip.samples,
-        "input": f"waveform float32 [1, {clip.samples}]: mono, in [-1, 1], a shorter clip followed by zeros",
+        "input": f"waveform float32 [1, {clip.samples}]: mono, in [-1, 1], a shorter clip repeated",
         "batch": ONE_CLIP,
         "output": "predictions float32 [1, tags]: probability of each tag, in the order of tags",
         "tags": list(info.tags),
@@ -266,7 +266,7 @@ def _metadata(info: ModelInfo, weights: Weights, version: str, clip: ClipFormat)
     waveform = table(
         {
             0: WAVEFORM,
-            1: f"mono audio at {clip.sample_rate} Hz, {clip.samples} samples in [-1, 1], zeros after a short clip; "
+            1: f"mono audio at {clip.sample_rate} Hz, {clip.samples} samples in [-1, 1], a shorter clip repeated; "
             + ONE_CLIP,
         }
     )

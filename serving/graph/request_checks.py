@@ -77,7 +77,7 @@ def check_waveform(waveform: Any, clip: ClipFormat) -> Any:
         waveform,
         tf.equal(samples, clip.samples),
         f"waveform: expected {clip.samples} samples a clip ({clip.seconds:g} s at {clip.sample_rate} Hz), got {{}}; "
-        "pad a shorter clip with zeros, cut a longer one",
+        "repeat a shorter clip, cut a longer one",
         samples,
     )
     waveform = tf.reshape(waveform, [-1, clip.samples])
@@ -215,10 +215,17 @@ def window_pcm(joined: Any, position: Any, length: Any, channels: Any) -> Any:
 def pcm_to_waveform(pcm: Any, clip: ClipFormat) -> Any:
     """String [windows], each at most a clip of int16 samples -> float32 [windows, clip samples] in [-1, 1).
 
-    A shorter one is followed by zeros.
+    A shorter one is repeated, as preprocessing.audio.fit_clip has it.
     """
-    samples = tf.io.decode_raw(pcm, tf.int16, fixed_length=clip.waveform_bytes)
-    return tf.cast(tf.reshape(samples, [-1, clip.samples]), tf.float32) / PCM_SCALE
+    decoded = tf.io.decode_raw(pcm, tf.int16, fixed_length=clip.waveform_bytes)
+    samples = tf.reshape(decoded, [-1, clip.samples])
+    lengths = tf.strings.length(pcm) // 2
+
+    def repeated() -> Any:
+        return tf.gather(samples, tf.range(clip.samples)[tf.newaxis] % lengths[:, tf.newaxis], batch_dims=1)
+
+    whole = tf.reduce_all(tf.greater_equal(lengths, clip.samples))
+    return tf.cast(tf.cond(whole, lambda: samples, repeated), tf.float32) / PCM_SCALE
 
 
 def parse_waveform(examples: Any, clip: ClipFormat) -> Any:

@@ -16,6 +16,7 @@ from preprocessing.windows import least_rest
 from serving.graph import request_checks
 from serving.graph.ensemble import CLIPS_AT_ONCE, Ensemble, in_parts
 from serving.graph.request_checks import Sound
+from serving.graph.silence import mean_of_heard, split_heard, with_heard
 
 Signature = Callable[..., dict[str, Any]]
 
@@ -41,25 +42,28 @@ def signatures(
     def rows(value: Any, clips: Any) -> Any:
         return tf.tile(value[tf.newaxis], [clips, 1])
 
-    def answer(probabilities: Any) -> dict[str, Any]:
+    def answer(probabilities: Any, silent: Any) -> dict[str, Any]:
         clips = tf.shape(probabilities)[0]
-        above = decide(ensemble, probabilities, limits)
+        above = tf.logical_and(decide(ensemble, probabilities, limits), tf.logical_not(silent)[:, tf.newaxis])
         return {
             "predictions": probabilities,
             "tags": rows(names, clips),
             "thresholds": rows(limits, clips),
             "above_threshold": above,
             "no_tag": tf.logical_not(tf.reduce_any(above, axis=1)),
+            "silent": silent,
         }
 
-    def of_examples(examples: Any) -> Any:
+    tags_of = with_heard(ensemble.from_waveform, clip)
+
+    def of_examples(examples: Any) -> tuple[Any, Any]:
         def of_some(some: dict[str, Any]) -> Any:
-            return ensemble.from_waveform(request_checks.parse_waveform(some["examples"], clip))
+            return tags_of(request_checks.parse_waveform(some["examples"], clip))
 
-        return in_parts(of_some, {"examples": examples}, ensemble.n_tags, at_once)
+        return split_heard(in_parts(of_some, {"examples": examples}, ensemble.n_tags + 1, at_once))
 
-    def by_windows(sound: Sound, compute: Callable[[Any], Any], width: int) -> tuple[Any, Any]:
-        """Float32 [windows, width] of what ``compute`` makes of waveforms, and how many windows each clip has."""
+    def by_windows(sound: Sound, compute: Callable[[Any], Any], width: int) -> tuple[Any, Any, Any]:
+        """Float32 [windows, width] of what ``compute`` makes of waveforms, which are silent, windows of each clip."""
         windows, counts = cut(sound, clip)
         # One string of all clips: what each window is copied from once.
         joined = tf.strings.reduce_join(sound.content)
@@ -68,25 +72,29 @@ def signatures(
             pcm = request_checks.window_pcm(joined, **some)
             return compute(request_checks.pcm_to_waveform(pcm, clip))
 
-        return in_parts(of_some, windows, width, at_once), counts
+        return *split_heard(in_parts(of_some, windows, width + 1, at_once)), counts
+
+    def by_clip(value: Any, counts: Any) -> Any:
+        return tf.RaggedTensor.from_row_lengths(value, counts).to_tensor()
 
     def of_sound(sound: Sound) -> dict[str, Any]:
-        by_window, counts = by_windows(sound, ensemble.from_waveform, ensemble.n_tags)
+        by_window, silent, counts = by_windows(sound, tags_of, ensemble.n_tags)
+        silent_windows = by_clip(silent, counts)
+        all_silent = tf.equal(tf.reduce_sum(tf.cast(silent_windows, tf.int32), axis=1), counts)
         return {
-            **answer(mean_by_clip(by_window, counts)),
+            **answer(mean_of_heard(by_window, silent, counts), all_silent),
             "windows": counts,
-            "window_predictions": tf.RaggedTensor.from_row_lengths(by_window, counts).to_tensor(),
+            "window_predictions": by_clip(by_window, counts),
+            "silent_windows": silent_windows,
         }
 
     def serving_default(examples: Any) -> dict[str, Any]:
-        return answer(of_examples(request_checks.check_examples(examples, clip)))
+        return answer(*of_examples(request_checks.check_examples(examples, clip)))
 
     def waveform(waveform: Any) -> dict[str, Any]:
         checked = {"waveform": request_checks.check_waveform(waveform, clip)}
-        probabilities = in_parts(
-            lambda some: ensemble.from_waveform(some["waveform"]), checked, ensemble.n_tags, at_once
-        )
-        return answer(probabilities)
+        probabilities = in_parts(lambda some: tags_of(some["waveform"]), checked, ensemble.n_tags + 1, at_once)
+        return answer(*split_heard(probabilities))
 
     def pcm(pcm: Any) -> dict[str, Any]:
         return of_sound(request_checks.check_pcm(pcm, clip))
@@ -96,15 +104,17 @@ def signatures(
 
     def embedding(pcm: Any) -> dict[str, Any]:
         sound = request_checks.check_pcm(pcm, clip)
-        by_window, counts = by_windows(sound, ensemble.embed, ensemble.embedding_size)
+        vectors = with_heard(ensemble.embed, clip)
+        by_window, silent, counts = by_windows(sound, vectors, ensemble.embedding_size)
         return {
-            "embedding": mean_by_clip(by_window, counts),
+            "embedding": mean_of_heard(by_window, silent, counts),
             "windows": counts,
+            "silent_windows": by_clip(silent, counts),
             "tags": rows(names, tf.size(counts)),
         }
 
     def classify(inputs: Any) -> dict[str, Any]:
-        scores = of_examples(request_checks.check_examples(inputs, clip, "inputs"))
+        scores, _ = of_examples(request_checks.check_examples(inputs, clip, "inputs"))
         return {"classes": rows(names, tf.shape(scores)[0]), "scores": scores}
 
     def labels(examples: Any) -> dict[str, Any]:
@@ -161,8 +171,3 @@ def cut(sound: Sound, clip: ClipFormat) -> tuple[dict[str, Any], Any]:
         "channels": channels,
     }
     return windows, tf.cast(counts, tf.int32)
-
-
-def mean_by_clip(by_window: Any, counts: Any) -> Any:
-    """Float32 [windows, n], windows of each clip int32 [clips] -> float32 [clips, n]."""
-    return tf.math.segment_mean(by_window, tf.repeat(tf.range(tf.size(counts)), counts))

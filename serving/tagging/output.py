@@ -33,7 +33,7 @@ class Writing:
     Attributes:
         old: what the file held.
         new: what it is to hold.
-        done: it was written; not where --dry-run only shows it.
+        done: it was written; not where --dry-run only shows it, or where nothing is written into a silent file.
         error: why it could not be written, else empty.
     """
 
@@ -86,8 +86,9 @@ class TableOutput:
         from rich.markup import escape
 
         name = escape(printable(file.path))
-        if writing is not None:
-            self._print_changes(name, writing)
+        untouched = writing is not None and file.silent and not writing.old.tags and not writing.error
+        if writing is not None and not untouched:
+            self._print_changes(name, writing, file.silent)
             return
         chosen = file.select(self._selection)
         heard_by = escape(printable(file.source))
@@ -95,6 +96,8 @@ class TableOutput:
         self._console.print(f"[bold]{name}[/bold]  [dim]{length}  {heard_by}[/dim]", soft_wrap=True)
         if chosen:
             self._console.print(self._table(file, chosen))
+        elif file.silent:
+            self._console.print(f"silence: no tag{', and nothing is written' if untouched else ''}")
         else:
             self._console.print(f"no tag {_reaches(self._selection)}")
 
@@ -115,7 +118,7 @@ class TableOutput:
             table.add_row(escape(tag), f"{probability:.3f}", f"{thresholds[tag]:.3f}", bar, style=style)
         return table
 
-    def _print_changes(self, name: str, writing: Writing) -> None:
+    def _print_changes(self, name: str, writing: Writing, silent: bool) -> None:
         from rich.markup import escape
 
         state = "written" if writing.done else "not written" if writing.error else "would be written"
@@ -127,7 +130,7 @@ class TableOutput:
             colour = {"-": "red", "+": "green", " ": "dim"}[sign]
             self._console.print(f"  [{colour}]{sign} {escape(printable(tag))}[/{colour}]", soft_wrap=True)
         if not writing.new.tags:
-            self._console.print(f"  no tag {_reaches(self._selection)}")
+            self._console.print("  silence: no tag" if silent else f"  no tag {_reaches(self._selection)}")
 
     def failed(self, file: FailedFile) -> None:
         """Nothing here: the terminal has it."""
@@ -155,6 +158,7 @@ class JsonOutput:
         """Write file, model, seconds, windows, no_tag and tags with probability and threshold, most probable first.
 
         ``complete`` says whether nothing is known to be missing; else there are ``claimed_seconds`` and ``shortfall``.
+        ``silent`` says that nothing is to be heard, ``silent_windows`` in how many windows that is so.
         """
         thresholds = dict(zip(file.tags, file.thresholds, strict=True))
         above = dict(zip(file.tags, file.above, strict=True))
@@ -165,6 +169,8 @@ class JsonOutput:
             "seconds": round(file.seconds, 3),
             **_heard(file),
             "windows": file.windows,
+            "silent_windows": int(file.silences.sum()),
+            "silent": file.silent,
             "no_tag": not file.above.any(),
             "tags": [
                 {
@@ -199,9 +205,10 @@ class JsonOutput:
 
 
 class CsvOutput:
-    """One row a file: file, seconds, windows, tags (those chosen, joined by '; '), error, shortfall, and each tag.
+    """One row a file: file, seconds, windows, tags (chosen ones, joined by '; '), error, shortfall, silences, tags.
 
-    The columns of the tags hold all probabilities, whatever is chosen, so that a program sees the same columns always.
+    The columns of the tags hold all probabilities, whatever is chosen, so that a program sees the same columns always;
+    those of a silent file, whose windows are all silent, are empty.
     Files that fail before the first answer (which tells the tags) are held back until then. UTF-8, in which a name has
     the bytes that it has on the disk, whatever they are.
 
@@ -229,8 +236,8 @@ class CsvOutput:
         error = writing.error if writing is not None else ""
         chosen = "; ".join(tag for tag, _ in file.select(self._selection))
         row = [*self._named(file.path, file.source), f"{file.seconds:.3f}", str(file.windows), chosen, error]
-        row.append(file.shortfall)
-        heard = dict(zip(file.tags, file.probabilities, strict=True))
+        row += [file.shortfall, str(file.silences.sum())]
+        heard = {} if file.silent else dict(zip(file.tags, file.probabilities, strict=True))
         self._row(row + [f"{heard[tag]:.{DECIMALS}f}" if tag in heard else "" for tag in self._tags])
 
     def failed(self, file: FailedFile) -> None:
@@ -249,7 +256,8 @@ class CsvOutput:
     def _begin(self, tags: tuple[str, ...]) -> None:
         self._tags = tags
         model = ["model"] if self._names_model else []
-        self._columns = ["file", *model, "seconds", "windows", "tags", "error", "shortfall", *tags]
+        about = ["seconds", "windows", "tags", "error", "shortfall", "silent_windows"]
+        self._columns = ["file", *model, *about, *tags]
         self._stream.write(_csv_line(self._columns))
         for row in self._held_back:
             self._row(row)

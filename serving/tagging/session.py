@@ -151,6 +151,7 @@ class Tally:
     written: int = 0
     skipped: int = 0
     incomplete: int = 0
+    silent: int = 0
     failures: list[FailedFile] = field(default_factory=list)
 
 
@@ -213,6 +214,8 @@ def summarise(work: Plan, choices: Choices, tally: Tally) -> Iterator[str]:
         yield f"{tally.written} of {work.total} files {verb}, {tally.skipped} were already done"
     if work.left_out.files:
         yield f"left out of the folders, going by their names: {work.left_out.describe()}"
+    if tally.silent:
+        yield f"{tally.silent} of {work.total} files are silent and have no tag"
     if tally.failed:
         yield f"{tally.failed} of {work.total} files failed"
     if tally.incomplete:
@@ -230,6 +233,7 @@ def summary(work: Plan, tally: Tally) -> dict[str, Any]:
         "incomplete": tally.incomplete,
         "written": tally.written,
         "already_done": tally.skipped,
+        "silent": tally.silent,
         "failures": [
             {"file": lossless(failed.path), "kind": failed.error.kind, "error": failed.reason}
             for failed in tally.failures
@@ -310,6 +314,7 @@ class _Outcomes:
                 self.output.skipped(result)
             elif isinstance(result, TaggedFile):
                 self._tell_shortfall(result, results)
+                self.tally.silent += result.silent and result is results[0]
                 self._draw(result)
                 self.output.tagged(result, self._write(result))
 
@@ -335,6 +340,8 @@ class _Outcomes:
         old = NO_TAGS
         try:
             old = read_file_tags(file.path, write.field)
+            if file.silent and not old.tags:
+                return Writing(old, NO_TAGS, done=False)
             if write.dry_run:
                 check_writable(file.path)
             else:

@@ -1,9 +1,9 @@
 """Name what is heard in audio files of any length, with a pushed model loaded here or with one that a server has.
 
 A file is decoded block by block and cut into windows of one clip's length (the model's, 29.1 s by custom) every
-``hop``; a song's tags are the mean over its windows. Neither the decoded file nor its windows are ever in memory as a
-whole. Several files are decoded at a time, and their windows go to the model in common batches, so that short files
-keep the cores as busy as long ones.
+``hop``; a song's tags are the mean over its windows that are not silent (preprocessing.silence). Neither the decoded
+file nor its windows are ever in memory as a whole. Several files are decoded at a time, and their windows go to the
+model in common batches, so that short files keep the cores as busy as long ones.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from preprocessing.audio import Samples, fit_clip, from_pcm, open_audio, to_pcm
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.decoding import Heard
 from preprocessing.errors import AutotagError, BadInputError, ClipError
+from preprocessing.silence import is_silent, mean_of_heard
 from preprocessing.windows import least_rest
 from serving.engines.runtimes import AUTO, load_engine, usable_cores
 from serving.model_info import MODEL_INFO_NAME, find_model, read_model_info
@@ -211,13 +212,14 @@ class TaggedFile:
         heard: that, and how much there should be.
         tags: the model's tags, in the order of its outputs.
         thresholds: float32 [n_tags], from which probability on a tag counts as heard.
-        probabilities: float32 [n_tags], mean over the windows.
+        probabilities: float32 [n_tags], mean over the windows in which there is something to hear; 0 without any.
         starts: float64 [windows], seconds from the beginning at which each window starts.
-        window_probabilities: float32 [windows, n_tags].
+        window_probabilities: float32 [windows, n_tags], 0 where a window is silent.
         model: identity of the model that heard them, one for all windows.
         source: what people call that model.
         window_seconds: length of a window.
         heads: as Answers has them.
+        silent_windows: bool [windows], there is nothing to hear; None for none of them.
     """
 
     path: Path
@@ -232,11 +234,22 @@ class TaggedFile:
     window_seconds: float = PAPER_CLIP.seconds
     heads: Heads | None = None
     heard: Heard | None = None
+    silent_windows: npt.NDArray[np.bool_] | None = None
 
     @property
     def shortfall(self) -> str:
         """How much of the file was heard, such as ``43.8 of 87.6 s``; empty where nothing is known to be missing."""
         return self.heard.shortfall if self.heard is not None else ""
+
+    @property
+    def silences(self) -> npt.NDArray[np.bool_]:
+        """Bool [windows], there is nothing to hear."""
+        return np.zeros(self.windows, np.bool_) if self.silent_windows is None else self.silent_windows
+
+    @property
+    def silent(self) -> bool:
+        """Nothing is to be heard in the whole file, which therefore has no tag."""
+        return bool(self.silences.all())
 
     @property
     def windows(self) -> int:
@@ -245,7 +258,12 @@ class TaggedFile:
 
     @property
     def above(self) -> npt.NDArray[np.bool_]:
-        """Bool [n_tags]: the tag reaches its threshold, or is the most probable one of a one-of head."""
+        """Bool [n_tags]: the tag reaches its threshold, or is the most probable one of a one-of head.
+
+        None of a silent file's does.
+        """
+        if self.silent:
+            return np.zeros(len(self.tags), np.bool_)
         heads = self.heads or Heads.of_tags(len(self.tags))
         return heads.decide(self.probabilities, self.thresholds)
 
@@ -254,7 +272,9 @@ class TaggedFile:
         return self.select(Selection(most=count))
 
     def select(self, selection: Selection) -> list[tuple[str, float]]:
-        """The tags chosen, with their probability, the most probable first."""
+        """The tags chosen, with their probability, the most probable first; none of a silent file."""
+        if self.silent:
+            return []
         threshold = selection.threshold
         order = np.argsort(-self.probabilities, kind="stable")
         if threshold is not None:
@@ -342,16 +362,21 @@ class Tagger:
     def tag_samples(self, samples: Samples) -> Probabilities:
         """Float32 mono [n] at the clip's rate, nominally in [-1, 1] -> mean probabilities float32 [n_tags].
 
+        Silent windows do not count; 0 where there are no others.
+
         Raises:
             AutotagError: the model or server does not answer.
         """
-        cut = [window.samples for window in stream_windows([samples], self.hop_samples, self.source.clip)]
+        every = windows(samples, self.hop_samples, self.source.clip)
+        heard = [window for window in every if not is_silent(window, self.source.clip.sample_rate)]
+        cut = heard or every[:1]
         batches = [cut[first : first + WINDOWS_AT_ONCE] for first in range(0, len(cut), WINDOWS_AT_ONCE)]
         for _ in range(MOST_TIMES):
             answers = [self.source.answer(np.stack(batch)) for batch in batches]
             with contextlib.suppress(_ModelChangedError):
                 _one_model(answers)
-                return _mean(np.concatenate([answer.probabilities for answer in answers]))
+                rows = np.concatenate([answer.probabilities for answer in answers])
+                return mean_of_heard(rows, np.full(len(rows), not heard))
         raise AutotagError("the model changes from one window to the next: choose one of its versions")
 
     def _tag_or_fail(
@@ -380,28 +405,35 @@ class Tagger:
         stopped: threading.Event,
         on_progress: Progress | None,
     ) -> TaggedFile:
-        starts, answers, clip = [], [], self.source.clip
+        starts, silences, answers, clip = [], [], [], self.source.clip
         with open_audio(path, sample_rate=clip.sample_rate) as stream:
             for window in stream_windows(stream.blocks, self.hop_samples, clip):
                 if stopped.is_set():
                     raise ClipError("stopped", f"{path} was being decoded when all was stopped")
                 if len(waiting) == WINDOWS_AHEAD:
                     answers.append(waiting.popleft().result())
-                waiting.append(window_queue.submit(window.samples))
+                silences.append(is_silent(window.samples, clip.sample_rate))
+                if not silences[-1]:
+                    waiting.append(window_queue.submit(window.samples))
                 starts.append(window.start)
                 end = (window.start + window.length) / clip.sample_rate
                 if on_progress is not None:
                     on_progress(path, end, stream.seconds)
+        silent = np.array(silences)
+        if silent.all():  # only an answer tells which tags there are, and whose
+            waiting.append(window_queue.submit(window.samples))
         while waiting:
             answers.append(waiting.popleft().result())
         first = _one_model(answers)
-        rows = np.concatenate([answer.probabilities for answer in answers])
+        rows = np.zeros((len(starts), len(first.tags)), np.float32)
+        if not silent.all():
+            rows[~silent] = np.concatenate([answer.probabilities for answer in answers])
         return TaggedFile(
             path=path,
             seconds=end,
             tags=first.tags,
             thresholds=first.thresholds,
-            probabilities=_mean(rows),
+            probabilities=mean_of_heard(rows, silent),
             starts=np.array(starts) / clip.sample_rate,
             window_probabilities=rows,
             model=first.model,
@@ -409,6 +441,7 @@ class Tagger:
             window_seconds=clip.seconds,
             heads=first.heads,
             heard=stream.heard,
+            silent_windows=silent,
         )
 
 
@@ -431,7 +464,7 @@ class Window:
     Attributes:
         start: its first sample's place in the file.
         length: samples of the file in it: the clip's, or all that a shorter file has.
-        samples: float32 [clip samples], zeros after ``length``.
+        samples: float32 [clip samples], from the first one again after ``length``.
     """
 
     start: int
@@ -444,8 +477,8 @@ def stream_windows(
 ) -> Iterator[Window]:
     """Cut blocks of float32 [any length] into windows of a clip's length, one every ``hop`` samples.
 
-    What is shorter than a clip is padded with zeros; of what is longer the last window ends where the file ends, or
-    less than half a second before (preprocessing.windows). Holds one window and one block.
+    What is shorter than a clip is repeated (preprocessing.audio.fit_clip); of what is longer the last window ends where
+    the file ends, or less than half a second before (preprocessing.windows). Holds one window and one block.
 
     Args:
         blocks: what follows each other in the file.
@@ -529,8 +562,3 @@ class _WindowQueue:
             if item[1].set_running_or_notify_cancel():
                 batch.append(item)
         return batch
-
-
-def _mean(rows: Probabilities) -> Probabilities:
-    mean: Probabilities = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return mean

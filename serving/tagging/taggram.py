@@ -5,7 +5,10 @@ of the others, the four that reach highest in any window. JSON has all tags::
 
     {"format": "autotag taggram", "version": 1, "file": "song.mp3", "model": "...", "seconds": 612.4,
      "window_seconds": 29.1, "tags": ["guitar", ...], "thresholds": [0.31, ...], "mean": [0.62, ...],
-     "windows": [{"start": 0.0, "end": 29.1, "probabilities": [0.58, ...]}, ...]}
+     "windows": [{"start": 0.0, "end": 29.1, "silent": false, "probabilities": [0.58, ...]}, ...]}
+
+Windows in which there is nothing to hear are marked: ``silent`` in JSON, where their probabilities are 0, and grey in
+the picture and on the page. A column of several windows is the mean of those that are not silent.
 
 Times are seconds; thresholds, means and probabilities are in the order of the tags.
 """
@@ -38,6 +41,7 @@ TICK_STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 72
 MOST_TICKS: Final = 9
 COLOURS: Final = ("#eef1f4", "#c3d6e8", "#82b0d4", "#3f7fb8", "#1b4f8a", "#0a2450")
 """From probability 0 to the top of the scale, equally far apart in lightness."""
+SILENCE_COLOUR: Final = "#b3b0ab"
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Taggram:
         seconds: length of the file.
         edges: float64 [columns + 1], seconds at which the columns begin and end.
         tags: names, the highest mean first.
-        cells: float32 [tags, columns], probabilities.
+        cells: float32 [tags, columns], probabilities; NaN where all is silent.
         mean: float32 [tags].
         above: bool [tags], the mean reaches the tag's threshold.
         top: of the colour scale, a multiple of 0.1.
@@ -112,8 +116,8 @@ def summarise(tagged: TaggedFile) -> Taggram:
     group = math.ceil(len(rows) / MOST_COLUMNS)
     firsts = np.arange(0, len(rows), group)
     sums = np.add.reduceat(rows[:, order].astype(np.float64), firsts, axis=0)
-    counts = np.diff([*firsts, len(rows)])
-    cells = (sums / counts[:, None]).T.astype(np.float32)
+    counts = np.add.reduceat((~tagged.silences).astype(np.float64), firsts)
+    cells = (sums / np.where(counts, counts, np.nan)[:, None]).T.astype(np.float32)
     return Taggram(
         title=shorten(printable(tagged.path.name), 90),
         subtitle=_subtitle(tagged, group),
@@ -123,7 +127,7 @@ def summarise(tagged: TaggedFile) -> Taggram:
         cells=cells,
         mean=tagged.probabilities[order],
         above=tagged.above[order],
-        top=max(0.1, math.ceil(round(float(cells.max()) * 10, 6)) / 10),
+        top=max(0.1, math.ceil(round(float(np.nan_to_num(cells).max()) * 10, 6)) / 10),
     )
 
 
@@ -193,8 +197,15 @@ def taggram_json(tagged: TaggedFile, model: str) -> str:
         "thresholds": _rounded(tagged.thresholds),
         "mean": _rounded(tagged.probabilities),
         "windows": [
-            {"start": round(float(start), 4), "end": round(float(end), 4), "probabilities": _rounded(row)}
-            for start, end, row in zip(tagged.starts, ends, tagged.window_probabilities, strict=True)
+            {
+                "start": round(float(start), 4),
+                "end": round(float(end), 4),
+                "silent": bool(silent),
+                "probabilities": _rounded(row),
+            }
+            for start, end, silent, row in zip(
+                tagged.starts, ends, tagged.silences, tagged.window_probabilities, strict=True
+            )
         ],
     }
     return to_json(data) + "\n"
@@ -233,6 +244,7 @@ def _draw_cells(axes: Any, taggram: Taggram) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
     few = taggram.cells.shape[1] <= 60
+    axes.set_facecolor(SILENCE_COLOUR)
     mesh = axes.pcolormesh(
         taggram.edges, np.arange(len(taggram.tags) + 1), taggram.cells, vmin=0, vmax=taggram.top,
         cmap=LinearSegmentedColormap.from_list("taggram", COLOURS), rasterized=True, antialiased=False,
@@ -249,9 +261,10 @@ def _draw_cells(axes: Any, taggram: Taggram) -> None:
     axes.set_xlim(0, taggram.seconds)
     axes.set_xticks(ticks, [clock(tick, hours) for tick in ticks])
     axes.set_xlabel(f"time ({'hours:' if hours else ''}minutes:seconds)", color="#5c636b")
+    silence = "; grey: silence" if np.isnan(taggram.cells).any() else ""
     axes.annotate(
-        "bold: reaches its threshold", (1, 0), xycoords="axes fraction", xytext=(0, -38), textcoords="offset points",
-        ha="right", color="#5c636b", fontsize=9,
+        f"bold: reaches its threshold{silence}", (1, 0), xycoords="axes fraction",
+        xytext=(0, -38), textcoords="offset points", ha="right", color="#5c636b", fontsize=9,
     )  # fmt: skip
     axes.spines[:].set_visible(False)
     bar = axes.figure.colorbar(mesh, ax=axes, pad=0.07, aspect=14, shrink=0.9)
@@ -269,7 +282,7 @@ def taggram_html(taggram: Taggram, tagged: TaggedFile, model: str) -> str:
     data = {
         "edges": [round(float(edge), 2) for edge in taggram.edges],
         "tags": taggram.tags,
-        "cells": [[round(float(cell), 3) for cell in row] for row in taggram.cells],
+        "cells": [[None if np.isnan(cell) else round(float(cell), 3) for cell in row] for row in taggram.cells],
         "hours": hours,
     }
     embedded = to_json(data).replace("<", "\\u003c")
@@ -312,7 +325,7 @@ def _html_row(taggram: Taggram, row: int) -> str:
     cells = []
     for left, right, value in zip(taggram.edges[:-1], taggram.edges[1:], taggram.cells[row], strict=True):
         width = right - left
-        cells.append(f'<rect x="{left:.6g}" width="{width:.6g}" height="1" fill="{colour(value / taggram.top)}"/>')
+        cells.append(f'<rect x="{left:.6g}" width="{width:.6g}" height="1" fill="{_fill(value / taggram.top)}"/>')
     return (
         f'<div class="row"><span class="tag" title="{tag}">{tag}</span>'
         f'<svg viewBox="0 0 {taggram.seconds:.6g} 1" preserveAspectRatio="none" shape-rendering="crispEdges" '
@@ -332,6 +345,10 @@ def _html_table(tagged: TaggedFile, hours: bool) -> str:
             f"<td>{'above' if above else ''}</td></tr>"
         )
     return "\n".join(lines)
+
+
+def _fill(share: float) -> str:
+    return SILENCE_COLOUR if np.isnan(share) else colour(share)
 
 
 def colour(share: float) -> str:
@@ -393,7 +410,8 @@ for (const svg of document.querySelectorAll("svg[data-row]")) {
     while (column < data.edges.length - 2 && data.edges[column + 1] <= time) column++;
     const row = Number(svg.dataset.row);
     const span = `${clock(data.edges[column])}\\u2013${clock(data.edges[column + 1])}`;
-    readout.textContent = `${span}  ${data.tags[row]}: ${data.cells[row][column].toFixed(2)}`;
+    const cell = data.cells[row][column];
+    readout.textContent = `${span}  ${cell === null ? "silence" : `${data.tags[row]}: ${cell.toFixed(2)}`}`;
   });
   svg.addEventListener("pointerleave", () => { readout.textContent = rest; });
 }

@@ -113,7 +113,7 @@ def test_csv_is_a_row_a_file_with_a_column_for_each_tag(album: Path, double: Ser
     result = tag(tmp_path / "none.mp3", album, "--server", double.grpc_address, "--csv", "--threshold", "0.5")
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert result.exit_code == 1
-    assert list(rows[0]) == ["file", "seconds", "windows", "tags", "error", "shortfall", *TAGS]
+    assert list(rows[0]) == ["file", "seconds", "windows", "tags", "error", "shortfall", "silent_windows", *TAGS]
     assert [Path(row["file"]).name for row in rows] == ["none.mp3", "b.ogg", "a.MP3"]
     assert rows[0]["error"] == "unreadable: no such file or folder"
     assert rows[0]["guitar"] == ""

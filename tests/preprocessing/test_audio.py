@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preprocessing.audio import fit_clip, from_pcm, hear_clip, load_audio, load_clip, open_audio, stream_audio, to_pcm
+from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.errors import ClipError
 
@@ -174,13 +175,20 @@ def test_damaged_files_give_samples_or_a_clip_error(junk, at, kind):
 DAMAGED = {kind: encoded(tone(1.0), kind=kind) for kind in ("MP3", "WAV", "FLAC", "OGG")}
 
 
-def test_clip_shorter_than_29_seconds_is_padded_with_silence_and_a_longer_one_is_cut():
+def test_clip_shorter_than_29_seconds_is_repeated_and_a_longer_one_is_cut():
     ones = np.ones(CLIP_SAMPLES + 5, dtype=np.float32)
     assert np.array_equal(fit_clip(ones), ones[:CLIP_SAMPLES])
-    short = fit_clip(ones[:100])
-    assert short.shape == (CLIP_SAMPLES,)
-    assert short[:100].all()
-    assert not short[100:].any()
+    short = np.arange(100, dtype=np.float32)
+    assert np.array_equal(fit_clip(short), np.tile(short, CLIP_SAMPLES // 100))
+    assert np.array_equal(fit_clip(ones[:0]), np.zeros(CLIP_SAMPLES, np.float32))
+
+
+@given(st.integers(1, 400), st.integers(1, 400))
+def test_sample_of_a_repeated_clip_is_that_of_its_place_in_the_file(length, size):
+    file = np.random.default_rng(length).normal(size=length).astype(np.float32)
+    fitted = fit_clip(file, ClipFormat(16_000, size))
+    assert fitted.dtype == np.float32
+    assert np.array_equal(fitted, file[np.arange(size) % length])
 
 
 def test_pcm_goes_there_and_back_and_clips_what_is_too_loud():

@@ -128,6 +128,8 @@ def assert_same(clip: ClipTags, data: bytes, version: int = 2) -> None:
     np.testing.assert_allclose(clip.probabilities, answer["predictions"], rtol=1e-6)
     np.testing.assert_array_equal(clip.thresholds, np.float32(THRESHOLDS))
     np.testing.assert_array_equal(clip.above_threshold, answer["above_threshold"])
+    np.testing.assert_array_equal(clip.silent_windows, answer["silent_windows"])
+    assert clip.silent == answer["silent"]
     assert clip.no_tag == answer["no_tag"]
     assert clip.seconds == len(data) / 2 / SAMPLE_RATE
     assert (clip.probabilities.dtype, clip.window_probabilities.dtype) == (np.float32, np.float32)
@@ -255,6 +257,28 @@ def test_clips_are_embedded(client: Callable[..., Any], tmp_path: Path) -> None:
     for answer, vector, count in zip([*answers, from_file], whole, (1, 3, 1), strict=True):
         np.testing.assert_allclose(answer.vector, vector, rtol=1e-5)
         assert (answer.windows, answer.vector.dtype) == (count, np.float32)
+
+
+@pytest.mark.parametrize("most_windows", [1, 8])
+def test_silent_windows_do_not_count_in_a_song_and_a_silent_clip_has_no_tag(
+    client: Callable[..., Any], most_windows: int
+) -> None:
+    nothing, sound = bytes(WINDOW_BYTES), pcm_bytes(29.1, 300)
+    with client(most_windows=most_windows) as tags:
+        (alone,) = tags.tag_pcm([sound])
+        song, silence = tags.tag_pcm([nothing + nothing + sound + nothing, 3 * nothing])
+        vector, with_silence, zero = tags.embed_pcm([sound, nothing + sound, 2 * nothing])
+    assert song.silent_windows.tolist() == [True, True, False, True]
+    assert not song.silent
+    np.testing.assert_allclose(song.probabilities, alone.probabilities, atol=1e-6)
+    assert song.top(2) == alone.top(2)
+    assert silence.silent
+    assert silence.no_tag
+    assert silence.top(5) == []
+    assert not silence.above_threshold.any()
+    np.testing.assert_allclose(with_silence.vector, vector.vector, atol=1e-6)
+    assert with_silence.silent_windows.tolist() == [True, False]
+    assert not zero.vector.any()
 
 
 def test_status_tells_the_versions(client: Callable[..., Any]) -> None:

@@ -20,9 +20,11 @@ from hostile_requests import riff as hostile_riff
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from preprocessing.audio import from_pcm, to_pcm
+from preprocessing.audio import fit_clip, from_pcm, to_pcm
+from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.examples import encode_example, read_records
+from serving.graph import request_checks
 from serving.graph.ensemble import Ensemble
 from serving.graph.warm_up import WARM_UP_NAME
 from serving.tagging.tagger import windows
@@ -43,6 +45,14 @@ def riff(pcm: bytes, rate: int = SAMPLE_RATE, channels: int = 1, subtype: str = 
 def by_windows(loaded: Any, pcm: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
     clips = np.stack(windows(from_pcm(np.frombuffer(pcm, "<i2"))))
     return loaded.signatures["waveform"](waveform=tf.constant(clips))["predictions"].numpy()
+
+
+@pytest.mark.parametrize("lengths", [[1], [3, 1_000], [999, 1_000, 1, 500], [1_000, 1_000]])
+def test_short_window_is_repeated_in_the_graph_as_preprocessing_repeats_it(lengths: list[int]) -> None:
+    clip = ClipFormat(1_000, 1_000)
+    songs = [np.random.default_rng(length).integers(-32_768, 32_767, length, "<i2") for length in lengths]
+    waveform = request_checks.pcm_to_waveform(tf.constant([song.tobytes() for song in songs]), clip)
+    np.testing.assert_array_equal(waveform, [fit_clip(from_pcm(song), clip) for song in songs])
 
 
 def test_pcm_of_one_clip_is_answered_as_its_waveform(loaded: Any) -> None:
@@ -387,3 +397,40 @@ def test_mel_branches_alone_answer_all_signatures(tmp_path: Path) -> None:
     answer = ask(loaded, "wav", [riff(pcm_bytes(3))])
     assert answer["predictions"].shape == (1, len(TAGS))
     assert ask(loaded, "embedding", [pcm_bytes(3)], "pcm")["embedding"].shape == (1, 512)
+
+
+def test_silent_windows_do_not_count_and_are_told(loaded: Any) -> None:
+    clip, nothing = pcm_bytes(29.1, 300), bytes(2 * CLIP_SAMPLES)
+    heard = ask(loaded, "pcm", [clip])["predictions"][0]
+    answer = ask(loaded, "pcm", [nothing + clip + nothing, nothing, clip, b"\0\0"])
+    assert answer["silent_windows"].tolist() == [
+        [True, False, True],
+        [True] + 2 * [False],
+        3 * [False],
+        [True, False, False],
+    ]
+    assert answer["silent"].tolist() == [False, True, False, True]
+    np.testing.assert_allclose(answer["predictions"][[0, 2]], [heard, heard], atol=1e-5)
+    np.testing.assert_allclose(answer["window_predictions"][0, 1], heard, atol=1e-5)
+    for zero in (answer["predictions"][[1, 3]], answer["window_predictions"][0, [0, 2]]):
+        assert not zero.any()
+    assert not answer["above_threshold"][[1, 3]].any()
+    assert answer["no_tag"][[1, 3]].all()
+
+    vectors = ask(loaded, "embedding", [nothing + clip, clip, nothing], "pcm")
+    assert vectors["silent_windows"].tolist() == [[True, False], [False, False], [True, False]]
+    np.testing.assert_allclose(vectors["embedding"][0], vectors["embedding"][1], atol=1e-5)
+    assert not vectors["embedding"][2].any()
+
+
+def test_silent_clip_has_no_tag_in_any_signature(loaded: Any, clips: Any) -> None:
+    silent = np.stack([clips[0], np.zeros(CLIP_SAMPLES, np.float32)])
+    examples = [stored_example(clip) for clip in silent]
+    by_example = ask(loaded, "serving_default", examples, "examples")
+    by_waveform = loaded.signatures["waveform"](waveform=tf.constant(silent))
+    for answer in (by_example, {name: value.numpy() for name, value in by_waveform.items()}):
+        assert answer["silent"].tolist() == [False, True]
+        assert not answer["predictions"][1].any()
+        assert not answer["above_threshold"][1].any()
+        assert answer["no_tag"][1]
+    assert not ask(loaded, "classify", examples, "inputs")["scores"][1].any()

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile as sf
 from exported_model import write_audio
 
 from preprocessing.clip_format import PAPER_CLIP
 from preprocessing.errors import BadInputError
 from serving.tagging import session
-from serving.tagging.file_tags import read_file_tags
+from serving.tagging.file_tags import FileTags, read_file_tags, write_file_tags
 from serving.tagging.session import Choices, WriteChoices
 from serving.tagging.tagger import Answers, Selection
 
@@ -83,7 +84,19 @@ def test_csv_of_several_models_has_a_row_of_each_and_a_column_for_every_tag(albu
     (album / "c.mp3").write_bytes(b"\0" * 50)
     text, _, _ = run(album, Choices(form="csv"), Constant("genres", **ROCK), Constant("moods", **MOOD))
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert list(rows[0]) == ["file", "model", "seconds", "windows", "tags", "error", "shortfall", "rock", "slow", "sad"]
+    assert list(rows[0]) == [
+        "file",
+        "model",
+        "seconds",
+        "windows",
+        "tags",
+        "error",
+        "shortfall",
+        "silent_windows",
+        "rock",
+        "slow",
+        "sad",
+    ]
     assert [(row["model"], row["rock"], row["slow"], row["sad"]) for row in rows] == [
         ("genres", "0.90000", "0.20000", ""),
         ("moods", "", "0.60000", "0.10000"),
@@ -163,3 +176,64 @@ def test_what_cannot_be_is_said_before_a_model_is_loaded(
 )
 def test_tags_chosen(threshold: Any, most: int | None, write: bool, selection: Selection) -> None:
     assert session.choose_tags(threshold, most, write) == selection
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> Path:
+    sf.write(tmp_path / "silent.flac", np.zeros(80_000), 16_000)
+    return tmp_path
+
+
+@pytest.mark.parametrize("selection", [Selection(most=10), Selection("model"), Selection(0.0)])
+def test_silent_file_has_no_tag_in_any_form_and_exit_code_0(silent: Path, selection: Selection) -> None:
+    source = Constant("genres", **ROCK)
+    text, said, tally = run(silent, Choices(selection, form="json"), source)
+    line = json.loads(text)
+    assert (line["silent"], line["silent_windows"], line["windows"], line["no_tag"]) == (True, 1, 1, True)
+    assert line["tags"] == []
+    assert said == ["1 of 1 files are silent and have no tag"]
+    assert (tally.silent, tally.failed) == (1, 0)
+
+    text, _, _ = run(silent, Choices(selection, form="csv"), source)
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert (row["tags"], row["error"], row["windows"], row["silent_windows"], row["rock"]) == ("", "", "1", "1", "")
+
+    text, _, _ = run(silent, Choices(selection), source)
+    assert "silence: no tag" in text
+    assert "rock" not in text
+
+
+def test_song_says_how_many_of_its_windows_are_silent(tmp_path: Path) -> None:
+    write_audio(tmp_path / "a.wav", 30)
+    loud, rate = sf.read(tmp_path / "a.wav")
+    sf.write(tmp_path / "a.wav", np.concatenate([loud[: 29 * rate], np.zeros(60 * rate)]), rate)
+    text, said, _ = run(tmp_path, Choices(form="json"), Constant("genres", **ROCK))
+    line = json.loads(text)
+    assert (line["windows"], line["silent_windows"], line["silent"]) == (4, 3, False)
+    assert line["tags"][0]["probability"] == pytest.approx(0.9)
+    assert said == []
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_nothing_is_written_into_a_silent_file(silent: Path, form: Any, dry_run: bool) -> None:
+    before = (silent / "silent.flac").read_bytes()
+    choices = Choices(session.choose_tags(None, None, write=True), form=form, write=WriteChoices(dry_run=dry_run))
+    text, said, tally = run(silent, choices, Constant("genres", **ROCK))
+    assert (silent / "silent.flac").read_bytes() == before
+    assert (tally.written, tally.failed) == (0, 0)
+    assert said[-1] == "1 of 1 files are silent and have no tag"
+    if form == "json":
+        assert (json.loads(text)["new"], json.loads(text)["written"]) == ([], False)
+    if form == "table":
+        assert "silence: no tag, and nothing is written" in text
+
+
+def test_tags_that_an_earlier_call_left_in_a_silent_file_go(silent: Path) -> None:
+    write_file_tags(silent / "silent.flac", FileTags(("sitar", "cello"), "genres 0"))
+    choices = Choices(session.choose_tags(None, None, write=True), write=WriteChoices())
+    text, _, tally = run(silent, choices, Constant("genres", **ROCK))
+    assert read_file_tags(silent / "silent.flac").tags == ()
+    assert tally.written == 1
+    assert "- sitar" in text
+    assert "silence: no tag" in text

@@ -40,9 +40,13 @@ def tagger(exported: Exported) -> Tagger:
     return Tagger(exported.path.parent)
 
 
-def silence(path: Path, clips: int) -> Path:
-    sf.write(path, np.zeros(clips * CLIP_SAMPLES, np.int16), SAMPLE_RATE)
+def soft(path: Path, clips: int) -> Path:
+    """A square wave at -42 dBFS."""
+    sf.write(path, np.tile(np.int16([256, -256]), clips * CLIP_SAMPLES // 2), SAMPLE_RATE)
     return path
+
+
+SQUARE = np.float32([0.1, -0.1])
 
 
 class Loudness:
@@ -67,10 +71,11 @@ class Loudness:
         return Answers(self.tags, np.float32([0.1, 0.9, 0.5]), rows, self.identity())
 
 
-def test_short_file_is_one_window_padded_with_silence() -> None:
+def test_short_file_is_one_window_in_which_it_is_repeated() -> None:
     samples = tone(5)
     (window,) = windows(samples)
     np.testing.assert_array_equal(window, fit_clip(samples))
+    np.testing.assert_array_equal(window[:80_000], window[80_000:160_000])
 
 
 @pytest.mark.parametrize("extra", [0, 8_000, CLIP_SAMPLES - 1, CLIP_SAMPLES, 2 * CLIP_SAMPLES + 8_000])
@@ -120,7 +125,7 @@ def test_windows_do_not_depend_on_the_blocks_and_cover_every_sample(samples: int
         np.testing.assert_array_equal(
             window.samples[: window.length], song[window.start : window.start + window.length]
         )
-        assert not window.samples[window.length :].any()
+        np.testing.assert_array_equal(window.samples, fit_clip(window.samples[: window.length]))
     assert covered[: samples - rest].all()
 
 
@@ -153,7 +158,7 @@ def test_song_has_the_mean_of_its_windows_and_keeps_each_with_its_start(tmp_path
 def test_batches_are_bounded_and_files_share_them(tmp_path: Path) -> None:
     paths = [write_audio(tmp_path / f"{number}.wav", 2 + number, 300 + number) for number in range(20)]
     source = Loudness()
-    answers = list(Tagger(source, jobs=4).tag_files([*paths, silence(tmp_path / "long.wav", 30)]))
+    answers = list(Tagger(source, jobs=4).tag_files([*paths, soft(tmp_path / "long.wav", 30)]))
 
     assert [answer.path.name for answer in answers] == [*(f"{number}.wav" for number in range(20)), "long.wav"]
     assert max(source.batches) <= WINDOWS_AT_ONCE
@@ -166,7 +171,7 @@ def test_batches_are_bounded_and_files_share_them(tmp_path: Path) -> None:
 
 
 def test_decoding_waits_for_the_model_so_that_memory_stays_flat(tmp_path: Path) -> None:
-    path = silence(tmp_path / "long.wav", 60)
+    path = soft(tmp_path / "long.wav", 60)
     decoded: list[float] = []
 
     class Slow(Loudness):
@@ -212,7 +217,7 @@ def test_server_that_does_not_answer_stops_all_with_its_error(tmp_path: Path) ->
 
 
 def test_closing_ends_the_threads_long_before_the_song_ends(tmp_path: Path) -> None:
-    long = silence(tmp_path / "long.wav", 100)
+    long = soft(tmp_path / "long.wav", 100)
     source = Loudness()
     before = threading.active_count()
     answers = Tagger(source, jobs=2).tag_files([write_audio(tmp_path / "a.wav", 1), long, long])
@@ -312,7 +317,7 @@ class RollingOut(Loudness):
 
 def test_song_is_tagged_again_where_a_new_version_comes_between_two_of_its_windows(tmp_path: Path) -> None:
     source = RollingOut(1)
-    tagged = Tagger(source, jobs=1).tag_file(silence(tmp_path / "a.wav", 3 * WINDOWS_AT_ONCE))
+    tagged = Tagger(source, jobs=1).tag_file(soft(tmp_path / "a.wav", 3 * WINDOWS_AT_ONCE))
     assert tagged.model == "version 1"
     assert tagged.window_probabilities.tolist() == [[1, 1, 1]] * 3 * WINDOWS_AT_ONCE
     assert sum(source.batches) > 3 * WINDOWS_AT_ONCE
@@ -321,13 +326,13 @@ def test_song_is_tagged_again_where_a_new_version_comes_between_two_of_its_windo
 def test_song_whose_versions_never_stay_is_an_error(tmp_path: Path) -> None:
     source = RollingOut(*range(1, 1000))
     with pytest.raises(AutotagError, match=r"a\.wav: its windows were answered by version \d+ and .*--label"):
-        Tagger(source, jobs=1).tag_file(silence(tmp_path / "a.wav", 3 * WINDOWS_AT_ONCE))
+        Tagger(source, jobs=1).tag_file(soft(tmp_path / "a.wav", 3 * WINDOWS_AT_ONCE))
     with pytest.raises(AutotagError, match="choose one of its versions"):
-        Tagger(RollingOut(*range(1, 1000))).tag_samples(np.zeros(3 * WINDOWS_AT_ONCE * CLIP_SAMPLES, np.float32))
+        Tagger(RollingOut(*range(1, 1000))).tag_samples(np.tile(SQUARE, 3 * WINDOWS_AT_ONCE * CLIP_SAMPLES // 2))
 
 
 def test_samples_are_tagged_again_where_a_new_version_comes_between() -> None:
-    probabilities = Tagger(RollingOut(1)).tag_samples(np.zeros(2 * WINDOWS_AT_ONCE * CLIP_SAMPLES, np.float32))
+    probabilities = Tagger(RollingOut(1)).tag_samples(np.tile(SQUARE, 2 * WINDOWS_AT_ONCE * CLIP_SAMPLES // 2))
     assert probabilities.tolist() == [1, 1, 1]
 
 
@@ -438,3 +443,37 @@ def test_model_that_cannot_be_used_is_said_with_its_path(
     with pytest.raises(BadInputError, match=words) as caught:
         Tagger(spoil(tmp_path, exported))
     assert str(tmp_path) in str(caught.value)
+
+
+def test_silent_windows_are_not_asked_about_and_do_not_count(tmp_path: Path) -> None:
+    clip = tone(CLIP_SECONDS)
+    song = np.concatenate([clip, np.zeros(2 * CLIP_SAMPLES, np.float32), 0.5 * clip, np.zeros(CLIP_SAMPLES // 2)])
+    sf.write(tmp_path / "hidden.wav", song, SAMPLE_RATE)
+    source = Loudness()
+    tagged = Tagger(source).tag_file(tmp_path / "hidden.wav")
+
+    assert tagged.silences.tolist() == [False, True, True, False, False]
+    assert not tagged.silent
+    assert sum(source.batches) == 3
+    assert not tagged.window_probabilities[1:3].any()
+    heard = tagged.window_probabilities[[0, 3, 4]]
+    np.testing.assert_allclose(tagged.probabilities, heard.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(
+        Tagger(source).tag_samples(load_audio((tmp_path / "hidden.wav").read_bytes())), tagged.probabilities, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("level", [0.0, 0.25])
+@pytest.mark.parametrize("seconds", [0.01, 5, 100])
+def test_file_with_nothing_in_it_has_no_tag(tmp_path: Path, seconds: float, level: float) -> None:
+    """Zeros, and a constant, which no loudspeaker plays."""
+    sf.write(tmp_path / "a.wav", np.full(round(seconds * SAMPLE_RATE), level), SAMPLE_RATE)
+    tagged = Tagger(Loudness()).tag_file(tmp_path / "a.wav")
+    assert tagged.silent
+    assert tagged.tags == Loudness.tags
+    assert tagged.model == "loudness"
+    assert tagged.select(Selection()) == tagged.select(Selection(threshold=0.0)) == tagged.top(3) == []
+    assert not tagged.above.any()
+    assert not tagged.probabilities.any()
+    assert tagged.windows == window_count(round(seconds * SAMPLE_RATE))
+    assert not Tagger(Loudness()).tag_samples(np.full(round(seconds * SAMPLE_RATE), level, np.float32)).any()

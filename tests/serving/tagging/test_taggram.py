@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import re
@@ -23,6 +24,7 @@ from serving.tagging.taggram import (
     COLOURS,
     MOST_COLUMNS,
     MOST_TICKS,
+    SILENCE_COLOUR,
     choose_tags,
     clock,
     colour,
@@ -225,3 +227,51 @@ def test_what_cannot_be_drawn_or_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(AutotagError, match="cannot be written"):
         write_taggram(tmp_path / "file" / "a.json", song(100), "model")
+
+
+def song_with_silence(silent: list[int], seconds: float = 600.0, hop: float = CLIP_SECONDS) -> TaggedFile:
+    tagged = song(seconds, hop)
+    silences = np.isin(np.arange(tagged.windows), silent)
+    rows = np.where(silences[:, None], np.float32(0), tagged.window_probabilities)
+    return dataclasses.replace(tagged, window_probabilities=rows, silent_windows=silences)
+
+
+def test_silent_windows_are_marked_in_every_form():
+    tagged = song_with_silence([3, 4])
+    windows = json.loads(taggram_json(tagged, "model"))["windows"]
+    assert [number for number, window in enumerate(windows) if window["silent"]] == [3, 4]
+    assert not any(windows[3]["probabilities"])
+
+    taggram = summarise(tagged)
+    assert np.isnan(taggram.cells).all(axis=0).tolist() == tagged.silences.tolist()
+    assert not np.isnan(np.delete(taggram.cells, [3, 4], axis=1)).any()
+    page = taggram_html(taggram, tagged, "model")
+    assert page.count(SILENCE_COLOUR) == 2 * len(taggram.tags)
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
+    assert [cell is None for cell in data["cells"][0]] == tagged.silences.tolist()
+
+    picture = matplotlib.image.imread(io.BytesIO(taggram_png(taggram)))[:, :, :3]
+    grey = np.array([int(SILENCE_COLOUR[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+    seen = (np.abs(picture - grey).max(axis=2) < 0.01).mean()
+    assert seen > 0.02
+    assert (
+        np.abs(matplotlib.image.imread(io.BytesIO(taggram_png(summarise(song()))))[:, :, :3] - grey).max(axis=2) < 0.01
+    ).mean() < 0.002
+
+
+def test_column_of_several_windows_is_the_mean_of_those_that_are_heard():
+    tagged = song_with_silence([0, 1, 2], 7_200, 1.0)
+    taggram = summarise(tagged)
+    group = int(re.search(r"a column is the mean of (\d+)", taggram.subtitle)[1])
+    assert group > 3
+    rows = tagged.window_probabilities[3:group, tagged.tags.index(taggram.tags[0])]
+    assert taggram.cells[0, 0] == pytest.approx(rows.mean())
+
+
+def test_song_of_silence_alone_can_be_drawn():
+    tagged = song_with_silence(list(range(21)))
+    taggram = summarise(tagged)
+    assert taggram.top == 0.1
+    assert not taggram.above.any()
+    assert taggram_png(taggram).startswith(b"\x89PNG")
+    assert "NaN" not in taggram_html(taggram, tagged, "model")
