@@ -360,8 +360,11 @@ class Recording:
     def _open_ffmpeg(self, rate: int | None = None, channels: int | None = None) -> FfmpegDecoder:
         demuxer = self._file.content.demuxer
         assert demuxer is not None
-        path, start = self._stack.enter_context(self._file.on_disk(self.part))
         name = self._file.name or "the file"
+        try:
+            path, start = self._stack.enter_context(self._file.on_disk(self.part))
+        except OSError as error:
+            raise ClipError("unreadable", f"{name}: no copy for ffmpeg: {error.strerror or error}") from error
         ffmpeg = FfmpegDecoder(path, demuxer, name, start, rate, channels)
         self._stack.callback(ffmpeg.close)
         return ffmpeg

@@ -70,9 +70,12 @@ class FfmpegDecoder:
             call += ["-ar", str(rate)] if rate else []
             call += ["-ac", str(channels)] if channels else []
             call += ["-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
-            self._process = subprocess.Popen(
-                call, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._messages
-            )
+            try:
+                self._process = subprocess.Popen(
+                    call, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._messages
+                )
+            except OSError as error:
+                raise ClipError(NEEDS_FFMPEG, f"{name}: {ffmpeg} does not start: {error.strerror or error}") from error
             stack.callback(self._process.wait)
             stack.callback(self._process.kill)
             assert self._process.stdout is not None

@@ -331,6 +331,7 @@ def test_what_ffmpeg_gives_is_averaged_and_resampled_as_the_rest(tmp_path, monke
     np.testing.assert_allclose(got, load_audio(encoded(samples, 44_100, "WAV", "FLOAT")), atol=1e-6)
     arguments = (tmp_path / "arguments").read_text().splitlines()
     assert arguments[arguments.index("-f") + 1] == "mov", "never left to guess the format"
+    assert arguments[arguments.index("-protocol_whitelist") + 1] == "file,pipe", "no addresses, whatever the file says"
     assert arguments[arguments.index("-i") + 1] == f"file:{tmp_path}/-song.m4a"
 
 
