@@ -97,6 +97,7 @@ def robustness_bars(scores: Mapping[str, Mapping[str, float]]) -> str:
         lowest = min((one["roc_auc"] for one in scores.values() if math.isfinite(one["roc_auc"])), default=0.5)
         axes.set_ylim(min(0.5, math.floor(10 * lowest) / 10), 1)
         axes.grid(visible=False, axis="x")
+        axes.set_axisbelow(True)
         figure.legend(loc="outside upper left")
         return svg(figure, f"ROC-AUC under {', '.join(names)}, beside the clean test split")
 

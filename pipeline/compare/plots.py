@@ -87,6 +87,7 @@ def drops(rows: Sequence[Row], deformations: Sequence[str]) -> str:
         axes.set_xticks(range(len(deformations)), deformations, rotation=30, ha="right")
         axes.set_ylabel("drop of test ROC-AUC")
         axes.grid(visible=False, axis="x")
+        axes.set_axisbelow(True)
         figure.legend(loc="outside upper left", ncols=min(4, len(shown)), fontsize=9)
         return svg(figure, f"Drop of ROC-AUC of {len(shown)} networks under {len(deformations)} deformations")
 
