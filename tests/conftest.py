@@ -48,13 +48,14 @@ def loaded(exported: Exported) -> Any:
 
 @pytest.fixture(scope="session")
 def clips() -> Any:
-    """Two clips as stored, float32 [2, 465600]: a full one and a repeated one."""
+    """Two clips as stored, float32 [2, 465600]: a tone, and noise of 11 s that is repeated."""
     import numpy as np
     from exported_model import tone
 
     from preprocessing.audio import fit_clip, from_pcm, to_pcm
 
-    return from_pcm(to_pcm(np.stack([fit_clip(tone(30)), fit_clip(tone(11, 880))])))
+    noise = np.random.default_rng(1).normal(0, 0.2, 11 * 16_000).astype(np.float32)
+    return from_pcm(to_pcm(np.stack([fit_clip(tone(30)), fit_clip(noise)])))
 
 
 @pytest.fixture(scope="session")

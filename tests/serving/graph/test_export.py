@@ -51,14 +51,15 @@ def test_signatures_are_named_and_typed_as_promised(loaded: Any) -> None:
         "thresholds": tf.float32,
         "above_threshold": tf.bool,
         "no_tag": tf.bool,
+        "silent": tf.bool,
     }
-    by_window = answer | {"windows": tf.int32, "window_predictions": tf.float32}
+    by_window = answer | {"windows": tf.int32, "window_predictions": tf.float32, "silent_windows": tf.bool}
     expected = {
         "serving_default": answer,
         "waveform": answer,
         "pcm": by_window,
         "wav": by_window,
-        "embedding": {"embedding": tf.float32, "windows": tf.int32, "tags": tf.string},
+        "embedding": {"embedding": tf.float32, "windows": tf.int32, "silent_windows": tf.bool, "tags": tf.string},
         "classify": {"classes": tf.string, "scores": tf.float32},
         "labels": {"labels": tf.float32},
     }
