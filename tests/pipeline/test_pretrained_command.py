@@ -52,7 +52,7 @@ def test_unknown_name_and_a_name_beside_json_are_wrong_usage() -> None:
 
 def test_import_hands_over_what_was_said_of_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []
-    monkeypatch.setattr(importing, "import_weights", lambda weights, out: given.append((weights, out)) or out / "1")
+    monkeypatch.setattr(importing, "import_weights", lambda weights, out, *_: given.append((weights, out)) or out / "1")
     (tmp_path / "tags.txt").write_text("rock\npop\n")
     options = ["--tags", tmp_path / "tags.txt", "--out", tmp_path / "out", "--trained-on", "MSD", "--threshold", "0.3"]
     result = invoke("import_weights", "fcn", tmp_path / "a.pth", *options, "--licence", "MIT")
