@@ -48,14 +48,13 @@ def loaded(exported: Exported) -> Any:
 
 @pytest.fixture(scope="session")
 def clips() -> Any:
-    """Two clips as stored, float32 [2, 465600]: a tone, and noise of 11 s that is repeated."""
+    """Two clips as stored, float32 [2, 465600]: a tone, and one of 11 s with silence behind it."""
     import numpy as np
-    from exported_model import tone
+    from exported_model import followed_by_silence, tone
 
     from preprocessing.audio import fit_clip, from_pcm, to_pcm
 
-    noise = np.random.default_rng(1).normal(0, 0.2, 11 * 16_000).astype(np.float32)
-    return from_pcm(to_pcm(np.stack([fit_clip(tone(30)), fit_clip(noise)])))
+    return from_pcm(to_pcm(np.stack([fit_clip(tone(30)), fit_clip(followed_by_silence(tone(11, 880)))])))
 
 
 @pytest.fixture(scope="session")

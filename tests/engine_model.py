@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from exported_model import stored_example, tone
+from exported_model import followed_by_silence, stored_example, tone
 
 from preprocessing.examples import write_record
 
@@ -42,7 +42,7 @@ def engine_model(exported_path: Path) -> EngineModel:
     with examples.open("wb") as file:
         for samples, tags in (
             (tone(30), ("guitar", "fast")),
-            (tone(11, 880), ("piano",)),
+            (followed_by_silence(tone(11, 880)), ("piano",)),
             (tone(29, 220), ("guitar",)),
         ):
             write_record(file, stored_example(samples, tags))

@@ -80,6 +80,11 @@ def export(path: Path, names: tuple[str, ...], tags: tuple[str, ...] = TAGS) -> 
     return Exported(path, {member.name: member for member in ensemble.members}, ensemble.combiner)
 
 
+def followed_by_silence(samples: Any, seconds: float = 29.1) -> Any:
+    """Float32 [n] -> as long as a clip: two tones alone are nearly the same to small untrained networks."""
+    return np.pad(samples, (0, max(0, round(seconds * 16_000) - len(samples))))
+
+
 def tone(seconds: float, frequency: float = 440.0, rate: int = SAMPLE_RATE) -> np.ndarray[Any, np.dtype[np.float32]]:
     """A tone with tremolo and noise, float32 [seconds * rate]."""
     time = np.arange(round(seconds * rate)) / rate
