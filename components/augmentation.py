@@ -10,18 +10,17 @@ mixup is Zhang et al. 2018 (arXiv 1710.09412); masks on the spectrogram, which c
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import soundfile as sf
 import tensorflow as tf
 
 from models.front_ends.mel import mel_filterbank
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import MEL_FMIN, N_FFT, N_MELS, POWER_FLOOR
+from preprocessing.mp3 import recoded
 from serving.model_info import Normalisation
 
 EQUALISER_KNOTS: Final = 6
@@ -288,10 +287,5 @@ def recompressed(
     for row, level in enumerate(levels):
         if level < 0:
             continue
-        buffer = io.BytesIO()
-        sf.write(buffer, np.clip(clips[row], -1, 1), sample_rate, format="MP3", compression_level=float(level))
-        buffer.seek(0)
-        decoded = sf.read(buffer, dtype="float32")[0][: clips.shape[1]]
-        changed[row, : len(decoded)] = decoded
-        changed[row, len(decoded) :] = 0
+        changed[row] = recoded(clips[row], sample_rate, float(level), "VARIABLE")
     return changed

@@ -11,7 +11,6 @@ All of them take and give float32 [samples] of one length. The same clip, seed a
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ import numpy.typing as npt
 
 from preprocessing.audio import Samples, resample
 from preprocessing.errors import BadInputError
+from preprocessing.mp3 import mp3_rate, recoded
 
 PROTOCOL: Final = (
     "stretch_-0.5",
@@ -73,10 +73,6 @@ COMPANDERS: Final[Mapping[str, Compander]] = {
 FFT: Final = 2048
 """librosa's frame, below which stretch and shift mean nothing: shorter sound is padded."""
 
-MP3_RATES: Final = (8000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
-MP3_DELAY: Final = 1105
-"""Samples by which LAME and a decoder delay the sound, where the file has no room to say so."""
-
 _MPEG: Final = ((32_000, (32, 320)), (16_000, (8, 160)), (0, (8, 64)))
 """From which sample rate on -> lowest and highest kbit/s of MPEG 1, 2 and 2.5, of libsndfile's scale."""
 _BIT_RATES: Final = {
@@ -119,10 +115,10 @@ class Deformation:
         if self.kind == "rate" and float(self.strength) >= sample_rate:
             raise BadInputError(f"{self.name}: expected less than the clips' own {sample_rate} Hz")
         if self.kind == "mp3":
-            known = _BIT_RATES[_bit_rate_range(_mp3_rate(sample_rate))[1]]
+            known = _BIT_RATES[_bit_rate_range(mp3_rate(sample_rate))[1]]
             if self.strength not in known:
                 raise BadInputError(
-                    f"{self.name}: MP3 at {_mp3_rate(sample_rate)} Hz has {', '.join(map(str, known))} kbit/s"
+                    f"{self.name}: MP3 at {mp3_rate(sample_rate)} Hz has {', '.join(map(str, known))} kbit/s"
                 )
 
     def apply(self, samples: Samples, sample_rate: int, clip_id: str = "", seed: int = 0) -> Samples:
@@ -230,22 +226,10 @@ def through_mp3(samples: Samples, sample_rate: int, kbit: float) -> Samples:
 
     Clips of a rate that MP3 does not have go through the next higher one that it has.
     """
-    import soundfile as sf
-
-    rate = _mp3_rate(sample_rate)
+    rate = mp3_rate(sample_rate)
     lowest, highest = _bit_rate_range(rate)
     level = min((highest - kbit) / (highest - lowest), 0.9999)  # libsndfile refuses 1
-    sound, buffer = np.clip(resample(samples, sample_rate, rate), -1, 1), io.BytesIO()
-    sf.write(buffer, sound, rate, format="MP3", compression_level=level, bitrate_mode="CONSTANT")
-    buffer.seek(0)
-    decoded = sf.read(buffer, dtype="float32")[0]
-    if len(decoded) > len(sound):
-        decoded = decoded[MP3_DELAY:]
-    return resample(_fit(decoded, len(sound)), rate, sample_rate)
-
-
-def _mp3_rate(sample_rate: int) -> int:
-    return min((rate for rate in MP3_RATES if rate >= sample_rate), default=MP3_RATES[-1])
+    return resample(recoded(resample(samples, sample_rate, rate), rate, level, "CONSTANT"), rate, sample_rate)
 
 
 def _bit_rate_range(sample_rate: int) -> tuple[int, int]:

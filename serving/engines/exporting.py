@@ -17,6 +17,7 @@ import soundfile as sf
 
 from preprocessing.clip_format import ClipFormat
 from preprocessing.errors import AutotagError, BadInputError
+from preprocessing.mp3 import mp3_rate
 from serving.engines.measurement import Measured, Worker, read_clips, roc_auc, take_turns
 from serving.model_info import SAVED_MODEL_NAME, ModelInfo, read_model_info
 
@@ -160,12 +161,9 @@ def _measure(
     return rows
 
 
-MP3_RATES: Final = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
-
-
 def write_clip(path: Path, clip: ClipFormat) -> None:
     """Write an MP3 file of a clip's length: a gliding tone and noise, mono, at the clip's rate where MP3 has it."""
-    rate = min((rate for rate in MP3_RATES if rate >= clip.sample_rate), default=MP3_RATES[-1])
+    rate = mp3_rate(clip.sample_rate)
     time = np.arange(round(clip.seconds * rate)) / rate
     noise = np.random.default_rng(0).normal(0, 0.05, len(time))
     sf.write(path, 0.4 * np.sin(2 * np.pi * (200 + 40 * time) * time) + noise, rate, format="MP3")
