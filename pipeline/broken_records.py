@@ -7,11 +7,10 @@ when a node failed for that.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from preprocessing.errors import AutotagError
+from preprocessing.errors import AutotagError, error_chain
 from preprocessing.examples import record_damage
 
 _TEXT: Final = re.compile(
@@ -28,7 +27,7 @@ def broken_records_error(node: str, error: BaseException, artifacts: str) -> Aut
         error: what it raised.
         artifacts: folder of all nodes' artifacts.
     """
-    if not any(_TEXT.search(f"{type(found).__name__}: {found}") for found in _chain(error)):
+    if not any(_TEXT.search(f"{type(found).__name__}: {found}") for found in error_chain(error)):
         return None
     for whole in (False, True):  # lengths first: of 25,000 clips that takes a second
         for file in _newest_first(Path(artifacts)):
@@ -48,12 +47,3 @@ def _newest_first(artifacts: Path) -> list[Path]:
     """Files of examples; of several executions the last one's first, which is what a node reads as a rule."""
     files = sorted(artifacts.glob("*/*/*/Split-*/*"))
     return sorted(files, key=lambda file: -int(file.parents[1].name) if file.parents[1].name.isdecimal() else 0)
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: list[BaseException] = []
-    found: BaseException | None = error
-    while found is not None and found not in seen:
-        seen.append(found)
-        yield found
-        found = found.__cause__ or found.__context__

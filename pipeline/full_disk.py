@@ -9,12 +9,12 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from rich.filesize import decimal
 
-from preprocessing.errors import AutotagError
+from preprocessing.errors import AutotagError, error_chain
 
 ERRNOS: Final = (errno.ENOSPC, errno.EDQUOT)
 FULL: Final = "No space left on device"
@@ -38,22 +38,12 @@ def full_disk_error(node: str, error: BaseException, places: Sequence[str], reme
         places: folders that the node writes to, whose file systems' free space is named.
         remedy: what to do.
     """
-    behind = [found for found in _chain(error) if _is_full(found)]
+    behind = [found for found in error_chain(error) if _is_full(found)]
     if not behind:
         return None
     path = next((path for found in behind if (path := _path(found))), None)
     free = ", ".join(f"{decimal(shutil.disk_usage(place).free)} at {place}" for place in map(_existing, places))
     return FullDiskError(f"{node}: {FULL}{f' ({path})' if path else ''}; free now: {free}; {remedy}")
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and those behind it, each once."""
-    seen: list[BaseException] = []
-    found: BaseException | None = error
-    while found is not None and found not in seen:
-        seen.append(found)
-        yield found
-        found = found.__cause__ or found.__context__
 
 
 def _is_full(error: BaseException) -> bool:

@@ -23,7 +23,7 @@ from pipeline.metrics import keep_metrics, record_attempt
 from pipeline.paths import check_paths
 from pipeline.runs import describe_run, list_runs
 from preprocessing import storage
-from preprocessing.errors import AutotagError, BadInputError
+from preprocessing.errors import AutotagError, BadInputError, error_chain
 from preprocessing.locks import hold
 from preprocessing.manifest import Manifest
 from serving.model_info import MODEL_INFO_NAME, read_model_info
@@ -141,9 +141,10 @@ def run_entry(config: PipelineConfig, name: str) -> None:
         BadInputError: the input cannot be used, or another run works in the same root.
         AutotagError: a component failed.
     """
+    check_beam(config)
+    check_paths(config)
     from pipeline.create import create_scoring_pipeline, entry_key
 
-    check_beam(config)
     os.makedirs(config.root, exist_ok=True)
     with root_lock(config.root):
         metadata = connection(config)
@@ -294,9 +295,4 @@ def _save_config(config: PipelineConfig, run_id: str) -> None:
 
 def failed_node(error: BaseException) -> AutotagError | None:
     """Return the project's own error behind a failed component, if there is one."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, AutotagError):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return None
+    return next((found for found in error_chain(error) if isinstance(found, AutotagError)), None)

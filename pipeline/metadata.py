@@ -162,6 +162,11 @@ LOCKED: Final = "Concurrent writes aborted"
 """What ML Metadata says of a SQLite file that stays locked."""
 
 
+def custom_properties(message: Any) -> dict[str, Any]:
+    """Return the custom properties of an artifact, an execution or a context of ML Metadata: name -> value."""
+    return {name: getattr(value, value.WhichOneof("value")) for name, value in message.custom_properties.items()}
+
+
 @contextlib.contextmanager
 def errors_in_words(config: PipelineConfig) -> Iterator[None]:
     """Turn what ML Metadata raises while the block runs (its server went away, its disk is full) into one message.

@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.config import PipelineConfig
 from pipeline.evaluation import GateFigures, gate_failures, gate_figures
-from pipeline.metadata import errors_in_words, open_store
+from pipeline.metadata import custom_properties, errors_in_words, open_store
 from preprocessing.errors import BadInputError
 
 EXECUTION_STATES = {1: "new", 2: "running", 3: "done", 4: "failed", 5: "cached", 6: "canceled"}
@@ -242,13 +242,6 @@ def find_run(runs: Sequence[Run], run_id: str | None) -> Run:
     return found[0]
 
 
-def _property(message: Any, key: str) -> Any:
-    if key not in message.custom_properties:
-        return None
-    value = message.custom_properties[key]
-    return getattr(value, value.WhichOneof("value"))
-
-
 def _load_run(store: Any, context: Any) -> Run:
     executions = sorted(
         store.get_executions_by_context(context.id), key=lambda execution: execution.create_time_since_epoch
@@ -265,7 +258,7 @@ def _load_run(store: Any, context: Any) -> Run:
         datetime.datetime.fromtimestamp(first / 1000),
         nodes,
         None if last is None else datetime.datetime.fromtimestamp(last / 1000),
-        {name: _property(context, name) for name in context.custom_properties},
+        custom_properties(context),
     )
 
 
@@ -282,7 +275,7 @@ def _load_node(store: Any, name: str, execution: Any) -> NodeRun:
     outputs, properties = {}, {}
     for key, artifact in _outputs(store, execution):
         outputs[key] = artifact.uri
-        properties[key] = {name: _property(artifact, name) for name in artifact.custom_properties}
+        properties[key] = custom_properties(artifact)
     return NodeRun(name, state, 0.0 if state == "cached" else took / 1000, outputs, properties)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 
 class AutotagError(Exception):
     """Base of the project's own errors."""
@@ -23,3 +25,13 @@ class ClipError(AutotagError):
         super().__init__(f"{kind}: {detail}" if detail else kind)
         self.kind = kind
         self.detail = detail
+
+
+def error_chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and those behind it, each once."""
+    seen: list[BaseException] = []
+    found: BaseException | None = error
+    while found is not None and found not in seen:
+        seen.append(found)
+        yield found
+        found = found.__cause__ or found.__context__

@@ -17,6 +17,7 @@ from pipeline.evaluation import GateFigures
 from pipeline.kubeflow.compiler import component_id
 from pipeline.kubeflow.entrypoint import EVALUATION, GATE_REASONS
 from pipeline.kubeflow.server import ENDED, FAILED, FoundRun, FoundStep, Server
+from pipeline.metadata import custom_properties
 from pipeline.metrics import CACHE_UNKNOWN, Metric, attempt_metrics
 from pipeline.runs import NodeRun, Run
 from preprocessing.digits import is_number
@@ -133,12 +134,7 @@ def read_executions(address: str, run_id: str) -> dict[str, Execution]:
 def _read_execution(store: Any, execution: Any) -> Execution:
     events = store.get_events_by_execution_ids([execution.id])
     keys = {event.artifact_id: event.path.steps[0].key for event in events if event.type in OUTPUTS}
-    properties = {
-        keys[artifact.id]: {
-            name: getattr(value, value.WhichOneof("value")) for name, value in artifact.custom_properties.items()
-        }
-        for artifact in store.get_artifacts_by_id(list(keys))
-    }
+    properties = {keys[artifact.id]: custom_properties(artifact) for artifact in store.get_artifacts_by_id(list(keys))}
     return Execution(execution.last_known_state == CACHED, properties)
 
 
