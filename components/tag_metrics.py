@@ -9,7 +9,7 @@ computed at once; tests hold them against scikit-learn's with ``sample_weight``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -55,13 +55,11 @@ def measure(labels: Values, predictions: Values, thresholds: Values) -> dict[str
     """
     truth, heard, half = labels > 0.5, predictions >= thresholds, predictions >= 0.5
     once = np.ones((1, len(labels)))
-    scores = score_tags(labels, predictions, [str(tag) for tag in range(labels.shape[1])])
     both = truth.any(axis=0) & ~truth.all(axis=0)
     some = truth.any(axis=0)
     columns = range(labels.shape[1])
     return {
-        "roc_auc": scores.roc_auc,
-        "pr_auc": scores.pr_auc,
+        **areas(labels, predictions),
         "roc_auc_micro": float(roc_auc_score(truth.ravel(), predictions.ravel())),
         "roc_auc_weighted": float(roc_auc_score(truth[:, both], predictions[:, both], average="weighted")),
         "mcc_best": float(np.mean([_weighted_mcc(truth[:, tag], heard[:, tag], once) for tag in columns])),
@@ -87,6 +85,20 @@ def draws(tracks: npt.ArrayLike, count: int = DRAWS, seed: int = 0) -> Iterator[
     for first in range(0, count, DRAWS_AT_ONCE):
         drawn = random.multinomial(size, np.full(size, 1 / size), min(DRAWS_AT_ONCE, count - first))
         yield drawn.astype(np.float64)[:, track_of]
+
+
+def over_draws(tracks: npt.ArrayLike, measured: Callable[[Weights], Mapping[str, Weights]]) -> dict[str, Weights]:
+    """Measure all draws of ``draws``, some at a time.
+
+    Args:
+        tracks: [clips], of each clip.
+        measured: from some draws to figures, name -> float64 [draws].
+
+    Returns:
+        Name -> float64 [DRAWS].
+    """
+    parts = [measured(weights) for weights in draws(tracks)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def measure_drawn(labels: Values, predictions: Values, thresholds: Values, weights: Weights) -> dict[str, Weights]:

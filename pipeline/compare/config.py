@@ -23,6 +23,11 @@ from pipeline.config import (
 from preprocessing.runners import BeamSettings
 
 
+def row_name(network: str, recipe: str) -> str:
+    """Name of all trainings of a network by a recipe, whatever the seed."""
+    return f"{network}__{recipe}"
+
+
 @dataclass(frozen=True)
 class Entry:
     """One training of a comparison.
@@ -40,9 +45,14 @@ class Entry:
     seed: int
 
     @property
+    def row(self) -> str:
+        """Name of the row of the results that it belongs to."""
+        return row_name(self.network, self.recipe)
+
+    @property
     def name(self) -> str:
         """Of its nodes in the pipeline of its data set."""
-        return f"{self.network}__{self.recipe}__{self.seed}"
+        return f"{self.row}__{self.seed}"
 
     @property
     def title(self) -> str:
@@ -95,7 +105,7 @@ class ComparisonConfig(BaseModel):
     def _all_can_be_trained(self) -> ComparisonConfig:
         for data in self.data:
             self.pipeline(data)
-        rows = {f"{network}__{recipe}" for network in self.networks for recipe in self.recipes}
+        rows = {row_name(network, recipe) for network in self.networks for recipe in self.recipes}
         if self.reference is not None and self.reference not in rows:
             raise ValueError(f"reference: {self.reference!r}: expected one of {', '.join(sorted(rows))}")
         return self

@@ -9,28 +9,31 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 import numpy as np
 
+from components.metrics import PR_AUC, ROC_AUC
 from components.network_scorer import KEY, Answers, read_answers
 from components.tag_metrics import (
     METRICS,
     Figure,
+    Weights,
     areas,
     areas_drawn,
     differences,
-    draws,
     measure,
     measure_drawn,
+    over_draws,
 )
 from models.registry import Published, find_network
-from pipeline.compare.config import ComparisonConfig, Entry
+from pipeline.compare.config import ComparisonConfig, Entry, row_name
 from pipeline.config import PipelineConfig
-from pipeline.metadata import errors_in_words, open_store
+from pipeline.metadata import custom_properties, errors_in_words, open_store
 from preprocessing.errors import BadInputError
 
-AREAS: Final = ("roc_auc", "pr_auc")
+AREAS: Final = (ROC_AUC, PR_AUC)
 """Measures that are also taken of deformed clips."""
 COSTS: Final = ("parameters", "megabytes_float32", "megabytes_int8", "seconds_for_1000_clips", "training_minutes")
 
@@ -102,7 +105,7 @@ class Row:
     @property
     def name(self) -> str:
         """Of network and recipe."""
-        return f"{self.network}__{self.recipe}"
+        return row_name(self.network, self.recipe)
 
 
 def find_evaluations(config: PipelineConfig, keys: Mapping[str, Entry]) -> dict[Entry, Evaluation]:
@@ -125,7 +128,7 @@ def find_evaluations(config: PipelineConfig, keys: Mapping[str, Entry]) -> dict[
     with errors_in_words(config):
         artifacts = store.get_artifacts_by_type("ModelEvaluation")
     for artifact in sorted(artifacts, key=lambda one: one.create_time_since_epoch):
-        values = {name: _value(value) for name, value in artifact.custom_properties.items()}
+        values = custom_properties(artifact)
         entry = by_name.get(str(values.get("entry")))
         if entry is None or not {*METRICS, *COSTS} <= values.keys() or not os.path.isdir(artifact.uri):
             continue
@@ -136,10 +139,6 @@ def find_evaluations(config: PipelineConfig, keys: Mapping[str, Entry]) -> dict[
                 entry, artifact.uri, figures, {name: float(values[name]) for name in COSTS}, current
             )
     return found
-
-
-def _value(value: Any) -> Any:
-    return getattr(value, value.WhichOneof("value"))
 
 
 def make_rows(config: ComparisonConfig, evaluations: Iterable[Evaluation]) -> list[Row]:
@@ -154,18 +153,18 @@ def make_rows(config: ComparisonConfig, evaluations: Iterable[Evaluation]) -> li
     """
     groups: dict[str, dict[str, list[Evaluation]]] = {}
     for one in evaluations:
-        groups.setdefault(one.entry.data, {}).setdefault(f"{one.entry.network}__{one.entry.recipe}", []).append(one)
+        groups.setdefault(one.entry.data, {}).setdefault(one.entry.row, []).append(one)
     rows: list[Row] = []
     for data, by_name in groups.items():
         rows += _rows_of(config, data, by_name)
     return rows
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Scored:
     answers: Answers
-    figures: dict[str, float]
-    drawn: dict[str, Any]
+    figures: Mapping[str, float]
+    drawn: Mapping[str, Weights]
 
 
 def _rows_of(config: ComparisonConfig, data: str, by_name: Mapping[str, Sequence[Evaluation]]) -> list[Row]:
@@ -176,12 +175,9 @@ def _rows_of(config: ComparisonConfig, data: str, by_name: Mapping[str, Sequence
         clips = clips or (answers.tags, answers.clip_ids.tolist())
         if (answers.tags, answers.clip_ids.tolist()) != clips:
             raise BadInputError(f"{name} on {data} was scored on other clips or tags than the others: run it again")
-        scored[name] = _Scored(answers, measure(answers.labels, answers.predictions, answers.thresholds), {})
-        parts = [
-            measure_drawn(answers.labels, answers.predictions, answers.thresholds, weights)
-            for weights in draws(answers.tracks)
-        ]
-        scored[name].drawn = {metric: np.concatenate([part[metric] for part in parts]) for metric in METRICS}
+        said = (answers.labels, answers.predictions, answers.thresholds)
+        drawn = over_draws(answers.tracks, partial(measure_drawn, *said))
+        scored[name] = _Scored(answers, measure(*said), drawn)
     best_first = sorted(scored, key=lambda name: -scored[name].figures["roc_auc"])
     reference = config.reference if config.reference in scored else best_first[0]
     rows = []
@@ -228,8 +224,7 @@ def _deformed(names: Sequence[str], scored: _Scored) -> dict[str, Deformed]:
         if name not in answers.deformed:
             continue
         figures = areas(answers.labels, answers.deformed[name])
-        parts = [areas_drawn(answers.labels, answers.deformed[name], weights) for weights in draws(answers.tracks)]
-        drawn = {area: np.concatenate([part[area] for part in parts]) for area in AREAS}
+        drawn = over_draws(answers.tracks, partial(areas_drawn, answers.labels, answers.deformed[name]))
         found[name] = Deformed(
             {area: Figure.of(figures[area], drawn[area]) for area in AREAS},
             differences(clean, scored.drawn, figures, drawn),

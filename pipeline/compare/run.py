@@ -32,16 +32,16 @@ def compare(
         AutotagError: there is nothing to compare.
     """
     keys = {data: _keys(config, data) for data in config.data}
+    pipelines = {data: config.pipeline(data) for data in config.data}
 
     def present() -> dict[Entry, Evaluation]:
         found: dict[Entry, Evaluation] = {}
-        for data in config.data:
-            found |= find_evaluations(config.pipeline(data), keys[data])
+        for data, pipeline in pipelines.items():
+            found |= find_evaluations(pipeline, keys[data])
         return found
 
-    def trained(entry: Entry) -> bool:
-        found = present().get(entry)
-        return found is not None and found.current
+    def trained() -> set[Entry]:
+        return {entry for entry, evaluation in present().items() if evaluation.current}
 
     progress = train_missing(config, config_file, trained, minutes, say)
     evaluations = present()

@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -60,7 +60,7 @@ class Progress:
 def train_missing(
     config: ComparisonConfig,
     config_file: Path,
-    present: Callable[[Entry], bool],
+    trained: Callable[[], Collection[Entry]],
     minutes: float | None,
     say: Callable[[str], None],
 ) -> Progress:
@@ -69,7 +69,7 @@ def train_missing(
     Args:
         config: the comparison.
         config_file: the file that it was read from.
-        present: whether ML Metadata has an entry's evaluation.
+        trained: asks ML Metadata which entries have an evaluation.
         minutes: after which nothing goes on; None for no limit.
         say: takes lines for people.
 
@@ -78,8 +78,9 @@ def train_missing(
     """
     progress, began = Progress(), time.monotonic()
     entries = list(config.entries())
-    missing = [entry for entry in entries if not present(entry)]
-    progress.done = [entry for entry in entries if entry not in missing]
+    there = trained()
+    progress.done = [entry for entry in entries if entry in there]
+    missing = [entry for entry in entries if entry not in there]
     say(f"{len(entries)} trainings: {len(progress.done)} are there, {len(missing)} to do")
     if minutes == 0:
         progress.left = missing
@@ -95,16 +96,14 @@ def train_missing(
         say(f"[{number}/{len(missing)}] {entry.title} ...{_left(progress, missing[number - 1 :])}")
         log, started = logs / f"{entry.data}__{entry.name}.log", time.monotonic()
         ended = _train(config_file, entry, log, left)
-        progress.minutes[entry] = (time.monotonic() - started) / 60
         if ended is None:
-            del progress.minutes[entry]
             progress.left += missing[number - 1 :]
             say(f"the time is up in {entry.title}, which goes on at its last epoch with the next call")
             break
-        if ended == 0 and present(entry):
+        if ended == 0 and entry in trained():
             progress.done.append(entry)
+            progress.minutes[entry] = (time.monotonic() - started) / 60
             continue
-        del progress.minutes[entry]
         progress.failed.append(Failure(entry, _last_line(log), log))
         say(f"{entry.title}: failed: {_last_line(log)} (log: {log})")
     return progress

@@ -94,7 +94,11 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def run(comparison: ComparisonConfig, trained: list[str], minutes: float | None = None) -> tuple[Progress, list[str]]:
     said: list[str] = []
     progress = train_missing(
-        comparison, Path("c.yaml"), lambda entry: f"{entry.data} {entry.name}" in trained, minutes, said.append
+        comparison,
+        Path("c.yaml"),
+        lambda: [entry for entry in comparison.entries() if f"{entry.data} {entry.name}" in trained],
+        minutes,
+        said.append,
     )
     return progress, said
 
