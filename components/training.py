@@ -243,16 +243,14 @@ def fit(
             figures = {"epoch": state.epoch, "loss": losses[-1], **_figures(split, heads)}
             figures["seconds"] = time.perf_counter() - began
             state.history.append(figures)
-            better = _note_figure(state, _figure(figures, settings.monitor))
-            if better:
-                _save_best(checkpoint_dir, model, state)
+        better = _note_figure(state, _figure(figures, settings.monitor))
         log.log(epoch_level, "%s epoch %d/%d: %s", name, state.epoch, settings.epochs, _line(figures))
         if writer:
             with writer.as_default():
                 for key in ("loss", "valid_roc_auc", "valid_pr_auc"):
                     tf.summary.scalar(f"epoch_{key}", figures[key], step=state.epoch)
             writer.flush()
-        _save(checkpoint_dir, model, state)
+        _save(checkpoint_dir, model, state, better)
     best = keras.models.load_model(os.path.join(checkpoint_dir, _best_file(state)), compile=False)
     return best, state
 
@@ -405,15 +403,16 @@ def _restore(checkpoint_dir: str) -> tuple[keras.Model | None, TrainingState]:
     return model, state
 
 
-def _save_best(checkpoint_dir: str, model: keras.Model, state: TrainingState) -> None:
-    os.makedirs(checkpoint_dir, exist_ok=True)
-    model.save(os.path.join(checkpoint_dir, _best_file(state)))
-
-
-def _save(checkpoint_dir: str, model: keras.Model, state: TrainingState) -> None:
+def _save(checkpoint_dir: str, model: keras.Model, state: TrainingState, better: bool) -> None:
     """Save network, optimiser and state; state.json, replaced last, decides which files count."""
     os.makedirs(checkpoint_dir, exist_ok=True)
-    model.save(os.path.join(checkpoint_dir, _last_file(state)))
+    last, best = (os.path.join(checkpoint_dir, name) for name in (_last_file(state), _best_file(state)))
+    model.save(last)
+    if better and _plain(model.optimizer).use_ema:
+        with _averaged_weights(model):
+            model.save(best)
+    elif better:
+        shutil.copyfile(last, best)
     write_whole(os.path.join(checkpoint_dir, _STATE), json.dumps(asdict(state)))
     for old in os.listdir(checkpoint_dir):
         if old.endswith(".keras") and old not in (_last_file(state), _best_file(state)):

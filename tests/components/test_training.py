@@ -120,8 +120,8 @@ def test_killed_training_goes_on_at_its_last_epoch_and_ends_the_same(way: str, t
         from dataclasses import replace
         from test_training import HEADS, SETTINGS, WAYS, dataset, small_network, validate
         saved = training._save
-        def save_and_die(folder, model, state):
-            saved(folder, model, state)
+        def save_and_die(folder, model, state, better):
+            saved(folder, model, state, better)
             if state.epoch == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
         training._save = save_and_die
