@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from registered_networks import registered
 from small_splits import CLIP, SmallClip, analyse, write_split
 from tfx import types
 from tfx.types import artifact_utils, standard_artifacts
@@ -43,7 +44,7 @@ from models.convolution import glorot, seed_stream
 from models.front_ends.settings import LogMel
 from models.heads import MULTI_LABEL, ONE_OF, Head, Heads
 from models.outputs import with_heads
-from models.registry import NETWORKS, Network, register
+from models.registry import Network
 from preprocessing.windows import WindowRule
 from serving.graph.ensemble import Member
 from serving.model_info import read_model_info
@@ -97,19 +98,15 @@ class Inputs:
 
 @pytest.fixture(scope="module")
 def tiny() -> Iterator[Network]:
-    network = Network(
-        name="tiny",
-        title="Tiny",
-        source="this test",
-        builder=f"{__name__}:build_tiny",
-        parameters=0,
+    with registered(
+        "tiny",
+        f"{__name__}:build_tiny",
         window_samples=WINDOW,
         sample_rate=16_000,
         front_end=MEL,
         score_windows=WindowRule(2),
-    )
-    yield register(network)
-    del NETWORKS["tiny"]
+    ) as network:
+        yield network
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from registered_networks import registered
 
 from components import training
 from components.reader import Fold, TransformFacts
@@ -16,7 +17,7 @@ from components.training import Task, TrainingSettings
 from models.convolution import glorot, seed_stream
 from models.heads import Heads
 from models.outputs import with_heads
-from models.registry import NETWORKS, Network, register
+from models.registry import NETWORKS, Network
 from preprocessing.clip_format import ClipFormat
 from preprocessing.errors import BadInputError
 from preprocessing.examples import encode_example, write_record
@@ -41,18 +42,14 @@ def build_small(n_outputs: int = 50, *, dtype: str | None = None, seed: int = 0)
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[Network]:
-    network = Network(
-        name="small",
-        title="A small one",
-        source="this test",
-        builder=f"{__name__}:build_small",
-        parameters=0,
+    with registered(
+        "small",
+        f"{__name__}:build_small",
         window_samples=200,
         sample_rate=1000,
         score_windows=WindowRule(3),
-    )
-    yield register(network)
-    del NETWORKS["small"]
+    ) as network:
+        yield network
 
 
 @pytest.fixture(scope="module")

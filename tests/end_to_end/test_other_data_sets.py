@@ -13,12 +13,13 @@ import yaml
 from command_runner import invoke
 from keras import layers
 from published_layouts import SAMPLES
+from registered_networks import registered
 
 from components.metrics import score_shared_tags
 from components.shared_tags import find_shared_tags
 from models.convolution import glorot, seed_stream
 from models.front_ends.settings import LogMel
-from models.registry import NETWORKS, Network, register
+from models.registry import Network
 from preprocessing.examples import Example, read_records
 from preprocessing.windows import WindowRule
 from serving.model_info import read_model_info
@@ -39,19 +40,15 @@ def build_tiny(n_outputs: int = 50, *, dtype: str | None = None, seed: int = 0) 
 
 @pytest.fixture(scope="module")
 def tiny() -> Iterator[Network]:
-    network = Network(
-        name="tiny",
-        title="Tiny",
-        source="this test",
-        builder=f"{__name__}:build_tiny",
-        parameters=0,
+    with registered(
+        "tiny",
+        f"{__name__}:build_tiny",
         window_samples=8000,
         sample_rate=8000,
         front_end=MEL,
         score_windows=WindowRule(2),
-    )
-    yield register(network)
-    del NETWORKS["tiny"]
+    ) as network:
+        yield network
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,11 @@ import pytest
 import yaml
 from command_runner import autotag, invoke
 from keras import layers
+from registered_networks import registered
 
 from models.convolution import glorot, seed_stream
 from models.front_ends.settings import LogMel
-from models.registry import NETWORKS, Network, register
+from models.registry import Network
 from preprocessing.windows import WindowRule
 from serving.graph.ensemble import Ensemble
 from serving.model_info import read_model_info
@@ -44,19 +45,15 @@ def build_toy(n_outputs: int = 50, *, dtype: str | None = None, seed: int = 0) -
 
 @pytest.fixture(scope="module")
 def toy() -> Iterator[Network]:
-    network = Network(
-        name="toy",
-        title="A toy",
-        source="this test",
-        builder=f"{__name__}:build_toy",
-        parameters=0,
+    with registered(
+        "toy",
+        f"{__name__}:build_toy",
         window_samples=WINDOW,
         sample_rate=8000,
         front_end=MEL,
         score_windows=WindowRule(4),
-    )
-    yield register(network)
-    del NETWORKS["toy"]
+    ) as network:
+        yield network
 
 
 @pytest.fixture(scope="module")
