@@ -31,6 +31,21 @@ def compare(
         BadInputError: audio, annotations or settings cannot be used.
         AutotagError: there is nothing to compare.
     """
+    progress, evaluations = train_and_read(config, config_file, minutes, say)
+    if not evaluations:
+        reasons = "; ".join(f"{one.entry.title}: {one.reason}" for one in progress.failed) or "nothing was trained yet"
+        raise AutotagError(f"there is nothing to compare: {reasons}")
+    rows = make_rows(config, evaluations.values())
+    return rows, progress, write_results(out, config, rows, progress)
+
+
+def train_and_read(
+    config: ComparisonConfig, config_file: Path, minutes: float | None, say: Callable[[str], None]
+) -> tuple[Progress, dict[Entry, Evaluation]]:
+    """Train what is missing; return how far that is, and what ML Metadata then knows of every entry.
+
+    Arguments and errors as of ``compare``, which makes rows of it.
+    """
     keys = {data: _keys(config, data) for data in config.data}
     pipelines = {data: config.pipeline(data) for data in config.data}
 
@@ -44,12 +59,7 @@ def compare(
         return {entry for entry, evaluation in present().items() if evaluation.current}
 
     progress = train_missing(config, config_file, trained, minutes, say)
-    evaluations = present()
-    if not evaluations:
-        reasons = "; ".join(f"{one.entry.title}: {one.reason}" for one in progress.failed) or "nothing was trained yet"
-        raise AutotagError(f"there is nothing to compare: {reasons}")
-    rows = make_rows(config, evaluations.values())
-    return rows, progress, write_results(out, config, rows, progress)
+    return progress, present()
 
 
 def _keys(config: ComparisonConfig, data: str) -> dict[str, Entry]:
