@@ -2,13 +2,15 @@
 
     python -m benchmarks.recipe --corpus pipeline/configs/real-669.yaml --networks mel_1d --seeds 0 1 2
     python -m benchmarks.recipe --corpus pipeline/configs/real-669.yaml --parts time_shift gain --minutes 120
+    python -m benchmarks.recipe --corpus pipeline/configs/real-669.yaml --onto time_shift --parts gain mixup
     python -m benchmarks.recipe --corpus my.yaml --part "soft={label_smoothing: 0.1}" --report-only
 
 Each network is trained by the plain recipe `paper` (base), by that with one part more, for every part, and with all of
-them (all). A part that a network cannot have is left out with a word. Trainings are those of `autotag compare`: one at
-a time, resumed where a call was killed or `--minutes` were over, known to ML Metadata by data, settings and code. ROOT
-gets a comparison's file for each network (`autotag compare ROOT/mel_1d.yaml --report-only` makes its page), recipe.csv
-and recipe.svg. More parts, networks or seeds in the same root are added to what is there.
+them (all); `--onto` puts parts into the base that were found to help. A part that a network cannot have is left out
+with a word. Trainings are those of `autotag compare`: one at a time, resumed where a call was killed or `--minutes`
+were over, known to ML Metadata by data, settings and code. ROOT gets a comparison's file for each network (`autotag
+compare ROOT/mel_1d.yaml --report-only` makes its page), recipe.csv and recipe.svg. More parts, networks or seeds in the
+same root are added to what is there.
 
 A difference is that of the seeds' mean scores on the test split. It has two uncertainties: the clips (paired bootstrap
 over tracks, as in a comparison) and the seeds (Student's t on the deviation over seeds, pooled over all recipes of the
@@ -42,7 +44,7 @@ from scipy.stats import t as student
 from components.network_scorer import read_answers
 from components.tag_metrics import LEVEL, Figure, Weights, areas, areas_drawn, over_draws
 from models.registry import find_network
-from pipeline.compare.config import ComparisonConfig
+from pipeline.compare.config import ComparisonConfig, row_name
 from pipeline.compare.results import AREAS, Evaluation
 from pipeline.compare.run import train_and_read
 from pipeline.config import DataConfig, NetworkConfig, convert_old, read_settings_file, wrong_setting
@@ -52,6 +54,7 @@ from preprocessing.windows import NEARLY_ALL
 
 BASE: Final = "base"
 ALL: Final = "all"
+WITH: Final = "_with_"
 DATA: Final = "corpus"
 PLAIN: Final[dict[str, Any]] = {"recipe": "paper"}
 
@@ -180,6 +183,21 @@ def together(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return settings
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What is to be trained of one network.
+
+    Attributes:
+        comparison: its recipes.
+        recipes: BASE, a part's name or ALL -> name of the recipe in the comparison.
+        left_out: part -> why the network cannot have it.
+    """
+
+    comparison: ComparisonConfig
+    recipes: Mapping[str, str]
+    left_out: Mapping[str, str]
+
+
 def plan(
     data: DataConfig,
     network: str,
@@ -187,37 +205,51 @@ def plan(
     seeds: Sequence[int],
     root: str,
     epochs: int | None = None,
-) -> tuple[ComparisonConfig, dict[str, str]]:
-    """Return the comparison of one network's recipes, and the parts that it cannot have, with why.
+    onto: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Plan:
+    """Return what is to be trained of one network.
+
+    Args:
+        data: the corpus.
+        network: of the registry.
+        parts: name -> settings.
+        seeds: of each recipe.
+        root: where it is trained.
+        epochs: at most, in place of the network's own.
+        onto: parts that the base has besides the plain recipe's settings.
 
     Raises:
         BadInputError: there is no such network, or a setting is wrong.
     """
+    onto = onto or {}
+    base = {**PLAIN, **together(onto)}
+    base_name = WITH.join(onto) or BASE
     settings = {"network": network, **NETWORKS.get(network, NETWORKS["mel_1d"])}
     if epochs is not None:
         settings["epochs"] = epochs
     try:
         find_network(network)
-        config = NetworkConfig.model_validate({**settings, **PLAIN})
-        reasons = {name: why_not(part, config, data) for name, part in parts.items()}
-        chosen = {name: part for name, part in parts.items() if reasons[name] is None}
-        recipes = {BASE: PLAIN, **{name: {**PLAIN, **part} for name, part in chosen.items()}}
+        config = NetworkConfig.model_validate({**settings, **base})
+        reasons = {name: why_not(part, config, data) for name, part in parts.items() if name not in onto}
+        chosen = {name: parts[name] for name, reason in reasons.items() if reason is None}
+        settings_of = {BASE: base, **{name: {**base, **part} for name, part in chosen.items()}}
         if sum("recipe" not in part for part in chosen.values()) > 1:
-            recipes[ALL] = {**PLAIN, **together(chosen)}
+            settings_of[ALL] = {**base, **together(chosen)}
+        recipes = {BASE: base_name, **{name: WITH.join([*onto, name]) for name in settings_of if name != BASE}}
         comparison = ComparisonConfig.model_validate(
             {
                 "name": "recipe",
                 "root": root,
                 "data": {DATA: data.model_dump(mode="json")},
                 "networks": {network: settings},
-                "recipes": recipes,
+                "recipes": {recipes[name]: values for name, values in settings_of.items()},
                 "seeds": list(seeds),
-                "reference": f"{network}__{BASE}",
+                "reference": row_name(network, base_name),
             }
         )
     except ValidationError as error:
         raise wrong_setting(error, network) from None
-    return comparison, {name: reason for name, reason in reasons.items() if reason is not None}
+    return Plan(comparison, recipes, {name: reason for name, reason in reasons.items() if reason is not None})
 
 
 @dataclass(frozen=True)
@@ -478,9 +510,13 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if unknown:
         raise BadInputError(f"--parts {unknown[0]}: expected some of {', '.join(PARTS)}")
     parts = {**{name: PARTS[name] for name in arguments.parts}, **own}
+    strange = [name for name in arguments.onto if "recipe" in {**PARTS, **own}.get(name, PLAIN)]
+    if strange:
+        raise BadInputError(f"--onto {strange[0]}: expected parts, no whole recipe, of {', '.join({**PARTS, **own})}")
+    onto = {name: {**PARTS, **own}[name] for name in arguments.onto}
     root = Path(arguments.root)
     plans = {
-        network: plan(data, network, parts, arguments.seeds, str(root), arguments.epochs)
+        network: plan(data, network, parts, arguments.seeds, str(root), arguments.epochs, onto)
         for network in arguments.networks
     }
     root.mkdir(parents=True, exist_ok=True)
@@ -488,18 +524,20 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     bases: dict[str, Trainings] = {}
     found: list[Effect] = []
     failed = False
-    for network, (comparison, left_out) in plans.items():
-        for name, reason in left_out.items():
+    for network, planned in plans.items():
+        for name, reason in planned.left_out.items():
             console.print(f"{network}: without {name}: {reason}", style="dim", soft_wrap=True)
         file = root / f"{network}.yaml"
-        write_whole(str(file), comparison.to_yaml())
+        write_whole(str(file), planned.comparison.to_yaml())
         minutes = 0.0 if arguments.report_only else None if ends is None else max(0.0, (ends - time.monotonic()) / 60)
-        progress, evaluations = train_and_read(comparison, file, minutes, partial(console.print, soft_wrap=True))
+        say = partial(console.print, soft_wrap=True)
+        progress, evaluations = train_and_read(planned.comparison, file, minutes, say)
         failed |= bool(progress.failed)
         trainings = read_trainings(list(evaluations.values()))
-        if BASE in trainings:
-            bases[network] = trainings[BASE]
-            found += effects(network, {name: trainings[name] for name in comparison.recipes if name in trainings})
+        of_parts = {part: trainings[name] for part, name in planned.recipes.items() if name in trainings}
+        if BASE in of_parts:
+            bases[network] = of_parts[BASE]
+            found += effects(network, of_parts)
     if not bases:
         raise AutotagError("there is nothing to compare: no network's base was trained yet")
     found += means(found)
@@ -520,6 +558,7 @@ def main() -> int:
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME", help=f"[{' '.join(NETWORKS)}]")
     parser.add_argument("--parts", nargs="*", default=list(PARTS), metavar="NAME", help=f"[{' '.join(PARTS)}]")
     parser.add_argument("--part", action="append", default=[], metavar="NAME={...}", help="one of your own; repeatable")
+    parser.add_argument("--onto", nargs="+", default=[], metavar="NAME", help="parts that the base has [none]")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="[0 1 2]")
     parser.add_argument("--epochs", type=int, help="of every network, in place of its own")
     parser.add_argument("--minutes", type=float, help="stop after so many; the next call goes on")

@@ -103,8 +103,8 @@ def test_mean_of_networks_has_a_narrower_interval_over_seeds() -> None:
 
 
 def recipes(network: str, *parts: str) -> tuple[dict[str, dict[str, object]], dict[str, str]]:
-    comparison, left_out = plan(DATA, network, {name: PARTS[name] for name in parts}, [0, 1], "run")
-    return comparison.recipes, left_out
+    planned = plan(DATA, network, {name: PARTS[name] for name in parts}, [0, 1], "run")
+    return planned.comparison.recipes, dict(planned.left_out)
 
 
 def test_each_part_stands_alone_and_all_together() -> None:
@@ -115,6 +115,20 @@ def test_each_part_stands_alone_and_all_together() -> None:
     assert found["gain"] == {"recipe": "paper", "gain_db": 4.0}
     assert found[ALL] == {"recipe": "paper", "time_shift": True, "gain_db": 4.0, "schedule": "one_cycle"}
     assert found["good"] == {"recipe": "good"}
+
+
+def test_parts_onto_others_are_other_recipes_of_which_the_base_is_a_part_of_the_plain_one() -> None:
+    parts = {name: PARTS[name] for name in ("time_shift", "gain", "mixup")}
+    planned = plan(DATA, "mel_1d", parts, [0], "run", onto={"time_shift": PARTS["time_shift"]})
+    assert planned.comparison.recipes == {
+        "time_shift": {"recipe": "paper", "time_shift": True},
+        "time_shift_with_gain": {"recipe": "paper", "time_shift": True, "gain_db": 4.0},
+        "time_shift_with_mixup": {"recipe": "paper", "time_shift": True, "mixup": 0.3},
+        "time_shift_with_all": {"recipe": "paper", "time_shift": True, "gain_db": 4.0, "mixup": 0.3},
+    }
+    assert planned.recipes["base"] == "time_shift"
+    assert planned.recipes["all"] == "time_shift_with_all"
+    assert planned.comparison.recipes["time_shift"] == recipes("mel_1d", "time_shift")[0]["time_shift"]
 
 
 def test_one_part_has_no_recipe_of_all() -> None:
@@ -150,7 +164,7 @@ def test_every_part_is_a_setting_of_networks() -> None:
 
 
 def test_plan_is_a_comparison_that_can_be_read_from_its_file(tmp_path: Path) -> None:
-    comparison, _ = plan(DATA, "fcn", {"gain": PARTS["gain"]}, [3], str(tmp_path), epochs=5)
+    comparison = plan(DATA, "fcn", {"gain": PARTS["gain"]}, [3], str(tmp_path), epochs=5).comparison
     (tmp_path / "fcn.yaml").write_text(comparison.to_yaml())
     assert load_comparison(str(tmp_path / "fcn.yaml")) == comparison
     settings = comparison.settings(Entry("corpus", "fcn", "gain", 3))
@@ -225,7 +239,11 @@ def test_refusals_end_in_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (tmp_path / "corpus.yaml").write_text("dataset: synthetic")
-    call = ["recipe", "--corpus", str(tmp_path / "corpus.yaml"), "--root", str(tmp_path), "--parts", "louder"]
-    monkeypatch.setattr("sys.argv", call)
-    assert recipe.main() == 2
-    assert capsys.readouterr().err.startswith("recipe: --parts louder: expected some of time_shift, gain")
+    for option, said in (
+        ("--parts", "expected some of time_shift, gain"),
+        ("--onto", "expected parts, no whole recipe"),
+    ):
+        call = ["recipe", "--corpus", str(tmp_path / "corpus.yaml"), "--root", str(tmp_path), option, "louder"]
+        monkeypatch.setattr("sys.argv", call)
+        assert recipe.main() == 2
+        assert capsys.readouterr().err.startswith(f"recipe: {option} louder: {said}")
