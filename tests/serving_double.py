@@ -51,9 +51,11 @@ from tensorflow_serving.apis import (
 )
 
 from preprocessing.audio import from_pcm
-from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
+from preprocessing.clip_format import PAPER_CLIP, ClipFormat
+from preprocessing.constants import SAMPLE_RATE
 from preprocessing.digits import is_number
 from preprocessing.silence import is_silent, mean_of_heard
+from serving.model_info import ModelInfo
 
 EMPTY_FIELDS_TOO = next(
     name
@@ -100,12 +102,23 @@ class Model(Protocol):
 
 
 class MadeUpModel:
-    """Probabilities drawn from the CRC of each window's samples: other bytes or other windows, other tags."""
+    """Probabilities drawn from the CRC of each window's samples: other bytes or other windows, other tags.
 
-    def __init__(self, tags: tuple[str, ...] = TAGS, thresholds: tuple[float, ...] = THRESHOLDS, salt: int = 0) -> None:
+    Without a card it is one that was pushed before models had the signature ``model_card``.
+    """
+
+    def __init__(
+        self,
+        tags: tuple[str, ...] = TAGS,
+        thresholds: tuple[float, ...] = THRESHOLDS,
+        salt: int = 0,
+        card: ModelInfo | None = None,
+    ) -> None:
         self.tags = tags
         self.thresholds = np.array(thresholds, np.float32)
         self.salt = salt
+        self.card = card
+        self.clip = PAPER_CLIP if card is None else card.clip
         text, tagging = (
             Tensor("DT_STRING", None),
             {
@@ -130,20 +143,26 @@ class MadeUpModel:
             "wav": Signature({"wav": text}, tagging),
             "embedding": Signature({"pcm": text}, embedding),
         }
+        if card is not None:
+            cards = {"model_card": Tensor("DT_STRING", (-1,))}
+            self.signatures["model_card"] = Signature({"request": text}, cards)
 
     def __call__(self, signature: str, value: np.ndarray[Any, Any]) -> Arrays:
         if value.ndim != 1 or not len(value):
             raise RefusedError(f"{signature}: expected a list of clips, got shape {list(value.shape)}")
+        if signature == "model_card":
+            assert self.card is not None
+            return {"model_card": np.array([self.card.to_json().encode()] * len(value), object)}
         pcm = [read_wav(clip) for clip in value] if signature == "wav" else list(value)
         if any(not clip or len(clip) % 2 for clip in pcm):
             raise RefusedError("pcm: expected int16 samples, one at least")
-        windows = [made_up_windows(clip) for clip in pcm]
+        windows = [made_up_windows(clip, self.clip) for clip in pcm]
         counts = np.array([len(clip) for clip in windows], np.int32)
         width = EMBEDDING_SIZE if signature == "embedding" else len(self.tags)
         by_window = np.zeros((len(pcm), max(counts), width), np.float32)
         silent = np.zeros((len(pcm), max(counts)), np.bool_)
         for row, silences, clip in zip(by_window, silent, windows, strict=True):
-            silences[: len(clip)] = [is_silent(from_pcm(np.frombuffer(w, "<i2")), SAMPLE_RATE) for w in clip]
+            silences[: len(clip)] = [is_silent(from_pcm(np.frombuffer(w, "<i2")), self.clip.sample_rate) for w in clip]
             row[: len(clip)] = [self._draw(window, width) for window in clip]
             row[silences] = 0
         means = [
@@ -154,7 +173,12 @@ class MadeUpModel:
         if signature == "embedding":
             return {"embedding": predictions, "windows": counts, "silent_windows": silent}
         all_silent = silent.sum(axis=1) == counts
-        above = (predictions >= self.thresholds) & ~all_silent[:, None]
+        heard = (
+            predictions >= self.thresholds
+            if self.card is None
+            else self.card.heads.decide(predictions, self.thresholds)
+        )
+        above = heard & ~all_silent[:, None]
         return {
             "predictions": predictions,
             "tags": np.array([[tag.encode() for tag in self.tags]] * len(pcm), object),
@@ -171,13 +195,13 @@ class MadeUpModel:
         return np.random.default_rng(zlib.crc32(window) + self.salt).random(count, np.float32)
 
 
-def made_up_windows(pcm: bytes) -> list[bytes]:
-    """The exported graph's rule: every 29.1 s, the last one ends where the audio ends if half a second is left."""
-    size = 2 * CLIP_SAMPLES
+def made_up_windows(pcm: bytes, clip: ClipFormat = PAPER_CLIP) -> list[bytes]:
+    """The exported graph's rule: every clip's length; the last ends where the audio ends if half a second is left."""
+    size = 2 * clip.samples
     if len(pcm) <= size:
         return [(pcm * -(-size // len(pcm)))[:size]]
     starts = [*range(0, len(pcm) - size + 1, size)]
-    if len(pcm) - starts[-1] - size >= SAMPLE_RATE:
+    if len(pcm) - starts[-1] - size >= 2 * round(0.5 * clip.sample_rate):
         starts.append(len(pcm) - size)
     return [pcm[start : start + size] for start in starts]
 

@@ -12,7 +12,6 @@ import click
 
 from pipeline.server_options import encryption_options
 from pipeline.terminal import check_output, decoders_notes_hidden, progress_bar, quieten_tensorflow, say
-from preprocessing.constants import CLIP_SECONDS
 from preprocessing.names import to_json
 from serving.engines.runtimes import AUTO, AUTO_ORDER, usable_cores
 from serving.pretrained.catalogue import DEFAULT
@@ -64,10 +63,8 @@ class Threshold(click.ParamType):
 @click.option("--label", help="Ask for the server's version with this label, as stable or canary.")
 @click.option(
     "--hop",
-    type=click.FloatRange(SHORTEST_HOP_SECONDS, CLIP_SECONDS),
-    default=CLIP_SECONDS,
-    show_default=True,
-    help="Seconds from one window of 29.1 s to the next.",
+    type=click.FloatRange(min=SHORTEST_HOP_SECONDS),
+    help="Seconds from one window to the next.  [default: the window's length, 29.1 s of most models]",
 )
 @click.option(
     "--jobs",
@@ -107,8 +104,9 @@ def command(
 ) -> None:
     """Name what is heard in audio files, or in all those in folders and below.
 
-    Files of any length: the song's tags are the mean over windows of 29.1 s. MP3, WAV, FLAC, Ogg, Opus, AIFF, AU, CAF
-    and W64; M4A, AAC, WMA, WavPack, Monkey's Audio, Musepack, DSD, Matroska and WebM where there is an ffmpeg on PATH.
+    Files of any length: the song's tags are the mean over windows of 29.1 s, or of what the model takes. MP3, WAV,
+    FLAC, Ogg, Opus, AIFF, AU, CAF and W64; M4A, AAC, WMA, WavPack, Monkey's Audio, Musepack, DSD, Matroska and WebM
+    where there is an ffmpeg on PATH.
     What a file is, its content says. A file that cannot be used or is not heard whole, or a folder that cannot be read,
     is reported and the others go on; the exit code is then 1. Linked folders are followed; what is left out of folders
     for its name is counted by suffix at the end, with exit code 0.

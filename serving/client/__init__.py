@@ -10,15 +10,17 @@
         for result in client.tag_files(paths, jobs=4):  # in the order of the paths
             print(result.path, result.error or result.clip.top(3))
 
-``AsyncTagClient`` is the same with ``await``. Audio of any format, rate and length goes in (``tag_file``), or 16 kHz
-mono int16 PCM (``tag_pcm``); it travels as bytes through the signatures ``pcm`` and ``embedding``. Songs longer
-than one request should carry are decoded, sent and merged piece by piece, so that memory does not grow with the file.
+``AsyncTagClient`` is the same with ``await``. Audio of any format, rate and length goes in (``tag_file``), or mono
+int16 PCM at the model's rate (``tag_pcm``; ``client.card().clip`` says which, 16 kHz by custom); it travels as bytes
+through the signatures ``pcm`` and ``embedding``. Songs longer than one request should carry are decoded, sent and
+merged piece by piece, so that memory does not grow with the file.
 Errors are documented in ``serving.client.errors``.
 """
 
 from serving.client.answers import ClipEmbedding, ClipTags
 from serving.client.asynchronous import AsyncTagClient
 from serving.client.calls import FileResult
+from serving.client.cards import Card
 from serving.client.errors import (
     BadAnswerError,
     DeadlineError,
@@ -36,6 +38,7 @@ from serving.client.target import ModelMetadata, Signature, TensorDescription, V
 __all__ = [
     "AsyncTagClient",
     "BadAnswerError",
+    "Card",
     "ClipEmbedding",
     "ClipTags",
     "DeadlineError",

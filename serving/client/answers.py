@@ -1,27 +1,28 @@
 """What a server says of a clip, checked, and put together where a long clip went in several requests.
 
 A clip that is too long for one request is cut at whole windows (``cut``), so that the server finds in the pieces just
-the windows that it would have found in the whole: every 465,600 samples one, the last one ending where the audio ends.
+the windows that it would have found in the whole: one every clip's length, the last one ending where the audio ends.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
+from preprocessing.clip_format import ClipFormat
 from preprocessing.errors import BadInputError
 from preprocessing.silence import mean_of_heard
 from preprocessing.windows import window_count
+from serving.client.asks import Answer
+from serving.client.cards import Card
 from serving.client.errors import BadAnswerError
 
 SAMPLE_BYTES: Final = 2
-WINDOW_BYTES: Final = SAMPLE_BYTES * CLIP_SAMPLES
 
 PCM_SIGNATURE: Final = "pcm"
 EMBEDDING_SIGNATURE: Final = "embedding"
@@ -38,9 +39,9 @@ class ClipTags:
         tags: in the order of the arrays.
         probabilities: float32 [T], the mean over the windows in which there is something to hear.
         thresholds: float32 [T], the model's own for each tag.
-        above_threshold: bool [T], where the probability reaches the threshold.
+        above_threshold: bool [T], where the probability reaches the threshold; of a one-of head, the most probable one.
         no_tag: no tag reaches its threshold.
-        windows: how many windows of 29.1 s the clip has; one at least.
+        windows: how many windows of the model's clip length (29.1 s by custom) the clip has; one at least.
         window_probabilities: float32 [windows, T], 0 where a window is silent.
         silent_windows: bool [windows], there is nothing to hear (preprocessing.silence).
         seconds: the clip's length.
@@ -81,7 +82,7 @@ class ClipEmbedding:
 
     Attributes:
         vector: float32 [E], the mean over the windows in which there is something to hear; 0 without any.
-        windows: how many windows of 29.1 s the clip has.
+        windows: how many windows of the model's clip length the clip has.
         silent_windows: bool [windows], as ClipTags has them.
         seconds: the clip's length.
         version: of the model that answered: vectors of two versions cannot be compared.
@@ -97,25 +98,18 @@ class ClipEmbedding:
     claimed_seconds: float | None = None
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A server's answer to one request: outputs by name, as arrays, and the version of the model that gave them."""
-
-    outputs: Mapping[str, npt.NDArray[Any]]
-    version: int
-
-
-def cut(blocks: Iterable[bytes], most_windows: int) -> Iterator[bytes]:
-    """Join blocks of a clip's PCM and cut it into pieces of ``most_windows`` windows; the last has up to one more.
+def cut(blocks: Iterable[bytes], most_windows: int, clip: ClipFormat) -> Iterator[bytes]:
+    """Join blocks of PCM and cut it into pieces of ``most_windows`` windows; the last has up to one more.
 
     Every piece but the first has a window at least, so that none is repeated, and the windows of the pieces are those
     of the whole.
     """
-    piece = most_windows * WINDOW_BYTES
+    window = SAMPLE_BYTES * clip.samples
+    piece = most_windows * window
     buffer = bytearray()
     for block in blocks:
         buffer += block
-        while len(buffer) >= piece + WINDOW_BYTES:
+        while len(buffer) >= piece + window:
             yield bytes(buffer[:piece])
             del buffer[:piece]
     yield bytes(buffer)
@@ -126,42 +120,46 @@ Exchange = Generator[list[bytes], Answer, list[Clip]]
 """Yields the clips of a request, is sent the answer to it, and returns what was learnt of each whole clip."""
 
 
-def tagging(clips: Iterable[Iterable[bytes]], most_windows: int) -> Exchange[ClipTags]:
-    """Tag clips, each given as blocks of its PCM, through the ``pcm`` signature.
+def tagging(clips: Iterable[Iterable[bytes]], most_windows: int, card: Card) -> Exchange[ClipTags]:
+    """Tag clips, each given as blocks of its PCM, through the ``pcm`` signature of the model with this card.
 
     Raises:
         BadInputError: a clip is no int16 PCM.
         BadAnswerError: an answer is not as the signature has it.
     """
     parts: dict[int, list[ClipTags]] = {}
-    for request in _requests(clips, most_windows):
+    for request in _requests(clips, most_windows, card.clip):
         answer = yield [pcm for _, pcm in request]
-        for (index, _), part in zip(request, read_tags(answer, [len(pcm) for _, pcm in request]), strict=True):
+        read = read_tags(answer, [len(pcm) for _, pcm in request], card.clip)
+        for (index, _), part in zip(request, read, strict=True):
             parts.setdefault(index, []).append(part)
-    return [_whole_tags(parts[index]) for index in sorted(parts)]
+    return [_whole_tags(parts[index], card) for index in sorted(parts)]
 
 
-def embedding(clips: Iterable[Iterable[bytes]], most_windows: int) -> Exchange[ClipEmbedding]:
+def embedding(clips: Iterable[Iterable[bytes]], most_windows: int, card: Card) -> Exchange[ClipEmbedding]:
     """Embed clips, each given as blocks of its PCM, through the ``embedding`` signature; errors as in tagging."""
     parts: dict[int, list[ClipEmbedding]] = {}
-    for request in _requests(clips, most_windows):
+    for request in _requests(clips, most_windows, card.clip):
         answer = yield [pcm for _, pcm in request]
-        for (index, _), part in zip(request, read_embeddings(answer, [len(pcm) for _, pcm in request]), strict=True):
+        read = read_embeddings(answer, [len(pcm) for _, pcm in request], card.clip)
+        for (index, _), part in zip(request, read, strict=True):
             parts.setdefault(index, []).append(part)
     return [_whole_embedding(parts[index]) for index in sorted(parts)]
 
 
-def _requests(clips: Iterable[Iterable[bytes]], most_windows: int) -> Iterator[list[tuple[int, bytes]]]:
+def _requests(
+    clips: Iterable[Iterable[bytes]], most_windows: int, clip: ClipFormat
+) -> Iterator[list[tuple[int, bytes]]]:
     """Fill requests with pieces (index of the clip, PCM): short clips share one, a long clip has several."""
     request: list[tuple[int, bytes]] = []
     windows = 0
     for index, blocks in enumerate(clips):
-        for pcm in cut(blocks, most_windows):
+        for pcm in cut(blocks, most_windows, clip):
             if not pcm or len(pcm) % SAMPLE_BYTES:
                 raise BadInputError(
                     f"clip {index}: {len(pcm)} bytes are no 16-bit PCM; give one sample of two bytes at least"
                 )
-            more = window_count(len(pcm) // SAMPLE_BYTES)
+            more = window_count(len(pcm) // SAMPLE_BYTES, clip)
             if request and windows + more > most_windows:
                 yield request
                 request, windows = [], 0
@@ -171,7 +169,7 @@ def _requests(clips: Iterable[Iterable[bytes]], most_windows: int) -> Iterator[l
         yield request
 
 
-def read_tags(answer: Answer, sizes: Sequence[int]) -> list[ClipTags]:
+def read_tags(answer: Answer, sizes: Sequence[int], clip: ClipFormat) -> list[ClipTags]:
     """Read the ``pcm`` signature's answer to clips of so many bytes.
 
     Raises:
@@ -180,8 +178,8 @@ def read_tags(answer: Answer, sizes: Sequence[int]) -> list[ClipTags]:
     probabilities = _floats(answer, "predictions", (len(sizes), None))
     n_tags = probabilities.shape[1]
     thresholds = _floats(answer, "thresholds", (len(sizes), n_tags))
-    expected = [window_count(size // SAMPLE_BYTES) for size in sizes]
-    _check_windows(answer, expected)
+    expected = [window_count(size // SAMPLE_BYTES, clip) for size in sizes]
+    _check_windows(answer, expected, clip)
     by_window = _floats(answer, "window_predictions", (len(sizes), None, n_tags))
     if by_window.shape[1] < max(expected):  # more there may be: the server batches requests of several clients
         raise BadAnswerError(f"the answer's 'window_predictions' has shape {by_window.shape} for {expected} windows")
@@ -199,26 +197,26 @@ def read_tags(answer: Answer, sizes: Sequence[int]) -> list[ClipTags]:
             windows=expected[i],
             window_probabilities=by_window[i, : expected[i]],
             silent_windows=silent[i],
-            seconds=_seconds(sizes[i]),
+            seconds=_seconds(sizes[i], clip),
             version=answer.version,
         )
         for i in range(len(sizes))
     ]
 
 
-def read_embeddings(answer: Answer, sizes: Sequence[int]) -> list[ClipEmbedding]:
+def read_embeddings(answer: Answer, sizes: Sequence[int], clip: ClipFormat) -> list[ClipEmbedding]:
     """Read the ``embedding`` signature's answer to clips of so many bytes; errors as in read_tags."""
     vectors = _floats(answer, "embedding", (len(sizes), None))
-    expected = [window_count(size // SAMPLE_BYTES) for size in sizes]
-    _check_windows(answer, expected)
+    expected = [window_count(size // SAMPLE_BYTES, clip) for size in sizes]
+    _check_windows(answer, expected, clip)
     silent = _silent_windows(answer, expected)
     return [
-        ClipEmbedding(vector, windows, silences, _seconds(size), answer.version)
+        ClipEmbedding(vector, windows, silences, _seconds(size, clip), answer.version)
         for vector, windows, silences, size in zip(vectors, expected, silent, sizes, strict=True)
     ]
 
 
-def _whole_tags(parts: Sequence[ClipTags]) -> ClipTags:
+def _whole_tags(parts: Sequence[ClipTags], card: Card) -> ClipTags:
     if len(parts) == 1:
         return parts[0]
     last = parts[-1]
@@ -227,7 +225,7 @@ def _whole_tags(parts: Sequence[ClipTags]) -> ClipTags:
     by_window = np.concatenate([part.window_probabilities for part in parts])
     silent = np.concatenate([part.silent_windows for part in parts])
     probabilities = mean_of_heard(by_window, silent)
-    above = np.logical_and(probabilities >= last.thresholds, not silent.all())
+    above = np.logical_and(card.decide(probabilities, last.thresholds), not silent.all())
     return ClipTags(
         tags=last.tags,
         probabilities=probabilities,
@@ -255,8 +253,8 @@ def _whole_embedding(parts: Sequence[ClipEmbedding]) -> ClipEmbedding:
     return ClipEmbedding(vector, len(silent), silent, math.fsum(part.seconds for part in parts), parts[-1].version)
 
 
-def _seconds(size: int) -> float:
-    return size / (SAMPLE_BYTES * SAMPLE_RATE)
+def _seconds(size: int, clip: ClipFormat) -> float:
+    return size / (SAMPLE_BYTES * clip.sample_rate)
 
 
 def _output(answer: Answer, name: str, shape: tuple[int | None, ...]) -> npt.NDArray[Any]:
@@ -305,10 +303,12 @@ def _silent_windows(answer: Answer, expected: Sequence[int]) -> list[Booleans]:
     return [row[:count] for row, count in zip(by_clip, expected, strict=True)]
 
 
-def _check_windows(answer: Answer, expected: Sequence[int]) -> None:
+def _check_windows(answer: Answer, expected: Sequence[int], clip: ClipFormat) -> None:
     windows = _output(answer, "windows", (len(expected),)).tolist()
     if windows != list(expected):
-        raise BadAnswerError(f"the server found {windows} windows of 29.1 s in the clips, and there are {expected}")
+        raise BadAnswerError(
+            f"the server found {windows} windows of {clip.seconds:g} s in the clips, and there are {expected}"
+        )
 
 
 def _names(row: npt.NDArray[Any]) -> tuple[str, ...]:

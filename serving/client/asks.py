@@ -1,21 +1,30 @@
-"""What is asked of a server, independent of how it travels."""
+"""What is asked of a server, and what it answers to clips, independent of how both travel."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
 
 
 @dataclass(frozen=True)
 class PredictAsk:
-    """Clips for a signature whose one input is named ``pcm``; answered by an ``Answer``.
+    """Byte strings for the one input of a signature; answered by an ``Answer``.
 
-    ``version``: of the model, in place of the target's own choice; None leaves it to that. Over REST, where no answer
-    says which version gave it, it has to be there.
+    Attributes:
+        signature: which.
+        clips: the strings.
+        version: of the model, in place of the target's own choice; None leaves it to that. Over REST, where no answer
+            says which version gave it, it has to be there.
+        input: the name of the signature's input.
     """
 
     signature: str
     clips: tuple[bytes, ...]
     version: int | None = None
+    input: str = "pcm"
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,17 @@ class StatusAsk:
 
 @dataclass(frozen=True)
 class MetadataAsk:
-    """Which signatures there are; answered by ``ModelMetadata``."""
+    """Which signatures there are; answered by ``ModelMetadata``. ``version`` as PredictAsk has it."""
+
+    version: int | None = None
 
 
 Ask = PredictAsk | StatusAsk | MetadataAsk
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A server's answer to one request: outputs by name, as arrays, and the version of the model that gave them."""
+
+    outputs: Mapping[str, npt.NDArray[Any]]
+    version: int

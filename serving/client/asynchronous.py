@@ -4,37 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from preprocessing.errors import AutotagError
-from serving.client.answers import (
-    EMBEDDING_SIGNATURE,
-    PCM_SIGNATURE,
-    Answer,
-    Clip,
-    ClipEmbedding,
-    ClipTags,
-    Exchange,
-    embedding,
-    tagging,
-)
-from serving.client.asks import Ask, MetadataAsk, PredictAsk, StatusAsk
+from serving.client.answers import ClipEmbedding, ClipTags
+from serving.client.asks import Ask, MetadataAsk, StatusAsk
 from serving.client.calls import (
     DEFAULT_JOBS,
     DEFAULT_TIMEOUT,
     LOOK_AHEAD,
-    MOST_BEGINNINGS,
-    MOST_WINDOWS,
     CallSettings,
+    Conversation,
     FilePcm,
     FileResult,
-    advance,
+    Learnt,
     as_policy,
+    card_of,
     check_jobs,
+    embeddings_of,
     given_blocks,
+    tags_of,
 )
+from serving.client.cards import Card, KnownCards
 from serving.client.errors import ModelNotFoundError, TagServerError
 from serving.client.retries import Attempts, Deadline, RetryPolicy
 from serving.client.target import DEFAULT_MODEL, ModelMetadata, Target, Transport, VersionStatus
@@ -59,10 +52,11 @@ class AsyncTagClient:
         timeout: float = DEFAULT_TIMEOUT,
         deadline: float | None = None,
         retries: int | RetryPolicy = RetryPolicy(),  # noqa: B008 (frozen)
-        most_windows: int = MOST_WINDOWS,
+        most_windows: int | None = None,
     ) -> None:
         target = Target(address, transport, model, version, label, tls, root_certificates)
         self._settings = CallSettings(target, as_policy(retries), timeout, deadline, most_windows)
+        self._known = KnownCards()
         self._transport: Any = None  # opened by the first call, in the loop that it is for
 
     async def __aenter__(self) -> AsyncTagClient:
@@ -77,13 +71,13 @@ class AsyncTagClient:
             await self._transport.close()
 
     async def tag_pcm(self, clips: Sequence[bytes]) -> list[ClipTags]:
-        """Tag clips of any length: int16 little-endian mono at 16 kHz each; errors as in TagClient.tag_pcm."""
-        return await self._exchange(PCM_SIGNATURE, lambda: tagging(given_blocks(clips), self._settings.most_windows))
+        """Tag clips of any length: int16 little-endian mono at the model's rate; errors as in TagClient.tag_pcm."""
+        return await self._hold(tags_of(self._settings, self._known, lambda _: given_blocks(clips)))
 
     async def tag_file(self, path: Path | str) -> ClipTags:
         """Tag an audio file of any format and length; errors as in TagClient.tag_file."""
         file = FilePcm(path)
-        (clip,) = await self._exchange(PCM_SIGNATURE, lambda: tagging([file], self._settings.most_windows))
+        (clip,) = await self._hold(tags_of(self._settings, self._known, file.audio))
         return file.told(clip)
 
     def tag_files(self, paths: Iterable[Path | str], jobs: int = DEFAULT_JOBS) -> AsyncIterator[FileResult]:
@@ -99,14 +93,12 @@ class AsyncTagClient:
 
     async def embed_pcm(self, clips: Sequence[bytes]) -> list[ClipEmbedding]:
         """Embed clips; arguments and errors as in tag_pcm."""
-        return await self._exchange(
-            EMBEDDING_SIGNATURE, lambda: embedding(given_blocks(clips), self._settings.most_windows)
-        )
+        return await self._hold(embeddings_of(self._settings, self._known, lambda _: given_blocks(clips)))
 
     async def embed_file(self, path: Path | str) -> ClipEmbedding:
         """Embed an audio file; errors as in tag_file."""
         file = FilePcm(path)
-        (clip,) = await self._exchange(EMBEDDING_SIGNATURE, lambda: embedding([file], self._settings.most_windows))
+        (clip,) = await self._hold(embeddings_of(self._settings, self._known, file.audio))
         return file.told(clip)
 
     async def status(self) -> list[VersionStatus]:
@@ -119,29 +111,25 @@ class AsyncTagClient:
         metadata: ModelMetadata = await self._send(MetadataAsk(), Deadline(self._settings.deadline))
         return metadata
 
-    async def _exchange(self, signature: str, begin: Callable[[], Exchange[Clip]]) -> list[Clip]:
-        """Hold an exchange with one version; from its beginning with another, where that one goes away meanwhile."""
-        deadline = Deadline(self._settings.deadline)
-        for beginning in range(1, MOST_BEGINNINGS + 1):
-            version = self._settings.target.version
-            if version is None and self._settings.names_versions:
-                version = (await self._send(MetadataAsk(), deadline)).version
-            try:
-                return await self._exchange_with(version, signature, begin(), deadline)
-            except ModelNotFoundError:
-                if self._settings.target.version is not None or beginning == MOST_BEGINNINGS:
-                    raise
-        raise AssertionError("unreachable")
+    async def card(self, version: int | None = None) -> Card:
+        """Ask what a version says of itself, as TagClient.card does; errors as there."""
+        known = None if version is None else self._known.find(version)
+        if known is not None:
+            return known
+        return await self._hold(card_of(self._settings, self._known, version))
 
-    async def _exchange_with(
-        self, version: int | None, signature: str, exchange: Exchange[Clip], deadline: Deadline
-    ) -> list[Clip]:
-        clips, learnt = await asyncio.to_thread(advance, exchange)
-        while clips:
-            answer: Answer = await self._send(PredictAsk(signature, clips, version), deadline)
-            version = answer.version
-            clips, learnt = await asyncio.to_thread(advance, exchange, answer)
-        return learnt
+    async def _hold(self, conversation: Conversation[Learnt]) -> Learnt:
+        """Ask what the conversation asks, until it has learnt what it is for."""
+        deadline = Deadline(self._settings.deadline)
+        ask = await asyncio.to_thread(conversation.begin)
+        while ask is not None:
+            try:
+                answer = await self._send(ask, deadline)
+            except ModelNotFoundError as error:
+                ask = await asyncio.to_thread(conversation.go_on_without, error)
+            else:
+                ask = await asyncio.to_thread(conversation.go_on, answer)
+        return conversation.learnt
 
     async def _send(self, ask: Ask, deadline: Deadline) -> Any:
         if self._transport is None:

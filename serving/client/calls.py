@@ -1,26 +1,48 @@
-"""The calls that both clients make, up to the point where one waits and the other awaits."""
+"""The calls that both clients make, up to the point where one waits and the other awaits.
+
+A call is a ``Conversation``: it says what to ask next and is told the answer. It learns which version answers and what
+that one takes as a clip (serving.client.cards), cuts the audio accordingly, keeps to that version for the rest, and
+begins again where the version goes away in the middle or another one that hears otherwise takes over.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 
 from preprocessing.audio import open_audio, to_pcm
+from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.decoding import Heard
 from preprocessing.errors import AutotagError, BadInputError
-from serving.client.answers import Answer, Clip, ClipTags, Exchange
+from serving.client.answers import (
+    EMBEDDING_SIGNATURE,
+    PCM_SIGNATURE,
+    Clip,
+    ClipEmbedding,
+    ClipTags,
+    Exchange,
+    embedding,
+    tagging,
+)
+from serving.client.asks import Answer, Ask, MetadataAsk, PredictAsk
+from serving.client.cards import CARD_INPUT, CARD_SIGNATURE, Card, KnownCards, read_card
+from serving.client.errors import BadAnswerError, ModelNotFoundError
 from serving.client.retries import RetryPolicy
-from serving.client.target import Target
+from serving.client.target import ModelMetadata, Target
 
 DEFAULT_TIMEOUT: Final = 60.0
 DEFAULT_JOBS: Final = 4
 
-MOST_WINDOWS: Final = 8
-"""Windows in one request: 3.9 minutes, 7.5 MB over gRPC and 10 MB over REST. (A song's last has up to one more.)"""
+MOST_SAMPLES: Final = 8 * PAPER_CLIP.samples
+"""In one request, where nothing else is said: 3.9 minutes at 16 kHz, 7.5 MB over gRPC and 10 MB over REST. (A song's
+last has up to one window more.)"""
+
+MOST_CLIPS: Final = 128
+"""In one request; a model refuses more."""
 
 MOST_BEGINNINGS: Final = 2
 """How often a call is begun: once more where the server lets the version go that gave the first answers."""
@@ -50,7 +72,7 @@ class CallSettings:
         policy: when to ask again.
         timeout: seconds for one request with all its retries.
         deadline: seconds for a whole call (a song of hours is many requests); None for no such limit.
-        most_windows: windows in one request.
+        most_windows: windows in one request; None for as many as MOST_SAMPLES holds.
 
     Raises:
         BadInputError: a value cannot be.
@@ -60,7 +82,7 @@ class CallSettings:
     policy: RetryPolicy
     timeout: float
     deadline: float | None
-    most_windows: int
+    most_windows: int | None
 
     @property
     def names_versions(self) -> bool:
@@ -71,10 +93,15 @@ class CallSettings:
         for name, seconds in (("timeout", self.timeout), ("deadline", self.deadline)):
             if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
                 raise BadInputError(f"{name} is {seconds}: give a positive number of seconds")
-        if self.most_windows < 1 or self.policy.retries < 0:
+        if (self.most_windows is not None and self.most_windows < 1) or self.policy.retries < 0:
             raise BadInputError(
                 f"most_windows is {self.most_windows} and retries {self.policy.retries}: at least 1 and at least 0"
             )
+
+    def windows_of(self, clip: ClipFormat) -> int:
+        """Windows in one request to a model that takes such clips."""
+        most = self.most_windows or max(1, MOST_SAMPLES // clip.samples)
+        return min(most, MOST_CLIPS)
 
 
 def as_policy(retries: int | RetryPolicy) -> RetryPolicy:
@@ -82,7 +109,146 @@ def as_policy(retries: int | RetryPolicy) -> RetryPolicy:
     return retries if isinstance(retries, RetryPolicy) else RetryPolicy(retries=retries)
 
 
-def advance(exchange: Exchange[Clip], answer: Answer | None = None) -> tuple[tuple[bytes, ...], list[Clip]]:
+Learnt = TypeVar("Learnt")
+
+
+class Conversation(Generic[Learnt]):
+    """What is to be asked, one after another, and in the end what was learnt.
+
+    Every step may take time (a file is decoded in it), and none waits for a server.
+    """
+
+    def __init__(self, asks: Generator[Ask, Any, Learnt]) -> None:
+        self._asks = asks
+        self._learnt: list[Learnt] = []
+
+    @property
+    def learnt(self) -> Learnt:
+        """What was learnt, once there is nothing more to ask."""
+        (learnt,) = self._learnt
+        return learnt
+
+    def begin(self) -> Ask | None:
+        """Return what is to be asked first."""
+        return self._step(lambda: next(self._asks))
+
+    def go_on(self, answer: Any) -> Ask | None:
+        """Take an answer and return what is to be asked next; None at the end."""
+        return self._step(lambda: self._asks.send(answer))
+
+    def go_on_without(self, error: ModelNotFoundError) -> Ask | None:
+        """Take it that the version asked is gone, and return what is to be asked next.
+
+        Raises:
+            ModelNotFoundError: nothing is; it is the error given.
+        """
+        return self._step(lambda: self._asks.throw(error))
+
+    def _step(self, step: Callable[[], Ask]) -> Ask | None:
+        try:
+            return step()
+        except StopIteration as done:
+            self._learnt.append(done.value)
+            return None
+
+
+Audio = Callable[[ClipFormat], Iterable[Iterable[bytes]]]
+"""From what a model takes as a clip to clips of any length at that rate, each as blocks of its PCM."""
+
+
+def tags_of(settings: CallSettings, known: KnownCards, audio: Audio) -> Conversation[list[ClipTags]]:
+    """Tag clips through the signature ``pcm``; errors as serving.client.answers.tagging has them."""
+
+    def begin(card: Card) -> Exchange[ClipTags]:
+        return tagging(audio(card.clip), settings.windows_of(card.clip), card)
+
+    return Conversation(_with_one_version(settings, known, PCM_SIGNATURE, begin))
+
+
+def embeddings_of(settings: CallSettings, known: KnownCards, audio: Audio) -> Conversation[list[ClipEmbedding]]:
+    """Embed clips through the signature ``embedding``; errors as in tags_of."""
+
+    def begin(card: Card) -> Exchange[ClipEmbedding]:
+        return embedding(audio(card.clip), settings.windows_of(card.clip), card)
+
+    return Conversation(_with_one_version(settings, known, EMBEDDING_SIGNATURE, begin))
+
+
+def card_of(settings: CallSettings, known: KnownCards, version: int | None = None) -> Conversation[Card]:
+    """Ask for the card of a version; without one, of that which answers now."""
+
+    def asks() -> Generator[Ask, Any, Card]:
+        metadata: ModelMetadata = yield MetadataAsk(version)
+        return (yield from _card_of(metadata, known))
+
+    return Conversation(asks())
+
+
+class _OtherModelError(BadAnswerError):
+    """A version answered for which the clips were not made ready."""
+
+
+def _with_one_version(
+    settings: CallSettings, known: KnownCards, signature: str, begin: Callable[[Card], Exchange[Clip]]
+) -> Generator[Ask, Any, list[Clip]]:
+    """Hold an exchange with one version; from its beginning with another, where that one goes away meanwhile."""
+    for beginning in range(1, MOST_BEGINNINGS + 1):
+        try:
+            card = yield from _card_to_begin_with(settings, known)
+            return (yield from _exchange(settings, known, signature, begin, card))
+        except (ModelNotFoundError, _OtherModelError):
+            if settings.target.version is not None or beginning == MOST_BEGINNINGS:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _card_to_begin_with(settings: CallSettings, known: KnownCards) -> Generator[Ask, Any, Card]:
+    """Of the version that answered last, where an answer will say whether that holds; else ask which one answers."""
+    version = settings.target.version
+    card = known.find(version)
+    if card is not None and (version is not None or not settings.names_versions):
+        return card
+    metadata: ModelMetadata = yield MetadataAsk()
+    return (yield from _card_of(metadata, known))
+
+
+def _card_of(metadata: ModelMetadata, known: KnownCards) -> Generator[Ask, Any, Card]:
+    card = known.find(metadata.version)
+    if card is None:
+        info = None
+        if CARD_SIGNATURE in metadata.signatures:
+            info = read_card((yield PredictAsk(CARD_SIGNATURE, (b"card",), metadata.version, CARD_INPUT)))
+        card = Card(metadata.version, info)
+    known.add(card)
+    return card
+
+
+def _exchange(
+    settings: CallSettings,
+    known: KnownCards,
+    signature: str,
+    begin: Callable[[Card], Exchange[Clip]],
+    card: Card,
+) -> Generator[Ask, Any, list[Clip]]:
+    version = card.version if settings.names_versions else settings.target.version
+    exchange = begin(card)
+    clips, learnt = _advance(exchange)
+    while clips:
+        answer: Answer = yield PredictAsk(signature, clips, version)
+        if answer.version != card.version:
+            other = yield from _card_of((yield MetadataAsk(answer.version)), known)
+            if not card.fits(other):
+                raise _OtherModelError(
+                    f"{settings.target}: version {other.version} came in the middle and takes other clips than version "
+                    f"{card.version}: ask again, or choose a version"
+                )
+            card = other
+        version = answer.version
+        clips, learnt = _advance(exchange, answer)
+    return learnt
+
+
+def _advance(exchange: Exchange[Clip], answer: Answer | None = None) -> tuple[tuple[bytes, ...], list[Clip]]:
     """Give an exchange its answer and return the next request; or none, and what was learnt in the end."""
     try:
         return tuple(exchange.send(answer)), []  # type: ignore[arg-type]  # None starts it
@@ -91,24 +257,27 @@ def advance(exchange: Exchange[Clip], answer: Answer | None = None) -> tuple[tup
 
 
 class FilePcm:
-    """An audio file as blocks of int16 mono at 16 kHz, whatever its format, rate and length.
-
-    Each iteration decodes anew, and raises ClipError where the file cannot be read or decoded.
-    """
+    """An audio file as blocks of int16 mono at a model's rate, whatever its format, rate and length."""
 
     def __init__(self, path: Path | str) -> None:
         self._path = path
         self._heard: Heard | None = None
 
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield the blocks."""
-        with open_audio(self._path) as stream:
+    def audio(self, clip: ClipFormat) -> list[Iterator[bytes]]:
+        """Return the file as one clip."""
+        return [self._blocks(clip)]
+
+    def _blocks(self, clip: ClipFormat) -> Iterator[bytes]:
+        with open_audio(self._path, sample_rate=clip.sample_rate) as stream:
             for samples in stream.blocks:
                 yield to_pcm(samples).tobytes()
             self._heard = stream.heard
 
     def told(self, clip: Clip) -> Clip:
-        """Return what was learnt of the file with the word about how much of it was heard."""
+        """Return what was learnt of the file with the word about how much of it was heard.
+
+        Before that the file has to be decoded.
+        """
         assert self._heard is not None
         return dataclasses.replace(clip, complete=self._heard.complete, claimed_seconds=self._heard.claimed)
 

@@ -9,8 +9,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from serving.client import messages
-from serving.client.answers import Answer
-from serving.client.asks import Ask, MetadataAsk, PredictAsk
+from serving.client.asks import Answer, Ask, MetadataAsk, PredictAsk
 from serving.client.errors import (
     BadAnswerError,
     DeadlineError,
@@ -102,7 +101,7 @@ def open_channel(kind: Any, target: Target) -> Any:
 
 def encode(ask: Ask, target: Target) -> tuple[str, bytes]:
     """Return the method's path and the serialised request."""
-    if isinstance(ask, PredictAsk) and ask.version is not None:
+    if isinstance(ask, PredictAsk | MetadataAsk) and ask.version is not None:
         target = target.of_version(ask.version)
     spec = messages.ModelSpec(name=target.model)
     if target.version is not None:
@@ -112,7 +111,7 @@ def encode(ask: Ask, target: Target) -> tuple[str, bytes]:
     if isinstance(ask, PredictAsk):
         spec.signature_name = ask.signature
         request = messages.PredictRequest(model_spec=spec)
-        request.inputs["pcm"].CopyFrom(messages.to_tensor(list(ask.clips)))
+        request.inputs[ask.input].CopyFrom(messages.to_tensor(list(ask.clips)))
         return messages.PREDICT, request.SerializeToString()
     if isinstance(ask, MetadataAsk):
         request = messages.GetModelMetadataRequest(model_spec=spec, metadata_field=["signature_def"])

@@ -15,8 +15,7 @@ import httpx
 import numpy as np
 
 from preprocessing.digits import is_number
-from serving.client.answers import Answer
-from serving.client.asks import Ask, MetadataAsk, PredictAsk
+from serving.client.asks import Answer, Ask, MetadataAsk, PredictAsk
 from serving.client.errors import (
     BadAnswerError,
     DeadlineError,
@@ -131,6 +130,8 @@ def encode(ask: Ask, target: Target) -> dict[str, Any]:
             "headers": {"content-type": "application/json"},
         }
     if isinstance(ask, MetadataAsk):
+        if ask.version is not None:
+            target = target.of_version(ask.version)
         return {"method": "GET", "url": f"{target.versioned_url}/metadata"}
     return {"method": "GET", "url": target.versioned_url}
 
@@ -138,7 +139,8 @@ def encode(ask: Ask, target: Target) -> dict[str, Any]:
 def _predict_body(ask: PredictAsk) -> bytes:
     """The JSON with its clips in base64, joined once: a detour through text would hold each clip several times."""
     clips = b", ".join(b'{"b64": "%b"}' % base64.b64encode(clip) for clip in ask.clips)
-    return b'{"signature_name": "%b", "inputs": {"pcm": [%b]}}' % (ask.signature.encode("ascii"), clips)
+    names = ask.signature.encode("ascii"), ask.input.encode("ascii")
+    return b'{"signature_name": "%b", "inputs": {"%b": [%b]}}' % (*names, clips)
 
 
 def decode(ask: Ask, answer: HttpAnswer, target: Target) -> Any:
@@ -153,10 +155,17 @@ def decode(ask: Ask, answer: HttpAnswer, target: Target) -> Any:
         data = json.loads(answer.body)
         if isinstance(ask, PredictAsk):
             assert ask.version is not None
-            return Answer({name: np.asarray(value) for name, value in data["outputs"].items()}, ask.version)
+            return Answer(_decode_outputs(data["outputs"], ask.signature), ask.version)
         return _decode_metadata(data) if isinstance(ask, MetadataAsk) else _decode_status(data)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadAnswerError(f"the server's answer is not TF Serving's: {error!r}") from error
+
+
+def _decode_outputs(outputs: Any, signature: str) -> dict[str, Any]:
+    """Arrays by name. A lone output stands without its name, which is the signature's in models of this package."""
+    if isinstance(outputs, list):
+        return {signature: np.asarray(outputs)}
+    return {name: np.asarray(value) for name, value in outputs.items()}
 
 
 def _decode_status(data: Any) -> list[VersionStatus]:

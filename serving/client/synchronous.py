@@ -4,38 +4,31 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from preprocessing.errors import AutotagError
-from serving.client.answers import (
-    EMBEDDING_SIGNATURE,
-    PCM_SIGNATURE,
-    Answer,
-    Clip,
-    ClipEmbedding,
-    ClipTags,
-    Exchange,
-    embedding,
-    tagging,
-)
-from serving.client.asks import Ask, MetadataAsk, PredictAsk, StatusAsk
+from serving.client.answers import ClipEmbedding, ClipTags
+from serving.client.asks import Ask, MetadataAsk, StatusAsk
 from serving.client.calls import (
     DEFAULT_JOBS,
     DEFAULT_TIMEOUT,
     LOOK_AHEAD,
-    MOST_BEGINNINGS,
-    MOST_WINDOWS,
     CallSettings,
+    Conversation,
     FilePcm,
     FileResult,
-    advance,
+    Learnt,
     as_policy,
+    card_of,
     check_jobs,
+    embeddings_of,
     given_blocks,
+    tags_of,
 )
+from serving.client.cards import Card, KnownCards
 from serving.client.errors import ModelNotFoundError, TagServerError
 from serving.client.retries import Attempts, Deadline, RetryPolicy
 from serving.client.target import DEFAULT_MODEL, ModelMetadata, Target, Transport, VersionStatus
@@ -55,7 +48,7 @@ class TagClient:
         timeout: seconds for one request with all its retries.
         deadline: seconds for a whole call, which for a song of hours is many requests; None for no such limit.
         retries: how often to ask again where the server is unavailable or busy, or a policy with the waits too.
-        most_windows: windows of 29.1 s in one request.
+        most_windows: windows of the model's clip length in one request; None for as many as 3.9 minutes have.
 
     Raises:
         BadInputError: the arguments contradict each other, or the certificates cannot be read.
@@ -74,10 +67,11 @@ class TagClient:
         timeout: float = DEFAULT_TIMEOUT,
         deadline: float | None = None,
         retries: int | RetryPolicy = RetryPolicy(),  # noqa: B008 (frozen)
-        most_windows: int = MOST_WINDOWS,
+        most_windows: int | None = None,
     ) -> None:
         target = Target(address, transport, model, version, label, tls, root_certificates)
         self._settings = CallSettings(target, as_policy(retries), timeout, deadline, most_windows)
+        self._known = KnownCards()
         self._transport = _open(target)
 
     def __enter__(self) -> TagClient:
@@ -91,13 +85,13 @@ class TagClient:
         self._transport.close()
 
     def tag_pcm(self, clips: Sequence[bytes]) -> list[ClipTags]:
-        """Tag clips of any length: int16 little-endian mono at 16 kHz each.
+        """Tag clips of any length: int16 little-endian mono at the model's rate each (``card``; 16 kHz by custom).
 
         Raises:
             BadInputError: a clip is no such audio.
             TagServerError: see serving.client.errors.
         """
-        return self._exchange(PCM_SIGNATURE, lambda: tagging(given_blocks(clips), self._settings.most_windows))
+        return self._hold(tags_of(self._settings, self._known, lambda _: given_blocks(clips)))
 
     def tag_file(self, path: Path | str) -> ClipTags:
         """Tag an audio file of any format and length.
@@ -107,7 +101,7 @@ class TagClient:
             TagServerError: see serving.client.errors.
         """
         file = FilePcm(path)
-        (clip,) = self._exchange(PCM_SIGNATURE, lambda: tagging([file], self._settings.most_windows))
+        (clip,) = self._hold(tags_of(self._settings, self._known, file.audio))
         return file.told(clip)
 
     def tag_files(self, paths: Iterable[Path | str], jobs: int = DEFAULT_JOBS) -> Iterator[FileResult]:
@@ -124,12 +118,12 @@ class TagClient:
 
     def embed_pcm(self, clips: Sequence[bytes]) -> list[ClipEmbedding]:
         """Embed clips; arguments and errors as in tag_pcm."""
-        return self._exchange(EMBEDDING_SIGNATURE, lambda: embedding(given_blocks(clips), self._settings.most_windows))
+        return self._hold(embeddings_of(self._settings, self._known, lambda _: given_blocks(clips)))
 
     def embed_file(self, path: Path | str) -> ClipEmbedding:
         """Embed an audio file; errors as in tag_file."""
         file = FilePcm(path)
-        (clip,) = self._exchange(EMBEDDING_SIGNATURE, lambda: embedding([file], self._settings.most_windows))
+        (clip,) = self._hold(embeddings_of(self._settings, self._known, file.audio))
         return file.told(clip)
 
     def status(self) -> list[VersionStatus]:
@@ -150,29 +144,29 @@ class TagClient:
         metadata: ModelMetadata = self._send(MetadataAsk(), Deadline(self._settings.deadline))
         return metadata
 
-    def _exchange(self, signature: str, begin: Callable[[], Exchange[Clip]]) -> list[Clip]:
-        """Hold an exchange with one version; from its beginning with another, where that one goes away meanwhile."""
-        deadline = Deadline(self._settings.deadline)
-        for beginning in range(1, MOST_BEGINNINGS + 1):
-            version = self._settings.target.version
-            if version is None and self._settings.names_versions:
-                version = self._send(MetadataAsk(), deadline).version
-            try:
-                return self._exchange_with(version, signature, begin(), deadline)
-            except ModelNotFoundError:
-                if self._settings.target.version is not None or beginning == MOST_BEGINNINGS:
-                    raise
-        raise AssertionError("unreachable")
+    def card(self, version: int | None = None) -> Card:
+        """Ask what a version says of itself; without one, the version that answers. Asked once and then known.
 
-    def _exchange_with(
-        self, version: int | None, signature: str, exchange: Exchange[Clip], deadline: Deadline
-    ) -> list[Clip]:
-        clips, learnt = advance(exchange)
-        while clips:
-            answer: Answer = self._send(PredictAsk(signature, clips, version), deadline)
-            version = answer.version
-            clips, learnt = advance(exchange, answer)
-        return learnt
+        Raises:
+            TagServerError: see serving.client.errors.
+        """
+        known = None if version is None else self._known.find(version)
+        if known is not None:
+            return known
+        return self._hold(card_of(self._settings, self._known, version))
+
+    def _hold(self, conversation: Conversation[Learnt]) -> Learnt:
+        """Ask what the conversation asks, until it has learnt what it is for."""
+        deadline = Deadline(self._settings.deadline)
+        ask = conversation.begin()
+        while ask is not None:
+            try:
+                answer = self._send(ask, deadline)
+            except ModelNotFoundError as error:
+                ask = conversation.go_on_without(error)
+            else:
+                ask = conversation.go_on(answer)
+        return conversation.learnt
 
     def _send(self, ask: Ask, deadline: Deadline) -> Any:
         attempts = Attempts(self._settings.policy, deadline.left(self._settings.timeout))

@@ -89,7 +89,7 @@ def _write_saved_model(out_dir: str, ensemble: Ensemble, info: ModelInfo) -> Non
     archive = keras.export.ExportArchive()
     for network in ensemble.networks:
         archive.track(network)
-    for name, (function, spec) in signatures(ensemble, info.tags, info.thresholds).items():
+    for name, (function, spec) in signatures(ensemble, info).items():
         archive.add_endpoint(name, function, input_signature=[spec])
     with contextlib.redirect_stdout(io.StringIO()):  # it prints every signature
         archive.write_out(out_dir, verbose=False)

@@ -31,6 +31,7 @@ WAVEFORM_SPEC: Final = tf.TensorSpec(None, tf.float32, name="waveform")
 EXAMPLES_SPEC: Final = tf.TensorSpec(None, tf.string, name="examples")
 INPUTS_SPEC: Final = tf.TensorSpec(None, tf.string, name="inputs")
 PCM_SPEC: Final = tf.TensorSpec(None, tf.string, name="pcm")
+REQUEST_SPEC: Final = tf.TensorSpec(None, tf.string, name="request")
 WAV_SPEC: Final = tf.TensorSpec(None, tf.string, name="wav")
 
 MOST_SECONDS: Final = 3600
@@ -103,6 +104,11 @@ def check_examples(examples: Any, clip: ClipFormat, name: str = "examples") -> A
     _, whole = example_parser.features_of(examples)
     message = f"{name}: expected serialised tf.Examples, got {{}} that are cut or something else (JSON? audio? base64?)"
     return _require_of_all(examples, whole, message)
+
+
+def check_requests(requests: Any) -> Any:
+    """Strings of any shape -> the same, certainly [requests], as many as there may be clips."""
+    return _check_strings(requests, "request", "texts (what they say does not matter)")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Every one checks what it is given (serving.graph.request_checks) before any othe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import tensorflow as tf
@@ -17,6 +17,7 @@ from serving.graph import request_checks
 from serving.graph.ensemble import CLIPS_AT_ONCE, Ensemble, in_parts
 from serving.graph.request_checks import Sound
 from serving.graph.silence import mean_of_heard, split_heard, with_heard
+from serving.model_info import ModelInfo
 
 Signature = Callable[..., dict[str, Any]]
 
@@ -25,18 +26,15 @@ CLASSIFY_METHOD: Final = "tensorflow/serving/classify"
 """What TensorFlow Serving's Classify API looks for in a signature; the others are of its Predict API."""
 
 
-def signatures(
-    ensemble: Ensemble, tags: Sequence[str], thresholds: Sequence[float]
-) -> dict[str, tuple[Signature, Any]]:
+def signatures(ensemble: Ensemble, info: ModelInfo) -> dict[str, tuple[Signature, Any]]:
     """Return name -> (function, specification of its one input) of all signatures.
 
     Args:
         ensemble: the networks.
-        tags: their outputs' names.
-        thresholds: from which probability on each counts as heard.
+        info: the model's card, with the names and thresholds of their outputs.
     """
-    names = tf.constant(list(tags))
-    limits = tf.constant(list(thresholds), tf.float32)
+    names = tf.constant(list(info.tags))
+    limits = tf.constant(list(info.thresholds), tf.float32)
     clip, at_once = ensemble.clip, ensemble.served_at_once
 
     def rows(value: Any, clips: Any) -> Any:
@@ -128,6 +126,10 @@ def signatures(
             )
         }
 
+    def model_card(request: Any) -> dict[str, Any]:
+        checked = request_checks.check_requests(request)
+        return {"model_card": tf.repeat(tf.constant(info.to_json()), tf.size(checked))}
+
     return {
         "serving_default": (serving_default, request_checks.EXAMPLES_SPEC),
         "waveform": (waveform, request_checks.WAVEFORM_SPEC),
@@ -136,6 +138,7 @@ def signatures(
         "embedding": (embedding, request_checks.PCM_SPEC),
         CLASSIFY: (classify, request_checks.INPUTS_SPEC),
         "labels": (labels, request_checks.EXAMPLES_SPEC),
+        "model_card": (model_card, request_checks.REQUEST_SPEC),
     }
 
 

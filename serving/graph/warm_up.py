@@ -37,6 +37,7 @@ def warm_up_requests(clip: ClipFormat) -> bytes:
         _predict("pcm", "pcm", [pcm.tobytes()]),
         _predict("wav", "wav", [riff.getvalue()]),
         _predict("embedding", "pcm", [pcm.tobytes()]),
+        _predict("model_card", "request", [b"card"]),
         _classify(example),
     ]
     file = io.BytesIO()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import queue
 import threading
@@ -60,7 +61,7 @@ class Answers:
         thresholds: float32 [n_tags], from which probability on a tag counts as heard.
         probabilities: float32 [n, n_tags].
         model: identity of what gave them, as TagSource has it.
-        heads: slices of the tags, by which they are decided; None where they are not known, as of a server, and each
+        heads: slices of the tags, by which they are decided; None where a server's model does not tell them, and each
             tag's threshold decides.
     """
 
@@ -83,8 +84,10 @@ class TagSource(Protocol):
     tags: tuple[str, ...] | None
     """Those of its answers; None where only an answer tells."""
 
-    clip: ClipFormat
-    """What it takes as one window."""
+    @property
+    def clip(self) -> ClipFormat:
+        """What it takes as one window."""
+        ...
 
     def identity(self) -> str:
         """Return what tells this model from others, one line: the same for as long as the answers stay the same.
@@ -159,12 +162,20 @@ class ServedModel:
     """
 
     tags: tuple[str, ...] | None = None
-    clip = PAPER_CLIP
 
     def __init__(self, client: TagClient, address: str, calls_at_once: int) -> None:
         self.name = address
         self.calls_at_once = calls_at_once
         self._client = client
+
+    @functools.cached_property
+    def clip(self) -> ClipFormat:
+        """What the model takes as one window, of the version that answers when this is first asked.
+
+        Raises:
+            TagServerError: the server does not say.
+        """
+        return self._client.card().clip
 
     def identity(self) -> str:
         """Return the server's address and the version that answers.
@@ -179,11 +190,18 @@ class ServedModel:
 
         Raises:
             TagServerError: see serving.client.errors.
+            AutotagError: a version came that takes other clips.
         """
         clips = self._client.tag_pcm([to_pcm(window).tobytes() for window in windows])
         first = clips[0]
+        card = self._client.card(first.version)
+        if card.clip != self.clip:
+            raise AutotagError(
+                f"{self._of_version(first.version)} takes clips of {card.clip.seconds:g} s at {card.clip.sample_rate} "
+                f"Hz, and the version before it {self.clip.seconds:g} s at {self.clip.sample_rate} Hz: call again"
+            )
         rows = np.stack([clip.probabilities for clip in clips])
-        return Answers(first.tags, first.thresholds, rows, self._of_version(first.version))
+        return Answers(first.tags, first.thresholds, rows, self._of_version(first.version), card.heads)
 
     def _of_version(self, version: int) -> str:
         return f"{self.name} version {version}"

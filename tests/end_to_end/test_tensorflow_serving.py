@@ -41,6 +41,7 @@ from preprocessing.audio import to_pcm
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.examples import read_records
 from serving.client import messages
+from serving.model_info import read_model_info
 from serving.server import tf_server
 from serving.server.versions import Labels, ModelServer, config_text, read_labels, server_config
 
@@ -284,6 +285,15 @@ def assert_same(answer: dict[str, Any], expected: Arrays) -> None:
 @pytest.mark.parametrize("signature", PREDICTED)
 def test_signature_over_grpc(server: Server, values: Any, expected: Any, signature: str) -> None:
     assert_same(server.grpc(signature, values[signature]), expected[signature])
+
+
+@pytest.mark.parametrize("transport", ["grpc", "rest"])
+def test_card_is_the_pushed_versions_own(server: Server, exported: Exported, transport: Any) -> None:
+    from serving.client import TagClient
+
+    address = server.address if transport == "grpc" else f"localhost:{server.rest_port}"
+    with TagClient(address, transport=transport) as client:
+        assert client.card().info == read_model_info(exported.path)
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["plain", "named"])

@@ -12,18 +12,24 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import soundfile as sf
 import yaml
 from command_runner import autotag, invoke
 from keras import layers
 from registered_networks import registered
+from serving_double import SavedModel, serving_double
 
 from models.convolution import glorot, seed_stream
 from models.front_ends.settings import LogMel
 from models.registry import Network
+from preprocessing.audio import load_audio
+from preprocessing.constants import SAMPLE_RATE
 from preprocessing.windows import WindowRule
+from serving.client import TagClient
+from serving.client.target import Transport
 from serving.graph.ensemble import Ensemble
 from serving.model_info import read_model_info
-from serving.tagging.tagger import LocalModel, Tagger
+from serving.tagging.tagger import LocalModel, ServedModel, Tagger
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -119,6 +125,28 @@ def test_files_are_tagged_and_one_of_two_tempi_is_chosen(pushed: tuple[Path, Pat
     expected = restored.from_waveform(waveform).numpy()[0]
     answer = model.answer(waveform).probabilities[0]
     np.testing.assert_allclose(answer, expected, atol=0.02)
+
+
+@pytest.mark.parametrize("transport", ["grpc", "rest"])
+def test_served_model_is_asked_for_its_own_clips(
+    pushed: tuple[Path, Path], transport: Transport, tmp_path: Path
+) -> None:
+    version, corpus = pushed
+    long = tmp_path / "long.wav"
+    sf.write(long, np.tile(load_audio(sorted(corpus.glob("*/*.mp3"))[0].read_bytes()), 3), SAMPLE_RATE)
+    with (
+        serving_double({7: SavedModel(version)}) as double,
+        TagClient(double.address(transport), transport=transport) as client,
+    ):
+        served = ServedModel(client, "here", 1)
+        assert client.card().info == read_model_info(version)
+        for file in (sorted(corpus.glob("*/*.mp3"))[1], long):
+            near, far, direct = Tagger(version).tag_file(file), Tagger(served).tag_file(file), client.tag_file(file)
+            assert far.windows == near.windows == direct.windows >= 2
+            np.testing.assert_allclose(far.probabilities, near.probabilities, atol=0.02)
+            np.testing.assert_allclose(direct.probabilities, near.probabilities, atol=0.02)
+            assert far.above[:2].sum() == direct.above_threshold[:2].sum() == 1
+            assert far.seconds == pytest.approx(near.seconds)
 
 
 def test_exported_file_is_measured_on_a_clip_of_the_models_length(pushed: tuple[Path, Path], tmp_path: Path) -> None:

@@ -31,7 +31,9 @@ from serving_double import (
     serving_double,
 )
 
+from models.heads import MULTI_LABEL, ONE_OF, Head, Heads
 from preprocessing.audio import from_pcm, load_audio, to_pcm
+from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.errors import AutotagError, BadInputError, ClipError
 from serving.client import (
@@ -48,11 +50,13 @@ from serving.client import (
     TagClient,
     TagServerError,
 )
-from serving.client.answers import WINDOW_BYTES, cut
+from serving.client.answers import SAMPLE_BYTES, cut
+from serving.model_info import DataInfo, ModelInfo
 from serving.tagging.tagger import windows
 
 SOON = RetryPolicy(retries=5, first_wait=0.01, longest_wait=0.05)
 QUICK = 0.6
+WINDOW_BYTES = SAMPLE_BYTES * CLIP_SAMPLES
 
 
 class Awaited:
@@ -334,9 +338,7 @@ def cut_scaled(whole: bytes, most: int, blocks: list[int]) -> list[bytes]:
         size = 2 * blocks[len(given_blocks) % len(blocks)]
         given_blocks.append(whole[at : at + size])
         at += size
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("serving.client.answers.WINDOW_BYTES", 4_000)
-        return list(cut(given_blocks, most))
+    return list(cut(given_blocks, most, ClipFormat(SAMPLE_RATE, 2_000)))
 
 
 def scaled_windows(whole: bytes) -> list[bytes]:
@@ -549,7 +551,7 @@ def test_any_json_in_an_answer_is_read_or_is_a_bad_answer(data: Any, name: str) 
             with contextlib.suppress(BadAnswerError):
                 answer = decode(ask, HttpAnswer(200, {}, json.dumps(body).encode()), Target("a:1", "rest"))
                 if isinstance(ask, PredictAsk):
-                    read_tags(answer, [2])
+                    read_tags(answer, [2], PAPER_CLIP)
 
 
 @pytest.mark.filterwarnings("ignore:Unexpected end-group tag")
@@ -571,7 +573,7 @@ def test_any_bytes_over_grpc_are_read_or_are_a_bad_answer(data: Any) -> None:
         with contextlib.suppress(BadAnswerError):
             answer = decode(ask, bytes(damaged))
             if isinstance(ask, PredictAsk):
-                read_tags(answer, [2])
+                read_tags(answer, [2], PAPER_CLIP)
 
 
 def test_nan_in_an_embedding_is_refused(client: Callable[..., Any], double: ServingDouble) -> None:
@@ -598,6 +600,97 @@ def test_model_that_changes_its_tags_in_the_middle_of_a_song_is_noticed(double: 
             client.tag_pcm([pcm_bytes(29.1 * 3)])
     finally:
         del double.versions[9]
+
+
+# the model's card
+
+
+def card(clip: ClipFormat, heads: Heads | None = None) -> ModelInfo:
+    """Of a made-up model that takes such clips."""
+    return ModelInfo(
+        tags=TAGS,
+        thresholds=THRESHOLDS,
+        heads=heads or Heads.of_tags(len(TAGS)),
+        clip=clip,
+        members=(),
+        combiner=None,
+        data=DataInfo("noise", "none", {}, {}, {}),
+        scores={},
+    )
+
+
+SHORT = ClipFormat(8_000, 12_000)
+
+
+def test_model_of_another_clip_is_sent_audio_at_its_rate_in_its_windows(
+    client: Callable[..., Any], double: ServingDouble, tmp_path: Path
+) -> None:
+    path = write_audio(tmp_path / "a.flac", 7, rate=44_100, channels=2)
+    pcm = to_pcm(load_audio(path.read_bytes(), sample_rate=SHORT.sample_rate)).tobytes()
+    double.versions[9] = model = MadeUpModel(card=card(SHORT))
+    try:
+        answer = model("pcm", np.array([pcm], object))
+        for options in ({}, {"most_windows": 1}):
+            with client(**options) as tags:
+                song, vector = tags.tag_file(path), tags.embed_file(path)
+                assert tags.card().info == model.card
+            assert (song.windows, song.version, song.seconds) == (5, 9, pytest.approx(7, abs=1e-3))
+            np.testing.assert_allclose(song.window_probabilities, answer["window_predictions"][0], rtol=1e-6)
+            np.testing.assert_array_equal(song.above_threshold, answer["above_threshold"][0])
+            assert vector.windows == 5
+        asked = [seen.signature for seen in double.requests]
+        of_audio = [name for name in asked if name != "model_card"]
+        assert of_audio == ["pcm", "embedding", *4 * ["pcm"], *4 * ["embedding"]], "the last piece has two windows"
+        assert isinstance(tags, Awaited) or asked.count("model_card") == 2, "once a client"
+    finally:
+        del double.versions[9]
+
+
+def test_one_of_head_is_decided_over_all_pieces_of_a_song(client: Callable[..., Any], double: ServingDouble) -> None:
+    heads = Heads((Head("kind", ONE_OF, 3), Head("tags", MULTI_LABEL, 3)))
+    double.versions[9] = model = MadeUpModel(card=card(SHORT, heads))
+    pcm = pcm_bytes(9)
+    try:
+        (song,) = client(most_windows=1).tag_pcm([pcm])
+        assert song.above_threshold[:3].sum() == 1
+        np.testing.assert_array_equal(song.above_threshold, model("pcm", np.array([pcm], object))["above_threshold"][0])
+    finally:
+        del double.versions[9]
+
+
+@pytest.mark.parametrize("most_windows", [None, 1])
+def test_file_is_decoded_again_where_a_version_comes_that_takes_other_clips(
+    client: Callable[..., Any], double: ServingDouble, tmp_path: Path, most_windows: int | None
+) -> None:
+    path = write_audio(tmp_path / "a.wav", 40)
+    with client(most_windows=most_windows) as tags:
+        assert tags.tag_file(path).version == 2
+        double.versions[9] = MadeUpModel(card=card(SHORT))
+        try:
+            song = tags.tag_file(path)
+            assert (song.version, song.windows) == (9, 27)
+            assert [clip.windows for clip in tags.tag_pcm([pcm_bytes(1), pcm_bytes(20)])] == [2, 27]
+        finally:
+            del double.versions[9]
+        assert tags.tag_file(path).version == 2
+
+
+def test_card_of_another_version_of_autotag_is_said_with_what_to_do(double: ServingDouble) -> None:
+    class Newer(ModelInfo):
+        def to_json(self) -> str:
+            return super().to_json().replace('"format": 2', '"format": 99')
+
+    double.versions[9] = MadeUpModel(card=Newer(**vars(card(SHORT))))
+    try:
+        with TagClient(double.grpc_address) as client, pytest.raises(BadAnswerError, match="format is 99.*push it"):
+            client.tag_pcm([pcm_bytes(1)])
+    finally:
+        del double.versions[9]
+
+
+def test_model_pushed_before_there_were_cards_takes_the_papers_clips(client: Callable[..., Any]) -> None:
+    known = client().card()
+    assert (known.version, known.info, known.clip, known.heads) == (2, None, PAPER_CLIP, None)
 
 
 def test_nobody_at_the_address_is_said_with_what_to_do(client: Callable[..., Any]) -> None:

@@ -39,6 +39,7 @@ INPUT_OF = {
     "embedding": "pcm",
     "classify": "inputs",
     "labels": "examples",
+    "model_card": "request",
 }
 OF_EXAMPLES = ("serving_default", "classify")
 OF_PCM = ("pcm", "embedding")

@@ -62,6 +62,7 @@ def test_signatures_are_named_and_typed_as_promised(loaded: Any) -> None:
         "embedding": {"embedding": tf.float32, "windows": tf.int32, "silent_windows": tf.bool, "tags": tf.string},
         "classify": {"classes": tf.string, "scores": tf.float32},
         "labels": {"labels": tf.float32},
+        "model_card": {"model_card": tf.string},
     }
     outputs = {name: function.structured_outputs for name, function in loaded.signatures.items()}
     assert {name: {key: spec.dtype for key, spec in spec.items()} for name, spec in outputs.items()} == expected
