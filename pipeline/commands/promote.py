@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -11,35 +10,11 @@ from typing import Final
 import click
 
 from pipeline.server_options import encryption_options
-from preprocessing.digits import is_number
-from preprocessing.errors import AutotagError, BadInputError
-from serving.server.versions import (
-    FOLLOWED_VERSIONS,
-    Labels,
-    ModelServer,
-    VersionState,
-    change_labels,
-    config_text,
-    labels_lock,
-    read_config,
-    read_labels,
-    server_config,
-    versions_in,
-)
+from serving.server.promotion import Connect, Servers, choose_version, run_change, version_rows
+from serving.server.versions import Labels, ModelServer
 
 DEFAULT_MODEL_DIR: Final = Path("demo-run/pushed")
 DEFAULT_SERVER: Final = "localhost:8500"
-STEPS: Final = {
-    "loading": "the servers load what was asked for ...",
-    "labelled": "moved in all servers",
-    "written": "written down for the next start",
-    "unloaded": "versions that are no longer wanted are unloaded",
-}
-
-Change = Callable[[Labels, Collection[int]], Labels]
-"""From the labels and the versions that are there to the new labels."""
-Connect = Callable[[str], ModelServer]
-"""From a server's address to a connection."""
 
 
 def common_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -115,97 +90,27 @@ def command(
         number = choose_version(wanted, present, model_dir)
         return labels.promoted(label, number)
 
-    run_change(model_dir, change, addresses, connect, no_server, config_file, base_path, wait, dry_run)
+    servers = servers_of(addresses, no_server, connect, config_file, base_path, wait)
+    run_change(model_dir, change, servers, click.echo, dry_run)
 
 
-def choose_version(wanted: str, present: Collection[int], model_dir: Path) -> int | None:
-    """Return the version meant by a number, ``newest`` or ``none``.
-
-    Raises:
-        BadInputError: it is none of these, or not there.
-    """
-    if wanted == "none":
-        return None
-    if wanted == "newest" and present:
-        return max(present)
-    if is_number(wanted) and int(wanted) in present:
-        return int(wanted)
-    there = f"there are {', '.join(map(str, sorted(present)))}" if present else "there is none: see `autotag runs`"
-    raise BadInputError(f"no version {wanted} in {model_dir}; {there}")
-
-
-def run_change(
-    model_dir: Path,
-    change: Change,
+def servers_of(
     addresses: Sequence[str],
-    connect: Connect,
     no_server: bool,
+    connect: Connect,
     config_file: Path | None,
     base_path: str | None,
     wait: int,
-    dry_run: bool,
-) -> None:
-    """Change the labels of a folder of versions in servers and files, or say what would be done.
+) -> Servers:
+    """Return the servers that the options mean.
 
     Raises:
-        BadInputError: the change cannot be made as it was asked for.
-        AutotagError: a server refuses or does not answer, or somebody else is changing them.
         click.UsageError: servers are named and --no-server is given.
     """
     if no_server and addresses:
         raise click.UsageError("--server and --no-server exclude each other.")
-    present = versions_in(model_dir)
-    served_path = str(model_dir.absolute())
-    if config_file is not None:
-        served_path = read_config(config_file).model_config_list.config[0].base_path
-    if base_path is not None:
-        served_path = base_path
-    with contextlib.nullcontext() if dry_run else labels_lock(model_dir):
-        before = read_labels(model_dir)
-        after = change(before, present)
-        if dry_run:
-            config = server_config(after, served_path, after.loaded(present))
-            click.echo("dry run: nothing is changed")
-            print_change(before, after)
-            click.echo(f"the servers' configuration would be\n{config_text(config)}", nl=False)
-            return
-        with connections([] if no_server else addresses or [DEFAULT_SERVER], connect) as servers:
-            steps = change_labels(
-                model_dir,
-                servers,
-                after,
-                before=before,
-                base_path=served_path,
-                present=present,
-                config_file=config_file,
-                seconds=wait,
-            )
-            for step in steps:
-                if step == ("labelled" if servers else "written"):
-                    print_change(before, after)
-                if servers or step == "written":
-                    click.echo(STEPS[step])
-
-
-@contextlib.contextmanager
-def connections(addresses: Sequence[str], connect: Connect) -> Iterator[list[ModelServer]]:
-    """Connections to servers, closed when the block ends."""
-    servers = [connect(address) for address in addresses]
-    try:
-        yield servers
-    finally:
-        for server in servers:
-            server.close()
-
-
-def print_change(before: Labels, after: Labels) -> None:
-    """Print what each label that moves named and names, and what will be loaded."""
-    for label in sorted({*before.current, *after.current}):
-        old, new = before.current.get(label), after.current.get(label)
-        if old != new:
-            click.echo(f"{label}: {old or 'not set'} -> {new or 'not set'}")
-    if not after.current:
-        click.echo(f"no label is left: servers follow the {FOLLOWED_VERSIONS} newest versions")
+    chosen = [] if no_server else addresses or [DEFAULT_SERVER]
+    return Servers(chosen, connect, config_file, base_path, wait)
 
 
 def print_versions(model_dir: Path, addresses: Sequence[str], connect: Connect) -> None:
@@ -218,25 +123,16 @@ def print_versions(model_dir: Path, addresses: Sequence[str], connect: Connect) 
     from rich.console import Console
     from rich.table import Table
 
-    present, labels = versions_in(model_dir), read_labels(model_dir)
-    states: dict[str, Mapping[int, VersionState]] = {}
-    with connections(addresses or [DEFAULT_SERVER], connect) as servers:
-        for server in servers:
-            try:
-                states[server.address] = server.status()
-            except AutotagError as error:
-                if addresses:
-                    raise
-                click.echo(f"({error})", err=True)
+    on_silence = None if addresses else lambda error: click.echo(f"({error})", err=True)
+    answering, rows = version_rows(model_dir, addresses or [DEFAULT_SERVER], connect, on_silence)
     table = Table(box=None, pad_edge=False)
-    for column in ("version", "labels", "goes back to it", *states):
+    for column in ("version", "labels", "goes back to it", *answering):
         table.add_column(column)
-    known = {*present, *labels.current.values(), *(number for seen in states.values() for number in seen)}
-    for number in sorted(known, reverse=True):
+    for row in rows:
         table.add_row(
-            str(number) if number in present else f"{number} (not in the folder)",
-            ", ".join(name for name, at in labels.current.items() if at == number),
-            ", ".join(name for name, history in labels.before.items() if history and history[-1] == number),
-            *(str(seen.get(number, "")) for seen in states.values()),
+            str(row.number) if row.present else f"{row.number} (not in the folder)",
+            ", ".join(row.labels),
+            ", ".join(row.before),
+            *("" if state is None else str(state) for state in row.states),
         )
     Console(highlight=False).print(table)

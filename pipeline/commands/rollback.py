@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.promote import DEFAULT_MODEL_DIR, common_options, run_change
+from pipeline.commands.promote import DEFAULT_MODEL_DIR, common_options, servers_of
+from serving.server.promotion import run_change
 from serving.server.versions import Labels, ModelServer
 
 
@@ -43,4 +44,5 @@ def command(
         return labels.rolled_back(label, present)
 
     connect = partial(ModelServer, tls=tls, root_certificates=root_certificates)
-    run_change(model_dir, change, addresses, connect, no_server, config_file, base_path, wait, dry_run)
+    servers = servers_of(addresses, no_server, connect, config_file, base_path, wait)
+    run_change(model_dir, change, servers, click.echo, dry_run)
