@@ -51,6 +51,7 @@ from models.precision import in_float32
 from models.registry import NETWORKS, Network, find_network
 from models.spec_augment import SpecAugment
 from preprocessing.clip_format import ClipFormat
+from preprocessing.level import Level
 from preprocessing.whole_files import write_whole
 from preprocessing.windows import NEARLY_ALL, WindowRule
 from serving.graph.ensemble import Member
@@ -87,6 +88,8 @@ class TrainingSettings:
         freeze_batch_norm: batch norms of a network with trained weights keep their statistics, scale and shift.
         time_shift: change of the training clips, see components.augmentation, as are gain_db, equaliser_db, noise, mp3
             and mixup.
+        level: at which a window is heard, here and wherever the network is asked: ``as_is``, or ``rms``, see
+            models.front_ends.level. Training clips are then read as waveforms, and a random gain changes nothing.
         frequency_mask: share of the bands under a mask at most, see models.spec_augment; time_mask of the frames.
         train_windows: random windows of a clip in an epoch, of a network that hears less than a clip.
         score_windows: evenly spaced windows over which a clip's answer is averaged; None for the network's own rule.
@@ -116,6 +119,7 @@ class TrainingSettings:
     noise: float = 0.0
     mp3: float = 0.0
     mixup: float = 0.0
+    level: Level = "as_is"
     frequency_mask: float = 0.0
     time_mask: float = 0.0
     train_windows: int = 1
@@ -466,7 +470,8 @@ class Task:
     def _learn_normalisation(self, train: list[str]) -> Normalisation | None:
         """Mean and deviation over all values of what the network reads; of the first training clips where it is not
         what is stored."""
-        if not self.network.normalised or self.network.reads_stored_log_mel or self.network.front_end is None:
+        stored = self.network.reads_stored_log_mel or self.network.front_end is None
+        if not self.network.normalised or (stored and self.settings.level == "as_is"):
             return self.facts.normalisation(self.network)
         front, hearing = self.hearing.front(), self.hearing
         clips = self.clip_dataset(train)(None).take(NORMALISATION_CLIPS // SCORING_BATCH)
@@ -485,7 +490,8 @@ class Task:
     @property
     def hearing(self) -> Hearing:
         """What it hears of a clip where it is scored."""
-        return Hearing.of(self.network, self.clip, self.settings.window_rule(self.network))
+        settings = self.settings
+        return Hearing.of(self.network, self.clip, settings.window_rule(self.network), settings.level)
 
     @property
     def windowed(self) -> bool:
@@ -495,7 +501,7 @@ class Task:
     @property
     def reads_stored_log_mel(self) -> bool:
         """Whether its training clips are the stored log-mel."""
-        return reads_stored_log_mel(self.network, self.settings.augmentation)
+        return reads_stored_log_mel(self.network, self.settings)
 
     @property
     def precision(self) -> str:
@@ -603,12 +609,13 @@ class Task:
     def member(self, network: keras.Model, trained_on: str | None = None) -> Member:
         """Return the network as a part of what is served."""
         rule = self.settings.window_rule(self.network)
-        return Member(self.name, self.network, network, rule, self.normalisation, trained_on)
+        return Member(self.name, self.network, network, rule, self.normalisation, trained_on, self.settings.level)
 
 
-def reads_stored_log_mel(network: Network, augmentation: Augmentation) -> bool:
+def reads_stored_log_mel(network: Network, settings: TrainingSettings) -> bool:
     """Whether a network is trained on the stored log-mel: it reads no other, and nothing needs the waveform."""
-    return network.reads_stored_log_mel and not augmentation.needs_waveform
+    needs_waveform = settings.augmentation.needs_waveform or settings.level != "as_is"
+    return network.reads_stored_log_mel and not needs_waveform
 
 
 SCORING_BATCH = 8
@@ -816,7 +823,8 @@ def load_network(model_uri: str) -> Member:
     with open(os.path.join(folder, MEMBER_FILE), encoding="utf-8") as file:
         info = MemberInfo.from_json(json.load(file))
     model = keras.models.load_model(os.path.join(folder, MODEL_FILE), compile=False)
-    return Member(info.name, find_network(info.network), model, info.windows, info.normalisation, info.trained_on)
+    known = (info.windows, info.normalisation, info.trained_on, info.level)
+    return Member(info.name, find_network(info.network), model, *known)
 
 
 def write_history(folder: str, history: Mapping[str, Any]) -> None:

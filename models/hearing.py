@@ -1,4 +1,4 @@
-"""From a clip's waveform to what a network reads of it: windows, another sample rate, front end."""
+"""From a clip's waveform to what a network reads of it: windows, their level, another sample rate, front end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from keras import layers, ops
 from models.front_ends.settings import FrontEnd
 from models.registry import Network
 from preprocessing.clip_format import ClipFormat
+from preprocessing.level import Level
 from preprocessing.windows import WindowRule
 
 
@@ -26,6 +27,7 @@ class Hearing:
         sample_rate: Hz, of the network.
         window_samples: of one window at the network's rate.
         front_end: from a window at the network's rate to its input; None where it reads the waveform.
+        level: of the window.
     """
 
     clip: ClipFormat
@@ -34,15 +36,17 @@ class Hearing:
     sample_rate: int
     window_samples: int
     front_end: FrontEnd | None
+    level: Level = "as_is"
 
     @classmethod
-    def of(cls, network: Network, clip: ClipFormat, rule: WindowRule | None = None) -> Hearing:
+    def of(cls, network: Network, clip: ClipFormat, rule: WindowRule | None = None, level: Level = "as_is") -> Hearing:
         """Return what a network hears of a clip.
 
         Args:
             network: which.
             clip: what it is given.
             rule: windows over which its answers are averaged; the network's own unless given.
+            level: of each window.
 
         Raises:
             BadInputError: the clip is shorter than the network's window.
@@ -50,7 +54,7 @@ class Hearing:
         window = network.window_in(clip)
         at_clips_rate = (rule or network.score_windows).at_rate(clip.sample_rate, network.sample_rate)
         starts = at_clips_rate.starts(clip.samples, window)
-        return cls(clip, window, starts, network.sample_rate, network.window_samples, network.front_end)
+        return cls(clip, window, starts, network.sample_rate, network.window_samples, network.front_end, level)
 
     @property
     def windows(self) -> int:
@@ -77,6 +81,10 @@ class Hearing:
     def front(self) -> Callable[[Any], Any]:
         """Return the function from windows, float32 [n, window], to what the network reads, [n, *shape]."""
         steps: list[layers.Layer] = []
+        if self.level == "rms":
+            from models.front_ends.level import RmsLevel
+
+            steps.append(RmsLevel())
         if self.sample_rate != self.clip.sample_rate:
             from models.front_ends.resample import Resample
 

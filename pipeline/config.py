@@ -272,6 +272,10 @@ class NetworkConfig(_Settings):
     noise: float = Field(0.0, ge=0, le=1, description="share of the training clips with white noise in them")
     mp3: float = Field(0.0, ge=0, le=1, description="share of the training clips that go through MP3")
     mixup: float = Field(0.0, ge=0, description="alpha of the shares of two mixed clips; 0 for none")
+    level: Literal["as_is", "rms"] = Field(
+        "as_is",
+        description="at which windows are heard: rms brings each to -18 dBFS, so that tags do not change with it",
+    )
     frequency_mask: float = Field(
         0.0, ge=0, le=0.5, description="share of the bands under a mask at most; not of waveforms"
     )

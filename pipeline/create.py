@@ -282,7 +282,7 @@ def _heads(config: PipelineConfig) -> list[dict[str, Any]]:
 
 def _trainer(name: str, config: PipelineConfig, examples: BaseChannel, transform: Transform) -> Trainer:
     network, settings = config.network(name), config.networks[name].training_settings()
-    stored = reads_stored_log_mel(network, TrainingSettings(**settings).augmentation)
+    stored = reads_stored_log_mel(network, TrainingSettings(**settings))
     return Trainer(
         run_fn="components.training.run_fn",
         examples=transform.outputs["transformed_examples"] if stored else examples,

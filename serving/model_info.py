@@ -15,6 +15,7 @@ from models.heads import Heads
 from preprocessing.clip_format import ClipFormat
 from preprocessing.digits import is_number
 from preprocessing.errors import BadInputError
+from preprocessing.level import Level
 from preprocessing.windows import WindowRule
 
 MODEL_INFO_NAME: Final = "model.json"
@@ -50,6 +51,7 @@ class MemberInfo:
         windows: those of a clip over which its answers are averaged.
         normalisation: of its input, in the graph; None where it takes it as it is.
         trained_on: what its weights were first trained on, where they came from elsewhere.
+        level: at which it hears a window.
     """
 
     name: str
@@ -61,6 +63,7 @@ class MemberInfo:
     windows: WindowRule
     normalisation: Normalisation | None = None
     trained_on: str | None = None
+    level: Level = "as_is"
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> MemberInfo:

@@ -71,6 +71,13 @@ class Threshold(click.ParamType):
     type=click.IntRange(min=1),
     help="Files decoded, and with --server requests sent, at a time.  [default: cores of this machine]",
 )
+@click.option(
+    "--level",
+    type=click.Choice(["as-is", "rms"]),
+    default="as-is",
+    show_default=True,
+    help="rms: bring each window to -18 dBFS first, for quiet files and models that were not trained so.",
+)
 @click.option("--top", type=click.IntRange(min=1), help="At most so many tags.  [default: 10 where no --threshold is]")
 @click.option(
     "--threshold",
@@ -176,6 +183,7 @@ def choices_of(options: dict[str, Any]) -> session.Choices:
         selection=session.choose_tags(options["threshold"], options["top"], write),
         hop_seconds=options["hop"],
         jobs=options["jobs"],
+        level="rms" if options["level"] == "rms" else "as_is",
         form="json" if options["as_json"] else "csv" if options["as_csv"] else "table",
         taggram=options["taggram"],
         write=session.WriteChoices(options["field"], options["dry_run"], options["force"]) if write else None,

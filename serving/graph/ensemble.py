@@ -20,6 +20,7 @@ from models.registry import NETWORKS, Network, find_network
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.constants import CLIP_SAMPLES
 from preprocessing.errors import BadInputError
+from preprocessing.level import Level
 from preprocessing.windows import WindowRule
 from serving.model_info import CombinerInfo, MemberInfo, ModelInfo, Normalisation, read_model_info
 
@@ -44,6 +45,7 @@ class Member:
         windows: over which its answers are averaged.
         normalisation: of what it reads; None where it takes it as it is.
         trained_on: what its weights were first trained on, where they came from elsewhere.
+        level: at which it hears a window.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Member:
     windows: WindowRule
     normalisation: Normalisation | None = None
     trained_on: str | None = None
+    level: Level = "as_is"
 
     @property
     def info(self) -> MemberInfo:
@@ -67,6 +70,7 @@ class Member:
             windows=self.windows,
             normalisation=self.normalisation,
             trained_on=self.trained_on,
+            level=self.level,
         )
 
     def answer(self, read: Any) -> Any:
@@ -104,7 +108,7 @@ class Members:
         self.members = tuple(replace(member, model=in_float32(member.model)) for member in members)
         self.heads = heads
         self.clip = clip
-        hearings = {member.name: Hearing.of(member.network, clip, member.windows) for member in members}
+        hearings = {member.name: Hearing.of(member.network, clip, member.windows, member.level) for member in members}
         names = {hearing: f"feature_{number}" for number, hearing in enumerate(dict.fromkeys(hearings.values()))}
         self.hearings: dict[str, Hearing] = {name: hearing for hearing, name in names.items()}
         """Feature -> how it comes of a clip; members that hear alike share one."""
@@ -298,7 +302,8 @@ def _untrained(info: ModelInfo) -> Ensemble:
             raise BadInputError(f"the model has the network {member.network!r}; there are {', '.join(NETWORKS)}")
         network = find_network(member.network)
         model = with_heads(network.build(info.heads.size, dtype="float32"), info.heads)
-        made = Member(member.name, network, model, member.windows, member.normalisation, member.trained_on)
+        known = (member.windows, member.normalisation, member.trained_on, member.level)
+        made = Member(member.name, network, model, *known)
         heard = ("window_samples", "sample_rate", "front_end")
         changed = [name for name in heard if getattr(made.info, name) != getattr(member, name)]
         if changed:

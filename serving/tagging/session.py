@@ -15,6 +15,7 @@ from typing import IO, Any, Final, Literal, Protocol
 
 from preprocessing.errors import BadInputError, ClipError
 from preprocessing.folders import LeftOut
+from preprocessing.level import Level
 from preprocessing.names import lossless, printable
 from serving.tagging.audio_files import find_audio, plan_taggrams
 from serving.tagging.file_tags import (
@@ -59,6 +60,7 @@ class Choices:
         selection: which tags are shown and written.
         hop_seconds: from one window's start to the next one's; None for the length of the model's window.
         jobs: files decoded at a time; None for as many as there are cores.
+        level: at which the models are given a window.
         form: of the output.
         taggram: where taggrams go, a pattern of serving.tagging.audio_files.plan_taggrams; with several models it has
             ``{model}`` in it. None for none.
@@ -68,6 +70,7 @@ class Choices:
     selection: Selection = Selection(most=DEFAULT_TOP)  # noqa: RUF009 frozen
     hop_seconds: float | None = None
     jobs: int | None = None
+    level: Level = "as_is"
     form: Form = "table"
     taggram: str | None = None
     write: WriteChoices | None = None
@@ -200,6 +203,8 @@ def make_output(choices: Choices, sources: Sequence[TagSource], stream: IO[str])
 def describe(identity: str, choices: Choices, window_seconds: float) -> str:
     """Return what the model's field in a file says: another text means that the tags may be others."""
     selection, chosen = choices.selection, []
+    if choices.level != "as_is":
+        chosen.append(f"level={choices.level}")
     if selection.threshold is not None:
         chosen.append(f"threshold={'auto' if selection.threshold == 'model' else selection.threshold}")
     if selection.most is not None:
@@ -256,7 +261,7 @@ def _results(
     source: TagSource, work: Plan, choices: Choices, progress: Progress | None
 ) -> Generator[Result, None, None]:
     """Yield what became of each file, in their order; files that are done are not tagged again."""
-    tagger = Tagger(source, hop_seconds=choices.hop_seconds, jobs=choices.jobs)
+    tagger = Tagger(source, hop_seconds=choices.hop_seconds, jobs=choices.jobs, level=choices.level)
     done: dict[Path, FileTags] = {}
     rest = iter(work.files)
     with contextlib.closing(tagger.tag_files(_to_do(source, work, choices, done), progress)) as answers:

@@ -29,6 +29,7 @@ from preprocessing.audio import Samples, fit_clip, from_pcm, open_audio, to_pcm
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.decoding import Heard
 from preprocessing.errors import AutotagError, BadInputError, ClipError
+from preprocessing.level import Level, levelled
 from preprocessing.silence import is_silent, mean_of_heard
 from preprocessing.windows import least_rest
 from serving.engines.runtimes import AUTO, load_engine, usable_cores
@@ -325,13 +326,19 @@ class Tagger:
         source: who answers; a path is a model to be loaded.
         hop_seconds: from one window's start to the next one's, from 0.1 s to the window's length; None for the latter.
         jobs: files decoded at a time; None for as many as there are cores.
+        level: at which the model is given a window (preprocessing.level).
 
     Raises:
         BadInputError: the model cannot be loaded, or the hop is out of range.
     """
 
     def __init__(
-        self, source: TagSource | Path | str, *, hop_seconds: float | None = None, jobs: int | None = None
+        self,
+        source: TagSource | Path | str,
+        *,
+        hop_seconds: float | None = None,
+        jobs: int | None = None,
+        level: Level = "as_is",
     ) -> None:
         self.source: TagSource = LocalModel(source) if isinstance(source, str | Path) else source
         clip = self.source.clip
@@ -339,6 +346,7 @@ class Tagger:
             raise BadInputError(f"the hop must be from {SHORTEST_HOP_SECONDS} to {clip.seconds} s, got {hop_seconds}")
         self.hop_samples = clip.samples if hop_seconds is None else round(hop_seconds * clip.sample_rate)
         self.jobs = jobs or usable_cores()
+        self.level = level
 
     def tag_file(self, path: Path | str) -> TaggedFile:
         """Tag one file.
@@ -387,7 +395,7 @@ class Tagger:
         """
         every = windows(samples, self.hop_samples, self.source.clip)
         heard = [window for window in every if not is_silent(window, self.source.clip.sample_rate)]
-        cut = heard or every[:1]
+        cut = [self._at_level(window) for window in heard or every[:1]]
         batches = [cut[first : first + WINDOWS_AT_ONCE] for first in range(0, len(cut), WINDOWS_AT_ONCE)]
         for _ in range(MOST_TIMES):
             answers = [self.source.answer(np.stack(batch)) for batch in batches]
@@ -396,6 +404,9 @@ class Tagger:
                 rows = np.concatenate([answer.probabilities for answer in answers])
                 return mean_of_heard(rows, np.full(len(rows), not heard))
         raise AutotagError("the model changes from one window to the next: choose one of its versions")
+
+    def _at_level(self, window: Samples) -> Samples:
+        return levelled(window) if self.level == "rms" else window
 
     def _tag_or_fail(
         self, path: Path, window_queue: _WindowQueue, stopped: threading.Event, on_progress: Progress | None
@@ -432,7 +443,7 @@ class Tagger:
                     answers.append(waiting.popleft().result())
                 silences.append(is_silent(window.samples, clip.sample_rate))
                 if not silences[-1]:
-                    waiting.append(window_queue.submit(window.samples))
+                    waiting.append(window_queue.submit(self._at_level(window.samples)))
                 starts.append(window.start)
                 end = (window.start + window.length) / clip.sample_rate
                 if on_progress is not None:

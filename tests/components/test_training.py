@@ -20,7 +20,9 @@ from components.reader import MakeDataset, TransformFacts
 from components.training import SplitPredictions, Task, TrainingSettings, choose_precision, fit, inference, predict
 from models.heads import Heads
 from models.registry import find_network
+from preprocessing.audio import to_pcm
 from preprocessing.clip_format import PAPER_CLIP
+from preprocessing.examples import encode_example, write_record
 from serving.model_info import Normalisation
 
 RANDOM = np.random.default_rng(0)
@@ -174,3 +176,44 @@ def test_network_that_hears_less_than_a_clip_learns_from_random_windows_however_
     settings = TrainingSettings(score_windows=score)
     assert Task("short", find_network("short_chunk"), settings, PAPER_CLIP, facts).windowed
     assert not Task("whole", find_network("fcn"), settings, PAPER_CLIP, facts).windowed
+
+
+def test_network_that_hears_windows_at_one_level_reads_waveforms_in_training_too() -> None:
+    facts = TransformFacts(("a",), Heads.of_tags(1), Normalisation(0.0, 1.0), Normalisation(0.0, 1.0))
+    as_is, levelled = (
+        Task("mel", find_network("mel_1d"), TrainingSettings(level=level), PAPER_CLIP, facts)
+        for level in ("as_is", "rms")
+    )
+    assert as_is.reads_stored_log_mel
+    assert not levelled.reads_stored_log_mel
+    network = levelled.build()
+    member = levelled.member(network)
+    assert (member.level, member.info.level) == ("rms", "rms")
+    clip = np.random.default_rng(0).normal(0, 0.1, (2, PAPER_CLIP.samples)).astype(np.float32)
+    in_training = np.asarray(levelled.with_front(network)(levelled.hearing.cut(clip)))
+    np.testing.assert_allclose(levelled.with_front(network)(0.1 * levelled.hearing.cut(clip)), in_training, atol=1e-3)
+    np.testing.assert_allclose(levelled.clip_answer(network)(tf.constant(clip)), in_training, atol=2e-2)
+
+
+@pytest.mark.parametrize(("name", "deviation"), [("mel_1d", None), ("waveform_1d", 10 ** (-18 / 20))])
+def test_normalisation_is_learnt_of_what_is_heard(tmp_path: Path, name: str, deviation: float | None) -> None:
+    """Of clips 40 dB down that of the same clips."""
+    facts = TransformFacts(("a",), Heads.of_tags(1), Normalisation(-9.0, 7.0), Normalisation(-9.0, 7.0))
+    learnt = []
+    for number, gain in enumerate((1.0, 0.01)):
+        path = tmp_path / f"{number}.tfrecord"
+        with path.open("wb") as file:
+            for seed in range(2):
+                clip = gain * np.random.default_rng(seed).normal(0, 0.2, PAPER_CLIP.samples)
+                names = {"clip_id": b"1", "track": b"t", "tags": [b"a"]}
+                write_record(file, encode_example({**names, "waveform": to_pcm(clip.astype(np.float32)).tobytes()}))
+        task = Task("n", find_network(name), TrainingSettings(level="rms"), PAPER_CLIP, facts)
+        learnt.append(task._learn_normalisation([str(path)]))
+    loud, quiet = learnt
+    assert loud is not None
+    assert quiet is not None
+    assert (quiet.mean, quiet.std) == (pytest.approx(loud.mean, abs=0.05), pytest.approx(loud.std, rel=1e-2))
+    if deviation is not None:
+        assert loud.std == pytest.approx(deviation, rel=1e-3)
+    as_is = Task("n", find_network(name), TrainingSettings(), PAPER_CLIP, facts)
+    assert as_is._learn_normalisation([]) == Normalisation(-9.0, 7.0)

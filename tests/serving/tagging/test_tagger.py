@@ -477,3 +477,16 @@ def test_file_with_nothing_in_it_has_no_tag(tmp_path: Path, seconds: float, leve
     assert not tagged.probabilities.any()
     assert tagged.windows == window_count(round(seconds * SAMPLE_RATE))
     assert not Tagger(Loudness()).tag_samples(np.full(round(seconds * SAMPLE_RATE), level, np.float32)).any()
+
+
+def test_tags_of_a_model_that_is_given_windows_at_one_level_do_not_change_with_the_files(tmp_path: Path) -> None:
+    song = tone(50)
+    for name, gain in (("loud", 1.0), ("quiet", 0.01)):
+        sf.write(tmp_path / f"{name}.flac", gain * song, SAMPLE_RATE, subtype="PCM_24")
+    loud, quiet = (Tagger(Loudness(), level="rms").tag_file(tmp_path / f"{name}.flac") for name in ("loud", "quiet"))
+    np.testing.assert_allclose(quiet.window_probabilities, loud.window_probabilities, atol=1e-3)
+    assert loud.probabilities[0] == pytest.approx(10 ** (-18 / 20), rel=1e-3)
+    as_is = Tagger(Loudness()).tag_file(tmp_path / "quiet.flac")
+    assert as_is.probabilities[0] < 0.01
+    samples = load_audio((tmp_path / "quiet.flac").read_bytes())
+    np.testing.assert_allclose(Tagger(Loudness(), level="rms").tag_samples(samples), quiet.probabilities, atol=1e-4)

@@ -1,0 +1,34 @@
+"""A window brought to one level, as a Keras layer: preprocessing.level in the graph.
+
+Networks that hear levelled windows (``level: rms``) give the same tags for a recording that is turned down. Measured
+with Model 1 (``mel_1d``) on real music, 134 test clips of other artists, ROC-AUC as they are and 20 dB down, and by how
+much a clip's tags change at most, mean over the clips:
+
+LEVEL_FIGURES
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from models.front_ends.layers import PACKAGE
+from preprocessing.level import LEAST, LEVEL
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class RmsLevel(layers.Layer):  # type: ignore[misc]
+    """[batch, n] float32 -> the same, each row scaled so that its deviation about its own mean is -18 dBFS.
+
+    Rows of less than -100 dBFS are scaled as if they had that. Always float32, and without weights.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
+
+    def call(self, waveform: Any) -> Any:
+        """See the class."""
+        deviation = ops.sqrt(ops.var(waveform, axis=-1, keepdims=True))
+        return waveform * (LEVEL / ops.maximum(deviation, LEAST))
