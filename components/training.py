@@ -89,7 +89,8 @@ class TrainingSettings:
         time_shift: change of the training clips, see components.augmentation, as are gain_db, equaliser_db, noise, mp3
             and mixup.
         level: at which a window is heard, here and wherever the network is asked: ``as_is``, or ``rms``, see
-            models.front_ends.level. Training clips are then read as waveforms, and a random gain changes nothing.
+            models.front_ends.level. Training clips are then read as waveforms, and a random gain changes nothing but
+            what clips have of each other where they are mixed.
         frequency_mask: share of the bands under a mask at most, see models.spec_augment; time_mask of the frames.
         train_windows: random windows of a clip in an epoch, of a network that hears less than a clip.
         score_windows: evenly spaced windows over which a clip's answer is averaged; None for the network's own rule.

@@ -1,7 +1,8 @@
 """How loud a window is, and a window brought to a level at which tags do not depend on the level of a recording.
 
 The level is the root of the mean square about the window's own mean, in dB re full scale. What is brought to a level is
-scaled as a whole, so that nothing but its loudness changes. models.front_ends.level is the same in the graph.
+scaled as a whole, so that nothing but its loudness changes. models.front_ends.level does it in the graph of networks
+that are trained so; what is here stands in front of models that are not, whose windows may not leave full scale.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from preprocessing.silence import NOTHING_DBFS
+
 Level = Literal["as_is", "rms"]
 """What a network hears: windows as they are, or each brought to LEVEL_DBFS."""
 
@@ -18,8 +21,9 @@ LEVEL_DBFS: Final = -18.0
 """About what records have: the median is -16.7 over 24 real excerpts and -18.4 over 20 synthetic ones."""
 
 LEVEL: Final = 10 ** (LEVEL_DBFS / 20)
-LEAST: Final = 1e-5
-"""Level (-100 dBFS) below which a window is amplified no further: it is silent."""
+LEAST: Final = 10 ** (NOTHING_DBFS / 20)
+"""What lies below counts as nothing to hear, and is amplified no more than what has this level: the noise of an input
+with nothing plugged in is not brought to the level of music."""
 
 Samples = npt.NDArray[np.float32]
 

@@ -7,6 +7,7 @@ as project#number.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import random
@@ -31,12 +32,14 @@ from song_files import (
     song_as,
 )
 
-from preprocessing.audio import load_audio, open_audio
-from preprocessing.clip_format import ClipFormat
+from pipeline.config import load_config
+from preprocessing.audio import from_pcm, load_audio, open_audio, to_pcm
+from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.errors import ClipError
+from preprocessing.level import Level
 from serving.tagging import session
 from serving.tagging.session import Choices
-from serving.tagging.tagger import Answers
+from serving.tagging.tagger import Answers, Tagger
 
 Make = Callable[[], bytes]
 
@@ -258,3 +261,61 @@ def test_6_samples_beyond_full_scale_are_refused_in_every_form(tmp_path: Path, s
 def test_6_overshoot_is_no_fault() -> None:
     samples = part(0) / np.abs(part(0)).max()
     assert np.abs(load_audio(as_wav(1.6 * samples, "FLOAT"), sample_rate=RATE)).max() > 1.2
+
+
+class Paper:
+    """The mean of the paper's three networks, untrained."""
+
+    calls_at_once = 1
+    clip = PAPER_CLIP
+    name = "paper"
+    tags: tuple[str, ...] | None = ("first", "second", "third")
+
+    def __init__(self, level: Level) -> None:
+        from exported_model import untrained_ensemble
+
+        from models.heads import Heads
+        from serving.graph.ensemble import Ensemble
+
+        made = untrained_ensemble(("mel_1d", "mel_2d", "waveform_1d"), Heads.of_tags(3), combiner="mean")
+        members = [dataclasses.replace(member, level=level) for member in made.members]
+        self._ensemble = Ensemble(members, made.combiner, made.heads, combiner_kind="mean")
+
+    def identity(self) -> str:
+        return self.name
+
+    def answer(self, windows: Any) -> Answers:
+        assert self.tags is not None
+        rows = np.asarray(self._ensemble.from_waveform(from_pcm(to_pcm(windows))))
+        return Answers(self.tags, np.full(3, 0.5, np.float32), rows, self.identity())
+
+
+def furthest_tag(source: Any, folder: Path, given: Level = "as_is") -> float:
+    """How far a tag moves at most where the song is turned down by 20 dB."""
+    (folder / "song.wav").write_bytes(as_wav(song()))
+    (folder / "quiet.wav").write_bytes(as_wav(np.float32(0.1) * song()))
+    tagger = Tagger(source, level=given)
+    whole, quiet = (tagger.tag_file(folder / name).probabilities for name in ("song.wav", "quiet.wav"))
+    return float(np.abs(quiet - whole).max())
+
+
+def test_7_tags_of_the_papers_networks_stay_where_a_song_is_turned_down(tmp_path: Path) -> None:
+    assert furthest_tag(Paper("rms"), tmp_path) < 0.1
+
+
+def test_7_networks_that_hear_windows_as_they_are_can_be_given_them_at_one_level(tmp_path: Path) -> None:
+    source = Paper("as_is")
+    assert furthest_tag(source, tmp_path) > 0.1, "nothing is shown unless the level is heard"
+    assert furthest_tag(source, tmp_path, "rms") < 0.1
+
+
+READY_MADE = sorted(
+    path for path in Path("pipeline/configs").glob("*.yaml") if "mel_1d" in path.read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("path", READY_MADE, ids=lambda path: path.stem)
+def test_7_ready_made_configurations_have_the_papers_networks_hear_one_level(path: Path) -> None:
+    networks = load_config(str(path)).networks
+    levels = {name: networks[name].level for name in ("mel_1d", "mel_2d", "waveform_1d")}
+    assert levels == dict.fromkeys(levels, "rms")

@@ -40,7 +40,7 @@ def test_level_is_that_of_the_deviation_whatever_gain_and_offset(decibels: float
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.floats(-50, 20))
+@given(st.floats(-49, 20))
 def test_window_turned_up_or_down_is_the_same_at_the_level(decibels: float) -> None:
     window = sound()
     at_level = levelled(window)
@@ -55,6 +55,12 @@ def test_peak_is_not_brought_beyond_full_scale() -> None:
     click[100] = 0.01
     assert np.abs(levelled(click)).max() == pytest.approx(1.0)
     assert not levelled(np.zeros(10, np.float32)).any()
+
+
+def test_noise_of_an_input_with_nothing_plugged_in_is_not_made_music() -> None:
+    hiss = np.float32(10 ** (-93 / 20)) * sound() / sound().std()
+    for heard in (levelled(hiss), np.asarray(RmsLevel()(hiss[None]))[0]):
+        assert 20 * np.log10(level_of(heard)) == pytest.approx(-18 - (93 - 70), abs=0.1)
 
 
 def test_silent_window_stays_finite_in_the_graph() -> None:
