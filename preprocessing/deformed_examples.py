@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import apache_beam as beam
 
 from preprocessing import storage
-from preprocessing.audio import from_pcm, to_pcm
+from preprocessing.audio import fit_clip, from_pcm, to_pcm
 from preprocessing.clip_format import ClipFormat
 from preprocessing.deformations import Deformation
 from preprocessing.errors import AutotagError
@@ -39,7 +39,7 @@ class Task:
 def deformed_example(record: bytes, deformation: Deformation, clip: ClipFormat, seed: int) -> bytes:
     """Deform the sound of a serialised tf.Example; its log-mel and its figures are computed anew, all else is kept.
 
-    What pads a short clip stays silent: only what is sound is deformed.
+    Of a short clip the sound that its file has is deformed, and then repeated as preprocessing repeats it.
 
     Args:
         record: as preprocessing.examples.clip_example makes it.
@@ -51,11 +51,9 @@ def deformed_example(record: bytes, deformation: Deformation, clip: ClipFormat, 
     feature = example.features.feature
     clip_id = feature["clip_id"].bytes_list.value[0]
     seconds = feature["seconds"].float_list.value[0]
-    waveform = decode_waveform(record).copy()
-    sound = max(1, min(clip.samples, round(seconds * clip.sample_rate)))
+    sound = decode_waveform(record)[: max(1, round(seconds * clip.sample_rate))]
     name = clip_id.decode(errors="surrogateescape")
-    waveform[:sound] = deformation.apply(waveform[:sound], clip.sample_rate, name, seed)
-    pcm = to_pcm(waveform)
+    pcm = to_pcm(fit_clip(deformation.apply(sound, clip.sample_rate, name, seed), clip))
     waveform = from_pcm(pcm)
     mel = log_mel(waveform, clip)
     feature["waveform"].bytes_list.value[:] = [pcm.tobytes()]
