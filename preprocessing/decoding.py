@@ -182,6 +182,16 @@ class _FastDecoder:
     def close(self) -> None:
         self.sound.close()
 
+    def seek(self, frame: int) -> bool:
+        """Go to a frame, before anything is read; False where that cannot be, and all is read from the beginning."""
+        try:
+            self.sound.seek(frame)
+        except _DECODER_ERRORS:
+            self._begin_again()
+            return False
+        self._given = frame
+        return True
+
     def read(self, frames: int) -> Samples:
         block = self._read(frames) if self.failed is None else self._read_to_the_damage(frames)
         self._given += len(block)
@@ -293,6 +303,17 @@ class Recording:
             return self.fast.frames / self.rate if 0 < self.fast.frames < LONGEST_FRAMES else None
         assert self._ffmpeg is not None
         return self._ffmpeg.claimed
+
+    def seek(self, frame: int) -> bool:
+        """Go to a frame, before anything is read: what lies before counts as given.
+
+        Returns:
+            False where the decoder cannot, and all is read from the beginning.
+        """
+        if self.fast is None or not self.fast.seek(frame):
+            return False
+        self._given = frame
+        return True
 
     def read(self, frames: int) -> Samples:
         """Return float32 [at most frames, channels]; fewer only at the end.

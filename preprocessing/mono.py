@@ -38,6 +38,7 @@ class MonoBlocks:
     ) -> None:
         self._file, self._sample_rate, self._block_seconds, self._needed = file, sample_rate, block_seconds, needed
         self._heard: list[Heard] = []
+        self._passed = 0  # frames before the place that was sought
         self._parts = list(file.content.parts)
         self.satisfied = False
         """Whether as much was decoded as was needed; what follows was not looked at."""
@@ -63,6 +64,22 @@ class MonoBlocks:
         """Let go of the decoder."""
         if self.recording is not None:
             self.recording.close()
+
+    def seek(self, seconds: float) -> int:
+        """Begin as late as possible before a time, where the decoder can; before the first block.
+
+        Seconds that are needed, and those that were heard, count from the file's beginning all the same.
+
+        Returns:
+            Samples of the blocks' rate from the file's beginning to the first block's; 0 where all is decoded.
+        """
+        rate: int = self.first.rate
+        step = rate // math.gcd(rate, self._sample_rate)  # frames after which both rates have a sample at one time
+        frame = int(seconds * rate) // step * step
+        if frame <= 0 or self._parts or not self.first.seek(frame):
+            return 0
+        self._passed = frame
+        return frame * self._sample_rate // rate
 
     def __iter__(self) -> Iterator[Samples]:
         """Yield the blocks, once.
@@ -110,7 +127,8 @@ class MonoBlocks:
         frames = math.inf if math.isinf(self._block_seconds) else max(1, int(min(self._block_seconds * rate, most)))
         budget = math.inf if math.isinf(left) else math.ceil(left * rate)
         mixer, resampler = Mixer(rate, channels), Resampler(rate, self._sample_rate)
-        decoded, last = 0, False
+        decoded, last = self._passed, False
+        self._passed = 0
         while not last:
             wanted = min(frames, budget - decoded)
             block = _read(recording, wanted, most)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +13,14 @@ import click
 
 from pipeline.server_options import encryption_options
 from pipeline.terminal import check_output, decoders_notes_hidden, progress_bar, quieten_tensorflow, say
+from preprocessing.errors import BadInputError
 from preprocessing.names import to_json
+from preprocessing.stretches import Stretch, parse_stretch
 from serving.engines.runtimes import AUTO, AUTO_ORDER, usable_cores
 from serving.pretrained.catalogue import DEFAULT
 from serving.tagging import session
 from serving.tagging.file_tags import DEFAULT_FIELD
+from serving.tagging.inputs import STDIN, STDIN_ARGUMENT, open_list, read_list, spooled
 from serving.tagging.models import default_model, model_folder
 from serving.tagging.output import whole_file
 from serving.tagging.tagger import SHORTEST_HOP_SECONDS, LocalModel, ServedModel, TagSource
@@ -44,8 +48,23 @@ class Threshold(click.ParamType):
         return number
 
 
+class Part(click.ParamType):
+    """Such as ``middle:60``."""
+
+    name = "WHERE:SECONDS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Stretch:
+        """Return what is to be heard of each file."""
+        try:
+            return parse_stretch(value)
+        except BadInputError as error:
+            self.fail(str(error), param, ctx)
+
+
 @click.command("tag", short_help="Name what is heard in audio files.")
-@click.argument("paths", nargs=-1, required=True, metavar="FILE|DIR|GLOB...")
+@click.argument("paths", nargs=-1, metavar="FILE|DIR|GLOB|-...")
+@click.option("--files-from", "list_file", metavar="LIST", help="Also the files in this list, one a line; - is stdin.")
+@click.option("-0", "--null", is_flag=True, help="Names in LIST end with NUL, as `find -print0` has them.")
 @click.option(
     "--model",
     "models",
@@ -65,6 +84,12 @@ class Threshold(click.ParamType):
     "--hop",
     type=click.FloatRange(min=SHORTEST_HOP_SECONDS),
     help="Seconds from one window to the next.  [default: the window's length, 29.1 s of most models]",
+)
+@click.option(
+    "--part",
+    "stretch",
+    type=Part(),
+    help="Hear only so many seconds of each file, as start:30, middle:60, end:60 or, from 1:30 on, 1:30:60.",
 )
 @click.option(
     "--jobs",
@@ -113,10 +138,10 @@ def command(
 
     Files of any length: the song's tags are the mean over windows of 29.1 s, or of what the model takes. MP3, WAV,
     FLAC, Ogg, Opus, AIFF, AU, CAF and W64; M4A, AAC, WMA, WavPack, Monkey's Audio, Musepack, DSD, Matroska and WebM
-    where there is an ffmpeg on PATH.
-    What a file is, its content says. A file that cannot be used or is not heard whole, or a folder that cannot be read,
-    is reported and the others go on; the exit code is then 1. Linked folders are followed; what is left out of folders
-    for its name is counted by suffix at the end, with exit code 0.
+    where there is an ffmpeg on PATH. What a file is, its content says; - is audio from standard input. A file that
+    cannot be used or is not heard whole, or a folder that cannot be read, is reported and the others go on; the exit
+    code is then 1. Linked folders are followed; what is left out of folders for its name is counted by suffix at the
+    end, with exit code 0.
 
     \b
     Examples:
@@ -127,13 +152,19 @@ def command(
         autotag tag mix.mp3 --hop 5 --taggram mix.html
         autotag tag albums/ --taggram 'taggrams/{folder}/{name}.png'
         autotag tag albums/ --write --dry-run
+        ffmpeg -i film.mkv -f wav - | autotag tag -
+        find music -name '*.mp3' -print0 | autotag tag -0 --files-from - --part middle:60 --json
     """
     check_options(ctx, options)
+    check_inputs(paths, options)
     if out is None:
         check_output()
     choices = choices_of(options)
-    work = session.plan(paths, choices, model_names(options))
     with contextlib.ExitStack() as stack:
+        work = session.plan(paths, choices, model_names(options), stack.enter_context(listed_files(options)))
+        if STDIN in work.files:
+            audio = stack.enter_context(spooled(sys.stdin.buffer))
+            work = dataclasses.replace(work, places={STDIN: audio})
         stack.enter_context(decoders_notes_hidden())
         sources = stack.enter_context(open_sources(options))
         stream = stack.enter_context(whole_file(out)) if out is not None else sys.stdout
@@ -174,6 +205,35 @@ def check_options(ctx: click.Context, options: dict[str, Any]) -> None:
     ):
         if refused:
             raise click.UsageError(words)
+
+
+def check_inputs(paths: tuple[str, ...], options: dict[str, Any]) -> None:
+    """Refuse names of files that do not go together, or none.
+
+    Raises:
+        click.UsageError: so it is.
+    """
+    list_file, stdin = options["list_file"], STDIN_ARGUMENT in paths
+    for refused, words in (
+        (not paths and list_file is None, "Missing argument 'FILE|DIR|GLOB|-...', or --files-from LIST"),
+        (options["null"] and list_file is None, "-0 (--null) goes with --files-from"),
+        (stdin and list_file == STDIN_ARGUMENT, "standard input is the audio (-) or the list (--files-from -)"),
+        (stdin and options["write"], "--write writes into files, and standard input (-) is none"),
+    ):
+        if refused:
+            raise click.UsageError(words)
+
+
+@contextlib.contextmanager
+def listed_files(options: dict[str, Any]) -> Iterator[Iterator[str]]:
+    """The names in the list that was given; none where there is none."""
+    list_file = options["list_file"]
+    if list_file is None:
+        yield iter(())
+        return
+    name = "the list on standard input" if list_file == STDIN_ARGUMENT else list_file
+    with open_list(list_file, sys.stdin.buffer) as stream:
+        yield read_list(stream, options["null"], name)
 
 
 def choices_of(options: dict[str, Any]) -> session.Choices:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -13,9 +13,12 @@ from preprocessing.audio import AUDIO_SUFFIXES
 from preprocessing.errors import BadInputError, ClipError
 from preprocessing.folders import LeftOut, system_words, walk_audio
 from preprocessing.names import printable
+from serving.tagging.inputs import STDIN, STDIN_ARGUMENT
 from serving.tagging.tagger import FailedFile
 
 ANY_DEPTH: Final = "**"
+SHOWN_MISSING: Final = 5
+"""Names in the message where nothing that was named is there."""
 
 
 class Found(NamedTuple):
@@ -32,51 +35,85 @@ class Found(NamedTuple):
     left_out: LeftOut
 
 
-def find_audio(paths: Sequence[str]) -> Found:
+def find_audio(paths: Sequence[str], listed: Iterable[str] = ()) -> Found:
     """Return the files that are meant, each once, what is missing, and what was left out.
 
     A path that is there is taken as it is; of a folder all files with an audio suffix, in it and below, in the order
     of their names, without hidden ones, linked folders too (preprocessing.folders); anything else with ``*``, ``?`` or
-    ``[`` in it is a pattern (``**`` for any depth), of which files with an audio suffix and folders are taken.
+    ``[`` in it is a pattern (``**`` for any depth), of which files with an audio suffix and folders are taken. ``-`` is
+    audio from standard input, serving.tagging.inputs.STDIN.
+
+    Args:
+        paths: as a person gives them.
+        listed: names out of a list: files and folders, each called exactly so.
 
     Raises:
-        BadInputError: there is no file at all.
+        BadInputError: there is no file at all, or standard input is named twice.
     """
     found: dict[str, Path] = {}
     missing: list[FailedFile] = []
     left_out = LeftOut()
-    for path in paths:
+
+    def take(path: str, expand: Callable[[str, LeftOut], list[str]]) -> None:
         here = LeftOut()
         try:
-            for file in _expand(path, here):
-                found.setdefault(os.path.realpath(file), Path(file))
+            for file in expand(path, here):
+                found.setdefault(os.path.realpath(file), _shown(file))
         except ClipError as error:
             missing.append(FailedFile(Path(path), error))
-        missing += [
+        missing.extend(
             FailedFile(Path(folder), ClipError("unreadable", f"{folder}: {reason}: nothing in it was looked at"))
             for folder, reason in here.unreadable.items()
-        ]
+        )
         left_out.add(here)
+
+    for path in paths:
+        if path != STDIN_ARGUMENT:
+            take(path, _expand)
+        elif found.setdefault(STDIN_ARGUMENT, STDIN) and paths.count(STDIN_ARGUMENT) > 1:
+            raise BadInputError("- stands for standard input, which can be read once: give it once")
+    for path in listed:
+        take(path, _named)
     if not found:
-        raise BadInputError("; ".join(printable(failed.error.detail) for failed in missing))
+        shown = "; ".join(printable(failed.error.detail) for failed in missing[:SHOWN_MISSING])
+        more = f"; and {len(missing) - SHOWN_MISSING:,} more" if len(missing) > SHOWN_MISSING else ""
+        raise BadInputError(shown + more or "the list names no file")
     return Found(list(found.values()), missing, left_out)
 
 
+def _shown(file: str) -> Path:
+    """A file that is called as standard input is has its whole path."""
+    path = Path(file)
+    return Path(os.path.abspath(file)) if path == STDIN else path
+
+
 def _expand(path: str, left_out: LeftOut) -> list[str]:
-    if os.path.isdir(path):
-        return _folder(path, left_out)
     try:
-        os.lstat(path)
-        return [path]
-    except (FileNotFoundError, NotADirectoryError):
+        return _named(path, left_out)
+    except _NoSuchError:
         if not glob.has_magic(path):
-            raise ClipError("unreadable", f"{path}: no such file or folder") from None
-    except OSError as error:  # a folder above it cannot be read, or the name is too long
-        raise ClipError("unreadable", f"{path}: {system_words(error)}") from None
+            raise
     files = list(_matches(os.path.expanduser(path), left_out))
     if not files and not left_out.unreadable:
         raise ClipError("unreadable", f"{path}: no audio file matches{_besides(left_out)}")
     return files
+
+
+class _NoSuchError(ClipError):
+    """Nothing is called so."""
+
+
+def _named(path: str, left_out: LeftOut) -> list[str]:
+    """Return the file of this name, or those in the folder of this name."""
+    if os.path.isdir(path):
+        return _folder(path, left_out)
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise _NoSuchError("unreadable", f"{path}: no such file or folder") from None
+    except OSError as error:  # a folder above it cannot be read, or the name is too long
+        raise ClipError("unreadable", f"{path}: {system_words(error)}") from None
+    return [path]
 
 
 def _folder(path: str, left_out: LeftOut) -> list[str]:

@@ -92,7 +92,7 @@ class TableOutput:
             return
         chosen = file.select(self._selection)
         heard_by = escape(printable(file.source))
-        length = f"only {file.shortfall}" if file.shortfall else f"{file.seconds:.1f} s"
+        length = f"only {file.shortfall}" if file.shortfall else f"{file.seconds:.1f} s{_where(file)}"
         self._console.print(f"[bold]{name}[/bold]  [dim]{length}  {heard_by}[/dim]", soft_wrap=True)
         if chosen:
             self._console.print(self._table(file, chosen))
@@ -158,7 +158,8 @@ class JsonOutput:
         """Write file, model, seconds, windows, no_tag and tags with probability and threshold, most probable first.
 
         ``complete`` says whether nothing is known to be missing; else there are ``claimed_seconds`` and ``shortfall``.
-        ``silent`` says that nothing is to be heard, ``silent_windows`` in how many windows that is so.
+        ``silent`` says that nothing is to be heard, ``silent_windows`` in how many windows that is so. Of a part there
+        is ``part`` with ``start``, ``end`` and ``file_seconds`` (null where nothing asked for it).
         """
         thresholds = dict(zip(file.tags, file.thresholds, strict=True))
         above = dict(zip(file.tags, file.above, strict=True))
@@ -167,6 +168,7 @@ class JsonOutput:
             "model": lossless(file.source),
             "identity": file.model,
             "seconds": round(file.seconds, 3),
+            **_part(file),
             **_heard(file),
             "windows": file.windows,
             "silent_windows": int(file.silences.sum()),
@@ -217,10 +219,13 @@ class CsvOutput:
         selection: which tags stand in the column ``tags``.
         several: where several models answer, the tags of all of them: each file then has a row of each model, which is
             named in a column after the file's, and the columns of tags that a model does not have are empty.
+        of_parts: whether only a part of each file is heard: part_start and file_seconds then stand before the tags.
     """
 
-    def __init__(self, stream: IO[str], selection: Selection, several: Sequence[str] | None = None) -> None:
-        self._stream, self._selection = stream, selection
+    def __init__(
+        self, stream: IO[str], selection: Selection, several: Sequence[str] | None = None, of_parts: bool = False
+    ) -> None:
+        self._stream, self._selection, self._of_parts = stream, selection, of_parts
         keep_bytes(stream)
         self._tags: tuple[str, ...] | None = None
         self._held_back: list[list[str]] = []
@@ -237,6 +242,9 @@ class CsvOutput:
         chosen = "; ".join(tag for tag, _ in file.select(self._selection))
         row = [*self._named(file.path, file.source), f"{file.seconds:.3f}", str(file.windows), chosen, error]
         row += [file.shortfall, str(file.silences.sum())]
+        if self._of_parts:
+            whole = file.part.file_seconds if file.part is not None else None
+            row += [f"{file.begin:.3f}", "" if whole is None else f"{whole:.3f}"]
         heard = {} if file.silent else dict(zip(file.tags, file.probabilities, strict=True))
         self._row(row + [f"{heard[tag]:.{DECIMALS}f}" if tag in heard else "" for tag in self._tags])
 
@@ -257,7 +265,8 @@ class CsvOutput:
         self._tags = tags
         model = ["model"] if self._names_model else []
         about = ["seconds", "windows", "tags", "error", "shortfall", "silent_windows"]
-        self._columns = ["file", *model, *about, *tags]
+        part = ["part_start", "file_seconds"] if self._of_parts else []
+        self._columns = ["file", *model, *about, *part, *tags]
         self._stream.write(_csv_line(self._columns))
         for row in self._held_back:
             self._row(row)
@@ -271,6 +280,23 @@ class CsvOutput:
 
     def _named(self, path: Path, model: str) -> list[str]:
         return [lossless(path), *([lossless(model)] if self._names_model else [])]
+
+
+def _where(file: TaggedFile) -> str:
+    """Where a part lies, for people; nothing of a whole file."""
+    if file.part is None:
+        return ""
+    of = "" if file.part.file_seconds is None else f", of {file.part.file_seconds:.1f} s"
+    return f" from {file.begin:.1f} s on{of}"
+
+
+def _part(file: TaggedFile) -> dict[str, Any]:
+    """Where a part lies, for JSON; nothing of a whole file."""
+    if file.part is None:
+        return {}
+    whole = file.part.file_seconds
+    whole = None if whole is None else round(whole, 3)
+    return {"part": {"start": round(file.begin, 3), "end": round(file.end, 3), "file_seconds": whole}}
 
 
 def _heard(file: TaggedFile) -> dict[str, Any]:

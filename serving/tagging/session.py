@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final, Literal, Protocol
@@ -17,6 +17,7 @@ from preprocessing.errors import BadInputError, ClipError
 from preprocessing.folders import LeftOut
 from preprocessing.level import Level
 from preprocessing.names import lossless, printable
+from preprocessing.stretches import Stretch
 from serving.tagging.audio_files import find_audio, plan_taggrams
 from serving.tagging.file_tags import (
     DEFAULT_FIELD,
@@ -61,6 +62,7 @@ class Choices:
         hop_seconds: from one window's start to the next one's; None for the length of the model's window.
         jobs: files decoded at a time; None for as many as there are cores.
         level: at which the models are given a window.
+        stretch: what is heard of each file; None for all.
         form: of the output.
         taggram: where taggrams go, a pattern of serving.tagging.audio_files.plan_taggrams; with several models it has
             ``{model}`` in it. None for none.
@@ -71,6 +73,7 @@ class Choices:
     hop_seconds: float | None = None
     jobs: int | None = None
     level: Level = "as_is"
+    stretch: Stretch | None = None
     form: Form = "table"
     taggram: str | None = None
     write: WriteChoices | None = None
@@ -92,12 +95,14 @@ class Plan:
         missing: what was named and is not there.
         pictures: model's name -> file -> where its taggram goes.
         left_out: what was found in folders and is not to be tagged.
+        places: where the bytes of a file lie that is not under its name, as those from standard input.
     """
 
     files: list[Path]
     missing: list[FailedFile]
     pictures: Mapping[str, Mapping[Path, Path]] = field(default_factory=dict)
     left_out: LeftOut = field(default_factory=LeftOut)
+    places: Mapping[Path, Path] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -105,13 +110,14 @@ class Plan:
         return len(self.files) + len(self.missing)
 
 
-def plan(paths: Sequence[str], choices: Choices, models: Sequence[str]) -> Plan:
+def plan(paths: Sequence[str], choices: Choices, models: Sequence[str], listed: Iterable[str] = ()) -> Plan:
     """Find the files and the taggrams' places.
 
     Args:
         paths: files, folders and patterns.
         choices: what is wanted.
         models: their names.
+        listed: files and folders out of a list.
 
     Raises:
         BadInputError: there is no file, two taggrams would have one place, tags of several models would go into one
@@ -123,7 +129,7 @@ def plan(paths: Sequence[str], choices: Choices, models: Sequence[str]) -> Plan:
         check_field(choices.write.field)
         if len(models) > 1:
             raise BadInputError("--write takes one --model: tags of several would be mixed up in one field")
-    files, missing, left_out = find_audio(paths)
+    files, missing, left_out = find_audio(paths, listed)
     pictures: dict[str, Mapping[Path, Path]] = {}
     if choices.taggram is not None:
         if len(models) > 1 and "{model}" not in choices.taggram:
@@ -197,7 +203,7 @@ def make_output(choices: Choices, sources: Sequence[TagSource], stream: IO[str])
     if choices.form == "table":
         return TableOutput(stream, choices.selection)
     several = list(dict.fromkeys(tag for source in sources for tag in source.tags or ())) if len(sources) > 1 else None
-    return CsvOutput(stream, choices.selection, several)
+    return CsvOutput(stream, choices.selection, several, of_parts=choices.stretch is not None)
 
 
 def describe(identity: str, choices: Choices, window_seconds: float) -> str:
@@ -205,6 +211,8 @@ def describe(identity: str, choices: Choices, window_seconds: float) -> str:
     selection, chosen = choices.selection, []
     if choices.level != "as_is":
         chosen.append(f"level={choices.level}")
+    if choices.stretch is not None:
+        chosen.append(f"part={choices.stretch}")
     if selection.threshold is not None:
         chosen.append(f"threshold={'auto' if selection.threshold == 'model' else selection.threshold}")
     if selection.most is not None:
@@ -261,7 +269,14 @@ def _results(
     source: TagSource, work: Plan, choices: Choices, progress: Progress | None
 ) -> Generator[Result, None, None]:
     """Yield what became of each file, in their order; files that are done are not tagged again."""
-    tagger = Tagger(source, hop_seconds=choices.hop_seconds, jobs=choices.jobs, level=choices.level)
+    tagger = Tagger(
+        source,
+        hop_seconds=choices.hop_seconds,
+        jobs=choices.jobs,
+        level=choices.level,
+        stretch=choices.stretch,
+        places=work.places,
+    )
     done: dict[Path, FileTags] = {}
     rest = iter(work.files)
     with contextlib.closing(tagger.tag_files(_to_do(source, work, choices, done), progress)) as answers:

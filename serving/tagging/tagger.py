@@ -15,7 +15,7 @@ import hashlib
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from preprocessing.decoding import Heard
 from preprocessing.errors import AutotagError, BadInputError, ClipError
 from preprocessing.level import Level, levelled
 from preprocessing.silence import is_silent, mean_of_heard
+from preprocessing.stretches import Stretch
 from preprocessing.windows import least_rest
 from serving.engines.runtimes import AUTO, load_engine, usable_cores
 from serving.model_info import MODEL_INFO_NAME, find_model, read_model_info
@@ -222,12 +223,25 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class HeardPart:
+    """Where in a file that lies which was heard.
+
+    Attributes:
+        start: seconds from the file's beginning.
+        file_seconds: length of the file; None where it was not asked for, as of a part from the beginning on.
+    """
+
+    start: float
+    file_seconds: float | None
+
+
+@dataclass(frozen=True)
 class TaggedFile:
     """What was heard in one file.
 
     Attributes:
         path: the file.
-        seconds: length of what could be decoded.
+        seconds: length of what was decoded.
         heard: that, and how much there should be.
         tags: the model's tags, in the order of its outputs.
         thresholds: float32 [n_tags], from which probability on a tag counts as heard.
@@ -239,6 +253,7 @@ class TaggedFile:
         window_seconds: length of a window.
         heads: as Answers has them.
         silent_windows: bool [windows], there is nothing to hear; None for none of them.
+        part: where in the file that lies, where only a part was to be heard; None for all of it.
     """
 
     path: Path
@@ -254,6 +269,17 @@ class TaggedFile:
     heads: Heads | None = None
     heard: Heard | None = None
     silent_windows: npt.NDArray[np.bool_] | None = None
+    part: HeardPart | None = None
+
+    @property
+    def begin(self) -> float:
+        """Seconds of the file before what was heard."""
+        return self.part.start if self.part is not None else 0.0
+
+    @property
+    def end(self) -> float:
+        """Seconds from the file's beginning to the end of what was heard."""
+        return self.begin + self.seconds
 
     @property
     def shortfall(self) -> str:
@@ -327,6 +353,8 @@ class Tagger:
         hop_seconds: from one window's start to the next one's, from 0.1 s to the window's length; None for the latter.
         jobs: files decoded at a time; None for as many as there are cores.
         level: at which the model is given a window (preprocessing.level).
+        stretch: what is to be heard of each file; None for all.
+        places: where the bytes of a file lie that is not under its name.
 
     Raises:
         BadInputError: the model cannot be loaded, or the hop is out of range.
@@ -339,6 +367,8 @@ class Tagger:
         hop_seconds: float | None = None,
         jobs: int | None = None,
         level: Level = "as_is",
+        stretch: Stretch | None = None,
+        places: Mapping[Path, Path] | None = None,
     ) -> None:
         self.source: TagSource = LocalModel(source) if isinstance(source, str | Path) else source
         clip = self.source.clip
@@ -347,6 +377,8 @@ class Tagger:
         self.hop_samples = clip.samples if hop_seconds is None else round(hop_seconds * clip.sample_rate)
         self.jobs = jobs or usable_cores()
         self.level = level
+        self.stretch = stretch
+        self.places = places or {}
 
     def tag_file(self, path: Path | str) -> TaggedFile:
         """Tag one file.
@@ -435,7 +467,8 @@ class Tagger:
         on_progress: Progress | None,
     ) -> TaggedFile:
         starts, silences, answers, clip = [], [], [], self.source.clip
-        with open_audio(path, sample_rate=clip.sample_rate) as stream:
+        place = self.places.get(path, path)
+        with open_audio(place, sample_rate=clip.sample_rate, stretch=self.stretch, name=str(path)) as stream:
             for window in stream_windows(stream.blocks, self.hop_samples, clip):
                 if stopped.is_set():
                     raise ClipError("stopped", f"{path} was being decoded when all was stopped")
@@ -463,7 +496,7 @@ class Tagger:
             tags=first.tags,
             thresholds=first.thresholds,
             probabilities=mean_of_heard(rows, silent),
-            starts=np.array(starts) / clip.sample_rate,
+            starts=np.array(starts) / clip.sample_rate + stream.begin,
             window_probabilities=rows,
             model=first.model,
             source=self.source.name,
@@ -471,6 +504,7 @@ class Tagger:
             heads=first.heads,
             heard=stream.heard,
             silent_windows=silent,
+            part=HeardPart(stream.begin, stream.file_seconds) if self.stretch is not None else None,
         )
 
 

@@ -7,8 +7,10 @@ of the others, the four that reach highest in any window. JSON has all tags::
      "window_seconds": 29.1, "tags": ["guitar", ...], "thresholds": [0.31, ...], "mean": [0.62, ...],
      "windows": [{"start": 0.0, "end": 29.1, "silent": false, "probabilities": [0.58, ...]}, ...]}
 
-Windows in which there is nothing to hear are marked: ``silent`` in JSON, where their probabilities are 0, and grey in
-the picture and on the page. A column of several windows is the mean of those that are not silent.
+Of a part of a file there are ``part_start`` and ``file_seconds`` besides, ``seconds`` is the part's length, and windows
+begin and end where they do in the file. Windows in which there is nothing to hear are marked: ``silent`` in JSON, where
+their probabilities are 0, and grey in the picture and on the page. A column of several windows is the mean of those
+that are not silent.
 
 Times are seconds; thresholds, means and probabilities are in the order of the tags.
 """
@@ -51,7 +53,7 @@ class Taggram:
     Attributes:
         title: the file's name.
         subtitle: length, windows, and how many of them a column holds.
-        seconds: length of the file.
+        begin, end: seconds from the file's beginning at which that begins and ends which was heard.
         edges: float64 [columns + 1], seconds at which the columns begin and end.
         tags: names, the highest mean first.
         cells: float32 [tags, columns], probabilities; NaN where all is silent.
@@ -62,7 +64,8 @@ class Taggram:
 
     title: str
     subtitle: str
-    seconds: float
+    begin: float
+    end: float
     edges: npt.NDArray[np.float64]
     tags: tuple[str, ...]
     cells: Probabilities
@@ -121,8 +124,9 @@ def summarise(tagged: TaggedFile) -> Taggram:
     return Taggram(
         title=shorten(printable(tagged.path.name), 90),
         subtitle=_subtitle(tagged, group),
-        seconds=tagged.seconds,
-        edges=column_edges(tagged.starts, tagged.seconds, tagged.window_seconds)[[*firsts, len(rows)]],
+        begin=tagged.begin,
+        end=tagged.end,
+        edges=column_edges(tagged.starts, tagged.begin, tagged.end, tagged.window_seconds)[[*firsts, len(rows)]],
         tags=tuple(tagged.tags[i] for i in order),
         cells=cells,
         mean=tagged.probabilities[order],
@@ -140,19 +144,21 @@ def choose_tags(tagged: TaggedFile) -> npt.NDArray[np.intp]:
     return by_mean[np.isin(by_mean, chosen)]
 
 
-def column_edges(starts: npt.NDArray[np.float64], seconds: float, window_seconds: float) -> npt.NDArray[np.float64]:
+def column_edges(
+    starts: npt.NDArray[np.float64], begin: float, end: float, window_seconds: float
+) -> npt.NDArray[np.float64]:
     """Where windows meet on the time axis: half way between the middles of two that follow each other.
 
     Args:
         starts: float64 [windows], seconds.
-        seconds: length of the file.
+        begin, end: seconds at which the first one begins and the last one ends.
         window_seconds: length of a window.
 
     Returns:
-        float64 [windows + 1], from 0 to ``seconds``, ascending.
+        float64 [windows + 1], from ``begin`` to ``end``, ascending.
     """
     middles = starts + window_seconds / 2
-    return np.concatenate([[0.0], (middles[1:] + middles[:-1]) / 2, [seconds]])
+    return np.concatenate([[begin], (middles[1:] + middles[:-1]) / 2, [end]])
 
 
 def clock(seconds: float, hours: bool) -> str:
@@ -161,10 +167,11 @@ def clock(seconds: float, hours: bool) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def time_ticks(seconds: float) -> list[float]:
-    """At most nine round times from 0 on, in seconds, none of them so near the end that its label would stick out."""
-    step = next((step for step in TICK_STEPS if seconds / step < MOST_TICKS), 86400 * math.ceil(seconds / 86400 / 8))
-    return [float(second) for second in np.arange(0, seconds + 1e-9, step)]
+def time_ticks(begin: float, end: float) -> list[float]:
+    """At most nine round times in what was heard, in seconds."""
+    length = end - begin
+    step = next((step for step in TICK_STEPS if length / step < MOST_TICKS), 86400 * math.ceil(length / 86400 / 8))
+    return [float(second) for second in np.arange(math.ceil(begin / step) * step, end + 1e-9, step)]
 
 
 def shorten(text: str, most: int) -> str:
@@ -176,7 +183,9 @@ def shorten(text: str, most: int) -> str:
 
 def _subtitle(tagged: TaggedFile, group: int) -> str:
     windows = "1 window" if tagged.windows == 1 else f"{tagged.windows:,} windows"
-    text = f"{clock(tagged.seconds, tagged.seconds >= 3600)}, {windows} of {tagged.window_seconds} s"
+    hours = tagged.end >= 3600
+    text = "" if tagged.part is None else f"{clock(tagged.begin, hours)} to "
+    text += f"{clock(tagged.end, hours)}, {windows} of {tagged.window_seconds} s"
     hop = tagged.starts[1] - tagged.starts[0] if tagged.windows > 2 else tagged.window_seconds
     if hop < tagged.window_seconds:
         text += f" every {hop:.4g} s"
@@ -185,13 +194,15 @@ def _subtitle(tagged: TaggedFile, group: int) -> str:
 
 def taggram_json(tagged: TaggedFile, model: str) -> str:
     """The taggram as JSON text, all tags and windows; see the module's own words for the keys."""
-    ends = np.minimum(tagged.starts + tagged.window_seconds, tagged.seconds)
+    ends = np.minimum(tagged.starts + tagged.window_seconds, tagged.end)
+    part = {} if tagged.part is None else {"part_start": tagged.begin, "file_seconds": tagged.part.file_seconds}
     data = {
         "format": "autotag taggram",
         "version": 1,
         "file": lossless(tagged.path),
         "model": model,
         "seconds": round(tagged.seconds, 4),
+        **{key: None if value is None else round(value, 4) for key, value in part.items()},
         "window_seconds": tagged.window_seconds,
         "tags": tagged.tags,
         "thresholds": _rounded(tagged.thresholds),
@@ -257,8 +268,8 @@ def _draw_cells(axes: Any, taggram: Taggram) -> None:
     axes.set_ylim(len(taggram.tags), 0)
     axes.set_yticks(np.arange(len(taggram.tags)) + 0.5, [shorten(printable(tag), 28) for tag in taggram.tags])
     axes.tick_params(axis="y", length=0)
-    ticks, hours = time_ticks(taggram.seconds), taggram.seconds >= 3600
-    axes.set_xlim(0, taggram.seconds)
+    ticks, hours = time_ticks(taggram.begin, taggram.end), taggram.end >= 3600
+    axes.set_xlim(taggram.begin, taggram.end)
     axes.set_xticks(ticks, [clock(tick, hours) for tick in ticks])
     axes.set_xlabel(f"time ({'hours:' if hours else ''}minutes:seconds)", color="#5c636b")
     silence = "; grey: silence" if np.isnan(taggram.cells).any() else ""
@@ -274,10 +285,11 @@ def _draw_cells(axes: Any, taggram: Taggram) -> None:
 
 def taggram_html(taggram: Taggram, tagged: TaggedFile, model: str) -> str:
     """The taggram as a page in one file: a picture, a table of all tags, and by script a read-out at the pointer."""
-    ticks, hours = time_ticks(taggram.seconds), taggram.seconds >= 3600
+    ticks, hours = time_ticks(taggram.begin, taggram.end), taggram.end >= 3600
+    length = taggram.end - taggram.begin
     rows = "".join(_html_row(taggram, row) for row in range(len(taggram.tags)))
     axis = "".join(
-        f'<span style="left:{100 * tick / taggram.seconds:.3f}%">{clock(tick, hours)}</span>' for tick in ticks
+        f'<span style="left:{100 * (tick - taggram.begin) / length:.3f}%">{clock(tick, hours)}</span>' for tick in ticks
     )
     data = {
         "edges": [round(float(edge), 2) for edge in taggram.edges],
@@ -328,7 +340,8 @@ def _html_row(taggram: Taggram, row: int) -> str:
         cells.append(f'<rect x="{left:.6g}" width="{width:.6g}" height="1" fill="{_fill(value / taggram.top)}"/>')
     return (
         f'<div class="row"><span class="tag" title="{tag}">{tag}</span>'
-        f'<svg viewBox="0 0 {taggram.seconds:.6g} 1" preserveAspectRatio="none" shape-rendering="crispEdges" '
+        f'<svg viewBox="{taggram.begin:.6g} 0 {taggram.end - taggram.begin:.6g} 1" preserveAspectRatio="none" '
+        f'shape-rendering="crispEdges" '
         f'data-row="{row}">{"".join(cells)}</svg><span{strong}>{taggram.mean[row]:.2f}</span></div>\n'
     )
 
@@ -405,7 +418,8 @@ const clock = seconds => {
 for (const svg of document.querySelectorAll("svg[data-row]")) {
   svg.addEventListener("pointermove", event => {
     const box = svg.getBoundingClientRect();
-    const time = (event.clientX - box.left) / box.width * data.edges[data.edges.length - 1];
+    const begin = data.edges[0], end = data.edges[data.edges.length - 1];
+    const time = begin + (event.clientX - box.left) / box.width * (end - begin);
     let column = 0;
     while (column < data.edges.length - 2 && data.edges[column + 1] <= time) column++;
     const row = Number(svg.dataset.row);

@@ -94,7 +94,7 @@ def test_more_windows_than_a_screen_shows_are_averaged_and_the_subtitle_says_so(
 @given(samples=st.integers(1, 4_000_000), hop=st.integers(20_000, 465_600))
 def test_edges_rise_for_the_windows_of_any_song(samples, hop):
     starts = [window.start / 16_000 for window in stream_windows([np.zeros(samples, np.float32)], hop)]
-    edges = column_edges(np.array(starts), samples / 16_000, 29.1)
+    edges = column_edges(np.array(starts), 0.0, samples / 16_000, 29.1)
     assert len(edges) == len(starts) + 1
     assert (np.diff(edges) > 0).all()
 
@@ -102,7 +102,7 @@ def test_edges_rise_for_the_windows_of_any_song(samples, hop):
 @settings(max_examples=100, deadline=None)
 @given(st.floats(0.01, 2_000_000))
 def test_ticks_are_few_round_and_within_the_song(seconds):
-    ticks = time_ticks(seconds)
+    ticks = time_ticks(0.0, seconds)
     assert ticks[0] == 0
     assert len(ticks) <= MOST_TICKS + 1
     assert ticks[-1] <= seconds + 1e-6
