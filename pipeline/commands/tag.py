@@ -243,6 +243,7 @@ def choices_of(options: dict[str, Any]) -> session.Choices:
         selection=session.choose_tags(options["threshold"], options["top"], write),
         hop_seconds=options["hop"],
         jobs=options["jobs"],
+        stretch=options["stretch"],
         level="rms" if options["level"] == "rms" else "as_is",
         form="json" if options["as_json"] else "csv" if options["as_csv"] else "table",
         taggram=options["taggram"],
