@@ -84,6 +84,21 @@ def names(result: Result) -> list[str]:
 # What is said of a file
 
 
+def test_quiet_file_has_the_loud_ones_tags_where_windows_are_brought_to_one_level(
+    tmp_path: Path, exported: Exported
+) -> None:
+    samples, rate = sf.read(write_audio(tmp_path / "loud.wav", 4))
+    sf.write(tmp_path / "quiet.wav", 0.1 * samples, rate)
+
+    def furthest(*options: object) -> float:
+        result = tag(tmp_path / "loud.wav", tmp_path / "quiet.wav", "--model", exported.path, "--json", *options)
+        loud, quiet = ({one["tag"]: one["probability"] for one in line["tags"]} for line in lines(result))
+        return max(abs(loud[name] - quiet[name]) for name in TAGS)
+
+    assert furthest("--level", "rms") < 0.02
+    assert furthest() > 0.05
+
+
 def test_table_shows_the_most_probable_tags_of_each_file(album: Path, exported: Exported) -> None:
     result = tag(album / "b.ogg", "--model", exported.path, "--top", 2)
     assert result.exit_code == 0, result.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -130,6 +131,9 @@ def test_tags_are_written_once_and_again_where_the_choice_changes(album: Path) -
     _, said, _ = run(album, Choices(selection=Selection(0.1), write=WriteChoices()), source)
     assert said == ["2 of 2 files written, 0 were already done"]
     assert read_file_tags(album / "a.wav").tags == ("rock", "slow")
+    _, said, _ = run(album, dataclasses.replace(choices, level="rms"), source)
+    assert said == ["2 of 2 files written, 0 were already done"]
+    assert read_file_tags(album / "a.wav").model == "genres 1 hop=29.1 level=rms threshold=auto"
 
 
 def test_dry_run_changes_no_file(album: Path) -> None:
