@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,10 @@ from models.hearing import Hearing
 from models.registry import find_network
 from preprocessing.audio import fit_clip, from_pcm, to_pcm
 from preprocessing.clip_format import PAPER_CLIP
-from preprocessing.level import LEVEL, level_of, levelled
+from preprocessing.level import LEVEL, Level, level_of, levelled
 from serving.engines.engine_files import engine_files
 from serving.engines.runtimes import load_engine
-from serving.graph.ensemble import Ensemble, Member
+from serving.graph.ensemble import Ensemble, Members
 from serving.graph.export import export_ensemble
 from serving.model_info import MemberInfo, read_model_info
 
@@ -85,13 +86,26 @@ def test_what_a_network_hears_does_not_change_with_the_level(name: str) -> None:
     assert np.abs(np.asarray(as_is.front()(as_is.cut(turned_down))) - heard).max() > 0.05
 
 
+def test_members_of_one_network_at_two_levels_hear_a_clip_each_in_its_own_way() -> None:
+    heads = Heads.of_tags(2)
+    made = untrained("mel_1d", heads)
+    levels: tuple[Level, ...] = ("as_is", "rms")
+    asked = Members([replace(made, name=level, level=level) for level in levels], heads)
+    assert len(asked.hearings) == 2
+    loud = tf.constant(fit_clip(tone(29.1))[None])
+    of_loud, of_quiet = (
+        [np.asarray(answer) for answer in asked.member_answers(asked.features(clip))] for clip in (loud, 0.1 * loud)
+    )
+    assert np.abs(of_loud[0] - of_quiet[0]).max() > 0.05
+    np.testing.assert_allclose(of_loud[1], of_quiet[1], atol=1e-3)
+    alone = Ensemble([replace(made, level="rms")], None, heads)
+    np.testing.assert_allclose(alone.from_waveform(loud), of_loud[1], atol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def pushed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     member = untrained("mel_1d", Heads.of_tags(len(TAGS)))
-    levelled_member = Member(
-        member.name, member.network, member.model, member.windows, member.normalisation, level="rms"
-    )
-    ensemble = Ensemble([levelled_member], None, Heads.of_tags(len(TAGS)))
+    ensemble = Ensemble([replace(member, level="rms")], None, Heads.of_tags(len(TAGS)))
     path = tmp_path_factory.mktemp("levelled") / "1"
     info = export_ensemble(path, ensemble, TAGS, THRESHOLDS, DATA, SCORES)
     for name, content in engine_files(ensemble, info, "1", "int8").items():
