@@ -38,6 +38,8 @@ ANSWERS_FILE: Final = "answers.npz"
 KEY: Final = "comparison_key"
 """Property of the evaluation: what it was made of."""
 SPLITS: Final = ("valid", "test")
+COSTS: Final = ("parameters", "megabytes_float32", "megabytes_int8", "seconds_for_1000_clips", "training_minutes")
+"""What a network costs: properties of the evaluation."""
 DEFORMED: Final = "deformed/"
 """Begins the name of an array of predictions under a deformation."""
 
@@ -119,28 +121,43 @@ class NetworkScorerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
             if not np.array_equal(answers.clip_ids, arrays["test/clip_ids"]):
                 raise ValueError(f"{name}: other clips than those of the test split")
             arrays[f"{DEFORMED}{name}"] = answers.by_network[member.name]
-        thresholds = best_f1_thresholds(arrays["valid/labels"], arrays["valid/predictions"])
-        arrays["thresholds"] = np.asarray(thresholds, np.float32)
-        figures = measure(arrays["test/labels"], arrays["test/predictions"], arrays["thresholds"])
-        log.warning("%s: test ROC-AUC %.4f, PR-AUC %.4f", member.name, figures["roc_auc"], figures["pr_auc"])
-
-        evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
-        os.makedirs(evaluation.uri, exist_ok=True)
-        write_whole(os.path.join(evaluation.uri, ANSWERS_FILE), buffer.getvalue())
         int8 = litert_bytes(member, facts.heads, clip, "int8")
         costs = {
+            "parameters": member.info.parameters,
             "megabytes_float32": len(litert_bytes(member, facts.heads, clip, "float32")) / 1e6,
             "megabytes_int8": len(int8) / 1e6,
             "seconds_for_1000_clips": 1000 * cpu_seconds_of_a_clip(int8, clip),
             "training_minutes": training_minutes(artifact_utils.get_single_uri(input_dict["model_run"])),
         }
-        evaluation.set_int_custom_property("parameters", member.info.parameters)
-        for name, value in {**figures, **costs}.items():
-            evaluation.set_float_custom_property(name, float(value))
-        for name in (KEY, "entry"):
-            evaluation.set_string_custom_property(name, config[name])
+        keep_evaluation(artifact_utils.get_single_instance(output_dict["evaluation"]), config, arrays, costs)
+
+
+def keep_evaluation(
+    evaluation: types.Artifact,
+    config: Mapping[str, Any],
+    arrays: dict[str, npt.NDArray[Any]],
+    costs: Mapping[str, float],
+) -> None:
+    """Write the answers, and figures and costs as properties.
+
+    Args:
+        evaluation: the artifact.
+        config: ``entry`` and ``comparison_key``.
+        arrays: as Answers has them, of both splits; thresholds are added.
+        costs: COSTS.
+    """
+    thresholds = best_f1_thresholds(arrays["valid/labels"], arrays["valid/predictions"])
+    arrays = {**arrays, "thresholds": np.asarray(thresholds, np.float32)}
+    figures = measure(arrays["test/labels"], arrays["test/predictions"], arrays["thresholds"])
+    log.warning("%s: test ROC-AUC %.4f, PR-AUC %.4f", config["entry"], figures["roc_auc"], figures["pr_auc"])
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    os.makedirs(evaluation.uri, exist_ok=True)
+    write_whole(os.path.join(evaluation.uri, ANSWERS_FILE), buffer.getvalue())
+    for name, value in {**figures, **{cost: costs[cost] for cost in COSTS}}.items():
+        evaluation.set_float_custom_property(name, float(value))
+    for name in (KEY, "entry"):
+        evaluation.set_string_custom_property(name, config[name])
 
 
 def training_minutes(model_run: str) -> float:

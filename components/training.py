@@ -51,6 +51,7 @@ from models.precision import in_float32
 from models.registry import NETWORKS, Network, find_network
 from models.spec_augment import SpecAugment
 from preprocessing.clip_format import ClipFormat
+from preprocessing.errors import BadInputError
 from preprocessing.level import Level
 from preprocessing.whole_files import write_whole
 from preprocessing.windows import NEARLY_ALL, WindowRule
@@ -784,7 +785,17 @@ HEAD_DROPOUT = 0.5
 def _write_out_of_fold(
     task: Task, train: list[str], valid: list[str], folds: int, checkpoint_dir: str, model_uri: str
 ) -> None:
-    """Keep what networks trained on the other folds say of each training clip."""
+    """Keep what networks trained on the other folds say of each training clip.
+
+    Raises:
+        BadInputError: a fold has no track.
+    """
+    for number in range(folds):
+        if not any(True for _ in task.clip_dataset(train, Fold(number, folds, inside=True))(None).take(1)):
+            raise BadInputError(
+                f"fit: out_of_fold: fold {number + 1} of {folds} has no track of the training split. "
+                "Give fewer combiner.folds, more tracks, or fit: valid"
+            )
     parts = []
     for number in range(folds):
         folder = f"{checkpoint_dir}-fold{number}"

@@ -26,8 +26,10 @@ from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 from tfx.types import BaseChannel, standard_artifacts
 
 from components.baseline import Baseline, BaselineEvaluator
+from components.combiners import OUT_OF_FOLD
 from components.deformed_examples import DeformedExamples
 from components.ensemble import EnsembleTrainer
+from components.ensemble_scorer import EnsembleScorer
 from components.example_gen import ClipExampleGen
 from components.gates import RequireNoAnomalies, ShareLimit, ShareValidator
 from components.labels import heads_of
@@ -129,9 +131,9 @@ def create_scoring_pipeline(
     """Wire the components that train networks and score each: of a comparison.
 
     Args:
-        config: settings; nothing is combined or pushed.
+        config: settings; nothing is pushed.
         inputs: data and schema.
-        keys: network -> what its evaluation is known by, in the order in which they are trained.
+        keys: network or ensemble -> what its evaluation is known by; an ensemble's networks stand before it.
         metadata: as in create_pipeline.
     """
     example_gen = _example_gen(config, inputs)
@@ -144,7 +146,12 @@ def create_scoring_pipeline(
         deformed = _deformed_examples(config, examples)
         deformed.add_upstream_node(validation[-1])
         nodes.append(deformed)
+    models: dict[str, BaseChannel] = {}
+    evaluations: dict[str, BaseChannel] = {}
     for name, key in keys.items():
+        if name in config.ensembles:
+            nodes.append(_ensemble_scorer(name, key, config, examples, transform, models, evaluations))
+            continue
         trainer = _trainer(name, config, examples, transform)
         scorer = NetworkScorer(
             examples=examples,
@@ -160,12 +167,57 @@ def create_scoring_pipeline(
                 COMPARISON_KEY: key,
             },
         ).with_id(f"NetworkScorer_{name}")
+        models[name], evaluations[name] = trainer.outputs["model"], scorer.outputs["evaluation"]
         nodes += [trainer, scorer]
     return _pipeline(config, nodes, metadata)
 
 
+def _ensemble_scorer(
+    name: str,
+    key: str,
+    config: PipelineConfig,
+    examples: BaseChannel,
+    transform: Transform,
+    models: Mapping[str, BaseChannel],
+    evaluations: Mapping[str, BaseChannel],
+) -> BaseNode:
+    ensemble = config.ensembles[name]
+    return EnsembleScorer(
+        examples=examples,
+        transform_graph=transform.outputs["transform_graph"],
+        models={one: models[one] for one in ensemble.of},
+        evaluations={one: evaluations[one] for one in ensemble.of},
+        config={
+            "entry": name,
+            **ensemble.model_dump(mode="json"),
+            "settings": config.combiner.training_settings(),
+            "heads": _heads(config),
+            "clip": asdict(config.data.clip.format),
+            "deformations": list(config.deformations),
+            COMPARISON_KEY: key,
+        },
+    ).with_id(f"EnsembleScorer_{name}")
+
+
+def scoring_keys(config: PipelineConfig, inputs: Inputs, name: str) -> dict[str, str]:
+    """Return the keys of an entry and, before it, of the networks that it is made of."""
+    networks = config.ensembles[name].of if name in config.ensembles else ()
+    return {one: entry_key(config, inputs, one) for one in (*networks, name)}
+
+
 def entry_key(config: PipelineConfig, inputs: Inputs, name: str) -> str:
-    """Return what an evaluation of a network is known by: data, settings and code that it was made of."""
+    """Return what an evaluation of a network or ensemble is known by: data, settings and code that it was made of."""
+    if name in config.ensembles:
+        ensemble = config.ensembles[name]
+        made_of = {
+            "name": name,
+            "networks": [entry_key(config, inputs, one) for one in ensemble.of],
+            "combiner": ensemble.model_dump(mode="json"),
+            "settings": config.combiner.training_settings(),
+            "folds": config.combiner.folds if ensemble.fit == OUT_OF_FOLD else 0,
+            "code": source_hash("components.ensemble_scorer"),
+        }
+        return _digest(made_of)
     network = config.network(name)
     parts = {
         "name": name,
@@ -182,6 +234,10 @@ def entry_key(config: PipelineConfig, inputs: Inputs, name: str) -> str:
             source_hash(*EXAMPLE_SOURCE),
         ],
     }
+    return _digest(parts)
+
+
+def _digest(parts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -131,11 +131,11 @@ def check_beam(config: PipelineConfig) -> None:
 
 
 def run_entry(config: PipelineConfig, name: str) -> None:
-    """Train and score one network of a comparison; what it shares with others comes from the cache.
+    """Train and score one network or ensemble of a comparison; what it shares with others comes from the cache.
 
     Args:
         config: of the data set's pipeline.
-        name: of the network.
+        name: of the network or ensemble.
 
     Raises:
         BadInputError: the input cannot be used, or another run works in the same root.
@@ -143,13 +143,13 @@ def run_entry(config: PipelineConfig, name: str) -> None:
     """
     check_beam(config)
     check_paths(config)
-    from pipeline.create import create_scoring_pipeline, entry_key
+    from pipeline.create import create_scoring_pipeline, scoring_keys
 
     os.makedirs(config.root, exist_ok=True)
     with root_lock(config.root):
         metadata = connection(config)
         inputs = prepare_inputs(config)
-        pipeline = create_scoring_pipeline(config, inputs, {name: entry_key(config, inputs, name)}, metadata)
+        pipeline = create_scoring_pipeline(config, inputs, scoring_keys(config, inputs, name), metadata)
         _run_nodes(config, pipeline, metadata, new_run_id(), None)
 
 

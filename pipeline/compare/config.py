@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.config import (
+    CombinerConfig,
     DataConfig,
+    EnsembleConfig,
     NetworkConfig,
     PipelineConfig,
     RobustnessConfig,
@@ -74,17 +77,21 @@ class ComparisonConfig(BaseModel):
         min_length=1,
         description="name -> settings that stand over each network's; {recipe: good} for a ready-made one",
     )
+    ensembles: dict[str, EnsembleConfig] = Field(
+        default_factory=dict, description="name -> as in `autotag run`, of networks above; made by each recipe and seed"
+    )
+    combiner: CombinerConfig = CombinerConfig()
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     deformations: tuple[str, ...] = Field((), description="of the test split: preprocessing/deformations.py")
     reference: str | None = Field(None, description="network__recipe that others are compared with; the best one")
     note: str = Field("", description="printed with the results")
     beam: BeamSettings = BeamSettings()
 
-    @field_validator("networks", "recipes", "data")
+    @field_validator("networks", "recipes", "data", "ensembles")
     @classmethod
     def _names(cls, values: dict[str, Any]) -> dict[str, Any]:
         for name in values:
-            check_name(name, "network, a recipe or a data set of a comparison")
+            check_name(name, "network, an ensemble, a recipe or a data set of a comparison")
             if "__" in name:
                 raise ValueError(f"{name!r}: two underscores part a network's name from its recipe's")
         return values
@@ -103,33 +110,43 @@ class ComparisonConfig(BaseModel):
 
     @model_validator(mode="after")
     def _all_can_be_trained(self) -> ComparisonConfig:
+        for name, ensemble in self.ensembles.items():
+            if name in self.networks:
+                raise ValueError(f"ensembles: {name!r} is a network's name already")
+            missing = [network for network in ensemble.of if network not in self.networks]
+            if missing:
+                raise ValueError(f"ensembles.{name}: {missing[0]!r}: expected one of {', '.join(self.networks)}")
         for data in self.data:
             self.pipeline(data)
-        rows = {row_name(network, recipe) for network in self.networks for recipe in self.recipes}
+        rows = {row_name(name, recipe) for name in (*self.networks, *self.ensembles) for recipe in self.recipes}
         if self.reference is not None and self.reference not in rows:
             raise ValueError(f"reference: {self.reference!r}: expected one of {', '.join(sorted(rows))}")
         return self
 
     def entries(self) -> Iterator[Entry]:
-        """Yield all trainings: one of each first, then further seeds."""
+        """Yield all trainings: one of each first, ensembles after their networks, then further seeds."""
         for seed in self.seeds:
             for data in self.data:
-                for network in self.networks:
+                for name in (*self.networks, *self.ensembles):
                     for recipe in self.recipes:
-                        yield Entry(data, network, recipe, seed)
+                        yield Entry(data, name, recipe, seed)
 
     def pipeline(self, data: str) -> PipelineConfig:
-        """Return the configuration of a data set's pipeline: all of its entries as networks.
+        """Return the configuration of a data set's pipeline: all of its entries as networks and ensembles.
 
         Raises:
             ValueError: a setting is wrong.
         """
-        networks = {entry.name: self.settings(entry) for entry in self.entries() if entry.data == data}
+        entries = [entry for entry in self.entries() if entry.data == data]
+        networks = {entry.name: self.settings(entry) for entry in entries if entry.network in self.networks}
+        ensembles = {entry.name: self._ensemble(entry) for entry in entries if entry.network in self.ensembles}
         return PipelineConfig(
             name=f"{self.name}_{data}",
             root=os.path.join(self.root, data),
             data=self.data[data],
             networks=networks,
+            ensembles=ensembles,
+            combiner=self.combiner,
             push=next(iter(networks)),
             robustness=RobustnessConfig(deformations=self.deformations),
             beam=self.beam,
@@ -139,6 +156,15 @@ class ComparisonConfig(BaseModel):
         """Return how an entry is trained: the network's settings, the recipe's over them, and the seed."""
         values = {"network": entry.network, **self.networks[entry.network], **self.recipes[entry.recipe]}
         return NetworkConfig.model_validate({**values, "seed": entry.seed})
+
+    def made_of(self, entry: Entry) -> list[Entry]:
+        """Return the networks of an ensemble, of the same recipe and seed; none of a network."""
+        ensemble = self.ensembles.get(entry.network)
+        return [] if ensemble is None else [dataclasses.replace(entry, network=network) for network in ensemble.of]
+
+    def _ensemble(self, entry: Entry) -> EnsembleConfig:
+        of = tuple(network.name for network in self.made_of(entry))
+        return self.ensembles[entry.network].model_copy(update={"of": of})
 
     def to_yaml(self) -> str:
         """Serialise in full."""

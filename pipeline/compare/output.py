@@ -15,11 +15,12 @@ import numpy as np
 from markupsafe import Markup
 
 from components.metrics import score_tags
+from components.network_scorer import COSTS
 from components.tag_metrics import DRAWS, LOWER_IS_BETTER, METRICS, Figure
 from datasets.tag_groups import tag_group
 from pipeline.compare.config import ComparisonConfig
 from pipeline.compare.plots import calibration, drops, score_against_cost
-from pipeline.compare.results import AREAS, COSTS, Row
+from pipeline.compare.results import AREAS, Row
 from pipeline.compare.runner import Progress
 from pipeline.report import TEMPLATES
 from preprocessing.whole_files import write_whole

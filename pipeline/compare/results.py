@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from components.metrics import PR_AUC, ROC_AUC
-from components.network_scorer import KEY, Answers, read_answers
+from components.network_scorer import COSTS, KEY, Answers, read_answers
 from components.tag_metrics import (
     METRICS,
     Figure,
@@ -31,11 +31,11 @@ from models.registry import Published, find_network
 from pipeline.compare.config import ComparisonConfig, Entry, row_name
 from pipeline.config import PipelineConfig
 from pipeline.metadata import custom_properties, errors_in_words, open_store
+from pipeline.report import PAPER_SPLIT, PAPER_TABLE
 from preprocessing.errors import BadInputError
 
 AREAS: Final = (ROC_AUC, PR_AUC)
 """Measures that are also taken of deformed clips."""
-COSTS: Final = ("parameters", "megabytes_float32", "megabytes_int8", "seconds_for_1000_clips", "training_minutes")
 
 
 @dataclass(frozen=True)
@@ -198,11 +198,22 @@ def _rows_of(config: ComparisonConfig, data: str, by_name: Mapping[str, Sequence
                 costs={cost: float(np.mean([evaluation.costs[cost] for evaluation in group])) for cost in COSTS},
                 answers=one.answers,
                 current=all(evaluation.current for evaluation in group),
-                published=find_network(config.settings(group[0].entry).network or group[0].entry.network).published,
+                published=_published(config, group[0].entry),
                 deformed=_deformed(config.deformations, one),
             )
         )
     return rows
+
+
+def _published(config: ComparisonConfig, entry: Entry) -> tuple[Published, ...]:
+    """Figures of others for a network, or for an ensemble that is one of the paper's."""
+    if entry.network in config.networks:
+        return find_network(config.settings(entry).network or entry.network).published
+    of = frozenset(config.networks[name].get("network", name) for name in config.ensembles[entry.network].of)
+    if of not in PAPER_TABLE:
+        return ()
+    data, split = PAPER_SPLIT
+    return (Published(data, split, PAPER_TABLE[of].roc_auc, None, "Bengani, Vadivel and Jothi (2019), Table 5"),)
 
 
 def _mean_answers(seeds: Sequence[Answers]) -> Answers:

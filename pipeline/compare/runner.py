@@ -93,8 +93,14 @@ def train_missing(
             progress.left += missing[number - 1 :]
             say(f"the time is up: {len(progress.left)} trainings are left for the next call")
             break
+        lacking = [network for network in config.made_of(entry) if network not in progress.done]
+        if lacking:
+            reason = f"there is no {lacking[0].title}"
+            progress.failed.append(Failure(entry, reason, _log_file(logs, lacking[0])))
+            say(f"{entry.title}: failed: {reason}")
+            continue
         say(f"[{number}/{len(missing)}] {entry.title} ...{_left(progress, missing[number - 1 :])}")
-        log, started = logs / f"{entry.data}__{entry.name}.log", time.monotonic()
+        log, started = _log_file(logs, entry), time.monotonic()
         ended = _train(config_file, entry, log, left)
         if ended is None:
             progress.left += missing[number - 1 :]
@@ -116,6 +122,10 @@ def _log_folder(config: ComparisonConfig) -> Path:
     except OSError as error:
         raise BadInputError(f"{folder} cannot be made: {error.strerror}") from None
     return folder
+
+
+def _log_file(logs: Path, entry: Entry) -> Path:
+    return logs / f"{entry.data}__{entry.name}.log"
 
 
 def _left(progress: Progress, entries: Sequence[Entry]) -> str:

@@ -19,6 +19,7 @@ from tfx import types
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
+from components.combiners import CombinerTask, fit_combiner
 from components.deformed_examples import DeformedExamplesExecutor
 from components.ensemble import (
     PREDICTIONS_FILE,
@@ -34,7 +35,9 @@ from components.ensemble import (
     seconds_for_1000_clips,
     split_scores,
 )
+from components.ensemble_scorer import EnsembleScorerExecutor
 from components.labels import HeadSettings
+from components.network_scorer import keep_evaluation, read_answers
 from components.reader import TransformFacts, transform_facts
 from components.robustness import CLEAN, RobustnessScorerExecutor, read_scores, score_model
 from components.shared_tags import SharedTags
@@ -321,3 +324,93 @@ def test_exported_model_is_scored_under_deformations_as_on_the_clean_split(
     shared = SharedTags(tags, ((tags[0],), *((),) * (len(tags) - 1)))
     files = sorted(str(path) for path in (Path(examples.uri) / "Split-test").iterdir())
     assert score_model(model_dir, {CLEAN: files}, shared)[CLEAN]["roc_auc"] == pytest.approx(row["per_tag"][tags[0]][0])
+
+
+# EnsembleScorer: a combination of a comparison
+
+
+COSTS_OF_EACH = {
+    "parameters": 100,
+    "megabytes_float32": 2.0,
+    "megabytes_int8": 1.0,
+    "seconds_for_1000_clips": 3.0,
+    "training_minutes": 4.0,
+}
+
+
+def scored(inputs: Inputs, folder: Path) -> dict[str, types.Artifact]:
+    """What NetworkScorer keeps of both networks."""
+    found = {}
+    for name, member in inputs.members.items():
+        arrays: dict[str, Any] = {"tags": np.array(inputs.facts.tags)}
+        for split in ("valid", "test"):
+            answers = predict_split([member], inputs.patterns(split), inputs.facts, CLIP)
+            arrays |= {
+                f"{split}/clip_ids": np.array(answers.clip_ids),
+                f"{split}/tracks": np.array(answers.tracks),
+                f"{split}/labels": answers.labels,
+                f"{split}/predictions": answers.by_network[name],
+            }
+        arrays["deformed/noise_0.1"] = arrays["test/predictions"] / 2
+        found[name] = standard_artifacts.ModelEvaluation()
+        found[name].uri = str(folder / name)
+        keep_evaluation(found[name], {"entry": name, "comparison_key": name}, arrays, COSTS_OF_EACH)
+    return found
+
+
+def combine(inputs: Inputs, evaluations: dict[str, types.Artifact], folder: Path, combiner: str, fit: str) -> Any:
+    evaluation = standard_artifacts.ModelEvaluation()
+    evaluation.uri = str(folder / f"{combiner}-{fit}")
+    settings = {
+        "entry": "both",
+        "of": ["high", "low"],
+        "combiner": combiner,
+        "fit": fit,
+        "settings": asdict(TrainingSettings(epochs=2)),
+        "heads": [head.to_json() for head in HEADS],
+        "clip": asdict(CLIP),
+        "deformations": ["noise_0.1"],
+        "comparison_key": "both",
+    }
+    each = {f"model_{name}": inputs.artifacts[name] for name in ("low", "high")}
+    each |= {f"evaluation_{name}": [evaluations[name]] for name in ("low", "high")}
+    shared = {name: inputs.artifacts[name] for name in ("examples", "transform_graph")}
+    EnsembleScorerExecutor().Do({**shared, **each}, {"evaluation": [evaluation]}, {"config": json.dumps(settings)})
+    return evaluation
+
+
+def test_mean_of_a_comparison_is_the_mean_of_what_its_networks_said(inputs: Inputs, tmp_path: Path) -> None:
+    evaluations = scored(inputs, tmp_path)
+    evaluation = combine(inputs, evaluations, tmp_path, "mean", "valid")
+    low, high, both = (read_answers(uri.uri) for uri in (*evaluations.values(), evaluation))
+    np.testing.assert_allclose(both.predictions, (low.predictions + high.predictions) / 2, atol=1e-6)
+    np.testing.assert_allclose(both.deformed["noise_0.1"], both.predictions / 2, atol=1e-6)
+    assert evaluation.get_float_custom_property("training_minutes") == 8
+    assert evaluation.get_float_custom_property("parameters") == 200
+    assert evaluation.get_string_custom_property("comparison_key") == "both"
+
+
+@pytest.mark.parametrize(
+    ("combiner", "fit"), [("logistic", "valid"), ("logistic", "in_sample"), ("dense", "in_sample")]
+)
+def test_combiner_of_a_comparison_is_fitted_where_it_should_be(
+    inputs: Inputs, tmp_path: Path, combiner: str, fit: Any
+) -> None:
+    both = read_answers(combine(inputs, scored(inputs, tmp_path), tmp_path, combiner, fit).uri)
+    names = ("high", "low")
+    members = [inputs.members[name] for name in names]
+    splits = {split: predict_split(members, inputs.patterns(split), inputs.facts, CLIP) for split in SPLITS}
+    task = CombinerTask(combiner, names, fit, inputs.facts.heads, TrainingSettings(epochs=2))
+    model, _ = fit_combiner(task, splits, {}, str(tmp_path / "checkpoints"))
+    expected = model.predict(splits["test"].side_by_side(names), verbose=0)
+    np.testing.assert_allclose(both.predictions, expected, atol=1e-5)
+
+
+def test_networks_that_were_scored_on_other_clips_are_not_combined(inputs: Inputs, tmp_path: Path) -> None:
+    evaluations = scored(inputs, tmp_path)
+    path = tmp_path / "low" / "answers.npz"
+    arrays = dict(np.load(path))
+    arrays["test/clip_ids"] = arrays["test/clip_ids"][::-1]
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match="low and high were scored on other clips or tags: test/clip_ids differ"):
+        combine(inputs, evaluations, tmp_path, "mean", "valid")

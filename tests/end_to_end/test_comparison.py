@@ -2,16 +2,22 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from command_runner import autotag
+
+from components.network_scorer import read_answers
+from pipeline.compare.config import load_comparison
+from pipeline.compare.run import train_and_read
 
 
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("comparison")
-    autotag("make-corpus", folder / "corpus", "--clips", 40, "--seed", 4)
+    autotag("make-corpus", folder / "corpus", "--clips", 48, "--seed", 3)
     settings = {
         "name": "small",
         "root": str(folder / "run"),
@@ -19,12 +25,16 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "made": {
                 "dataset": "synthetic",
                 "audio_dir": str(folder / "corpus"),
-                "ratio": [6, 5, 5],
+                "ratio": [8, 4, 4],
                 "shard_clips": 20,
                 "heads": {"tags": {"top": 8}},
             }
         },
-        "networks": {"dieleman_mel": {"epochs": 2, "precision": "float32"}},
+        "networks": {"dieleman_mel": {"epochs": 2, "precision": "float32"}, "mfcc_cnn_shallow": {"epochs": 1}},
+        "ensembles": {
+            "both": {"of": ["dieleman_mel", "mfcc_cnn_shallow"], "combiner": "logistic", "fit": "out_of_fold"},
+        },
+        "combiner": {"folds": 2},
         "deformations": ["noise_0.4", "gain_-20"],
         "recipes": {"paper": {"recipe": "paper"}, "lost": {"weights": "nowhere.keras"}},
     }
@@ -37,8 +47,10 @@ def test_networks_are_trained_scored_and_read_back_from_ml_metadata(comparison: 
     assert "dieleman_mel, lost, seed 0, on made: failed: " in first.stderr
     assert "nowhere.keras" in first.stderr
     values = json.loads((tmp_path / "first" / "comparison.json").read_text())
-    (row,) = values["rows"]
-    assert (row["network"], row["recipe"], row["current"]) == ("dieleman_mel", "paper", True)
+    rows = {row["network"]: row for row in values["rows"]}
+    assert set(rows) == {"dieleman_mel", "mfcc_cnn_shallow", "both"}
+    row = rows["dieleman_mel"]
+    assert (row["recipe"], row["current"]) == ("paper", True)
     assert 0 <= row["figures"]["roc_auc"]["value"] <= 1
     assert row["costs"]["seconds_for_1000_clips"] > 0
     assert row["costs"]["training_minutes"] > 0
@@ -47,9 +59,29 @@ def test_networks_are_trained_scored_and_read_back_from_ml_metadata(comparison: 
     drop = row["deformed"]["noise_0.4"]["drop"]["roc_auc"]["value"]
     assert drop == row["figures"]["roc_auc"]["value"] - row["deformed"]["noise_0.4"]["figures"]["roc_auc"]["value"]
     assert "Robustness</h3>" in (tmp_path / "first" / "comparison.html").read_text()
-    assert [failure["entry"]["recipe"] for failure in values["failed"]] == ["lost"]
+    assert {failure["entry"]["recipe"] for failure in values["failed"]} == {"lost"}
+    reasons = {failure["entry"]["network"]: failure["reason"] for failure in values["failed"]}
+    assert reasons["both"] == "there is no dieleman_mel, lost, seed 0, on made"
+    check_ensembles(comparison, rows)
     again = autotag("compare", comparison, "--report-only", "--out", tmp_path / "again")
-    assert "2 trainings: 1 are there, 1 to do" in again.stderr
+    assert "6 trainings: 3 are there, 3 to do" in again.stderr
     assert "dieleman_mel" in again.stdout
     csv = "comparison.csv"
     assert (tmp_path / "again" / csv).read_bytes() == (tmp_path / "first" / csv).read_bytes()
+
+
+def check_ensembles(comparison: Path, rows: dict[str, Any]) -> None:
+    """An ensemble answers otherwise than its networks, clean and deformed, and costs both and its combiner."""
+    config = load_comparison(str(comparison))
+    _, found = train_and_read(config, comparison, 0, lambda _: None)
+    answers = {entry.network: read_answers(one.folder) for entry, one in found.items()}
+    members = [answers[name] for name in ("dieleman_mel", "mfcc_cnn_shallow")]
+    for member in members:
+        assert np.abs(answers["both"].predictions - member.predictions).max() > 1e-4
+        np.testing.assert_array_equal(answers["both"].clip_ids, member.clip_ids)
+    assert set(answers["both"].deformed) == {"noise_0.4", "gain_-20"}
+    costs = {name: row["costs"] for name, row in rows.items()}
+    together = {cost: costs["dieleman_mel"][cost] + costs["mfcc_cnn_shallow"][cost] for cost in costs["both"]}
+    assert costs["both"]["training_minutes"] == pytest.approx(together["training_minutes"])
+    assert costs["both"]["parameters"] == together["parameters"] + 3 * 8
+    assert costs["both"]["seconds_for_1000_clips"] > together["seconds_for_1000_clips"]

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import yaml
 
-from components.network_scorer import Answers
+from components.network_scorer import COSTS, Answers
 from components.tag_metrics import METRICS
 from pipeline.compare import results, runner
 from pipeline.compare.config import ComparisonConfig, Entry, load_comparison
 from pipeline.compare.output import as_csv, as_html, as_json, confusions, group_rows
-from pipeline.compare.results import COSTS, Evaluation, make_rows
+from pipeline.compare.results import Evaluation, make_rows
 from pipeline.compare.runner import Progress, train_missing
 from preprocessing.errors import BadInputError
 

@@ -1,0 +1,174 @@
+"""EnsembleScorer: one combination of a comparison's networks, fitted, scored and costed like a network.
+
+What its networks said of the validation and the test split, deformed too, stands in their evaluations; no network is
+asked again, but where the combiner is fitted on their answers for the training split (``fit: in_sample``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+import numpy as np
+import numpy.typing as npt
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from components.combiners import IN_SAMPLE, OUT_OF_FOLD, CombinerTask, fit_combiner
+from components.ensemble import Predictions, combiner_seconds, predict_split
+from components.labels import read_settings
+from components.network_scorer import ANSWERS_FILE, COSTS, DEFORMED, SPLITS, keep_evaluation
+from components.reader import transform_facts
+from components.training import TrainingSettings, load_network, read_out_of_fold
+from preprocessing.clip_format import ClipFormat
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+MEAN: Final = "mean"
+BYTES: Final = 4
+"""Of a combiner's weight."""
+
+
+class EnsembleScorerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
+    """Fits the combiner, combines, scores."""
+
+    def Do(  # noqa: N802 TFX's name
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Write the answers, and figures as properties.
+
+        Raises:
+            ValueError: the networks were scored on different clips, or a combiner's loss is not finite.
+        """
+        config = json.loads(exec_properties["config"])
+        names = tuple(config["of"])
+        facts = transform_facts(
+            artifact_utils.get_single_uri(input_dict["transform_graph"]), read_settings(config["heads"])
+        )
+        evaluations = [artifact_utils.get_single_instance(input_dict[f"evaluation_{name}"]) for name in names]
+        kept = {name: _read(evaluation.uri) for name, evaluation in zip(names, evaluations, strict=True)}
+        splits = {split: _side_by_side(kept, split) for split in SPLITS}
+        models = {name: artifact_utils.get_single_uri(input_dict[f"model_{name}"]) for name in names}
+        if config["combiner"] != MEAN and config["fit"] in (IN_SAMPLE, OUT_OF_FOLD):
+            asked = [load_network(uri) for uri in models.values()] if config["fit"] == IN_SAMPLE else []
+            patterns = [
+                os.path.join(uri, "*") for uri in artifact_utils.get_split_uris(input_dict["examples"], "train")
+            ]
+            splits["train"] = predict_split(asked, patterns, facts, ClipFormat(**config["clip"]))
+        out_of_fold = {}
+        if config["combiner"] != MEAN and config["fit"] == OUT_OF_FOLD:
+            out_of_fold = {name: read_out_of_fold(uri) for name, uri in models.items()}
+        task = CombinerTask(
+            config["combiner"], names, config["fit"], facts.heads, TrainingSettings(**config["settings"])
+        )
+        with tempfile.TemporaryDirectory() as checkpoints:
+            combiner, _ = fit_combiner(task, splits, out_of_fold, checkpoints)
+
+        def combine(rows: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+            together = np.concatenate(rows, axis=1)
+            output: npt.NDArray[np.float32] = combiner.predict(together, batch_size=256, verbose=0)
+            return output
+
+        first = kept[names[0]]
+        arrays: dict[str, npt.NDArray[Any]] = {"tags": first["tags"]}
+        for split in SPLITS:
+            arrays |= {f"{split}/{part}": first[f"{split}/{part}"] for part in ("clip_ids", "tracks", "labels")}
+            arrays[f"{split}/predictions"] = combine([kept[name][f"{split}/predictions"] for name in names])
+        for name in config["deformations"]:
+            arrays[f"{DEFORMED}{name}"] = combine([kept[one][f"{DEFORMED}{name}"] for one in names])
+        costs = {cost: sum(float(one.get_custom_property(cost)) for one in evaluations) for cost in COSTS}
+        weights = combiner.count_params()
+        costs["parameters"] += weights
+        for size in ("megabytes_float32", "megabytes_int8"):
+            costs[size] += BYTES * weights / 1e6
+        costs["seconds_for_1000_clips"] += combiner_seconds(combiner)
+        keep_evaluation(artifact_utils.get_single_instance(output_dict["evaluation"]), config, arrays, costs)
+
+
+def _read(folder: str) -> Arrays:
+    with np.load(os.path.join(folder, ANSWERS_FILE)) as arrays:
+        return dict(arrays)
+
+
+def _side_by_side(kept: Mapping[str, Arrays], split: str) -> Predictions:
+    """What the networks said of one split.
+
+    Raises:
+        ValueError: they were asked about different clips or tags.
+    """
+    (name, first), *others = kept.items()
+    for other, arrays in others:
+        for part in ("tags", f"{split}/clip_ids", f"{split}/labels"):
+            if not np.array_equal(arrays[part], first[part]):
+                raise ValueError(f"{other} and {name} were scored on other clips or tags: {part} differ")
+    return Predictions(
+        tuple(first[f"{split}/clip_ids"].tolist()),
+        tuple(first[f"{split}/tracks"].tolist()),
+        first[f"{split}/labels"],
+        {name: arrays[f"{split}/predictions"] for name, arrays in kept.items()},
+    )
+
+
+class EnsembleScorerSpec(ComponentSpec):  # type: ignore[misc]
+    """EnsembleScorer's interface, without its networks."""
+
+    PARAMETERS: ClassVar[dict[str, Any]] = {"config": ExecutionParameter(type=str)}
+    INPUTS: ClassVar[dict[str, Any]] = {
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
+    }
+    OUTPUTS: ClassVar[dict[str, Any]] = {"evaluation": ChannelParameter(type=standard_artifacts.ModelEvaluation)}
+
+    @classmethod
+    def of_networks(cls, names: Sequence[str]) -> type[EnsembleScorerSpec]:
+        """Return the interface for networks of these names, which a configuration chooses."""
+        each = {}
+        for name in names:
+            each[f"model_{name}"] = ChannelParameter(type=standard_artifacts.Model)
+            each[f"evaluation_{name}"] = ChannelParameter(type=standard_artifacts.ModelEvaluation)
+        return type(cls.__name__, (cls,), {"INPUTS": {**cls.INPUTS, **each}, "__module__": cls.__module__})
+
+
+class EnsembleScorer(base_component.BaseComponent):  # type: ignore[misc]
+    """Scores one combination of a comparison."""
+
+    SPEC_CLASS = EnsembleScorerSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(EnsembleScorerExecutor)
+
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        transform_graph: types.BaseChannel,
+        models: Mapping[str, types.BaseChannel],
+        evaluations: Mapping[str, types.BaseChannel],
+        config: dict[str, Any],
+    ) -> None:
+        """Construct the component.
+
+        Args:
+            examples: the raw ones.
+            transform_graph: Transform's.
+            models: name -> the Trainer's.
+            evaluations: name -> the NetworkScorer's.
+            config: ``entry`` (name in the comparison), ``of`` (names in order), ``combiner`` and ``fit`` as
+                components.combiners has them, ``settings`` (TrainingSettings of a combiner that is trained in epochs),
+                ``heads``, ``clip``, ``deformations`` and ``comparison_key``.
+        """
+        each = {f"model_{name}": channel for name, channel in models.items()}
+        each |= {f"evaluation_{name}": channel for name, channel in evaluations.items()}
+        super().__init__(
+            spec=EnsembleScorerSpec.of_networks(list(models))(
+                examples=examples,
+                transform_graph=transform_graph,
+                evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
+                config=json.dumps(config, sort_keys=True),
+                **each,
+            )
+        )
