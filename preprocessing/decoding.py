@@ -11,6 +11,7 @@ import contextlib
 import io
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -115,12 +116,20 @@ class AudioFile:
             yield copy.name, 0
 
 
+_OPENING: Final = threading.Lock()
+"""libsndfile keeps why a file cannot be opened in one place for all threads, and soundfile reads it from there."""
+
+
 class _SequentialFile(sf.SoundFile):  # type: ignore[misc]
     """A file that is read from its beginning to its end.
 
     soundfile seeks to where it is after each read of a seekable file. An MP3 decoder then loses the bits that its next
     frames borrow from earlier ones, and each block would start with a glitch.
     """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        with _OPENING:
+            super().__init__(*arguments, **options)
 
     def seekable(self) -> bool:
         """Say no, so that nobody seeks."""

@@ -23,6 +23,7 @@ from serving.tagging.file_tags import DEFAULT_FIELD
 from serving.tagging.inputs import STDIN, STDIN_ARGUMENT, open_list, read_list, spooled
 from serving.tagging.models import default_model, model_folder
 from serving.tagging.output import whole_file
+from serving.tagging.resuming import Resumed, resumed
 from serving.tagging.tagger import SHORTEST_HOP_SECONDS, LocalModel, ServedModel, TagSource
 
 DEFAULT_MODEL_DIR: Final = Path("demo-run/pushed")
@@ -116,6 +117,11 @@ class Part(click.ParamType):
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write there, all or nothing, not to the screen."
 )
 @click.option(
+    "--resume",
+    is_flag=True,
+    help="With --out and --json or --csv: rows are kept as files are done, and the same call goes on behind them.",
+)
+@click.option(
     "--taggram",
     metavar="FILE.png|html|json",
     help="Draw tags over time; for several files with {name} (and {folder}) in it, for several models with {model}.",
@@ -157,6 +163,8 @@ def command(
     """
     check_options(ctx, options)
     check_inputs(paths, options)
+    if options["resume"]:
+        check_resume(paths, out, options)
     if out is None:
         check_output()
     choices = choices_of(options)
@@ -167,9 +175,13 @@ def command(
             work = dataclasses.replace(work, places={STDIN: audio})
         stack.enter_context(decoders_notes_hidden())
         sources = stack.enter_context(open_sources(options))
-        stream = stack.enter_context(whole_file(out)) if out is not None else sys.stdout
+        earlier = stack.enter_context(continued(out, work, choices, sources)) if options["resume"] else None
+        if earlier is not None:
+            stream = earlier.stream
+        else:
+            stream = stack.enter_context(whole_file(out)) if out is not None else sys.stdout
         bar = stack.enter_context(progress_bar(work.files))
-        tally = session.run(work, choices, sources, stream, say, bar)
+        tally = session.run(work, choices, sources, stream, say, bar, earlier)
     for line in session.summarise(work, choices, tally):
         say(line)
     if summary_file is not None:
@@ -205,6 +217,31 @@ def check_options(ctx: click.Context, options: dict[str, Any]) -> None:
     ):
         if refused:
             raise click.UsageError(words)
+
+
+def check_resume(paths: tuple[str, ...], out: Path | None, options: dict[str, Any]) -> None:
+    """Refuse what cannot be continued.
+
+    Raises:
+        click.UsageError: so it is.
+    """
+    for refused, words in (
+        (out is None or not (options["as_json"] or options["as_csv"]), "--resume goes with --out and --json or --csv"),
+        (options["write"], "--write passes over files that are done by itself, without --resume"),
+        (STDIN_ARGUMENT in paths, "standard input (-) cannot be resumed: nobody knows whether it is what it was"),
+    ):
+        if refused:
+            raise click.UsageError(words)
+
+
+def continued(
+    out: Path | None, work: session.Plan, choices: session.Choices, sources: list[TagSource]
+) -> contextlib.AbstractContextManager[Resumed]:
+    """The output that this call goes on with."""
+    assert out is not None
+    assert choices.form != "table"
+    missing = [failed.path for failed in work.missing]
+    return resumed(out, choices.form, work.files, missing, session.settings_of(sources, choices))
 
 
 def check_inputs(paths: tuple[str, ...], options: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import csv
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
@@ -24,6 +24,11 @@ TABLE_WIDTH: Final = 100
 DECIMALS: Final = 5
 ESCAPED: Final = "backslashreplace"
 """What text for people does with what is none; JSON and CSV see to it themselves."""
+
+
+Stamp = Callable[[TaggedFile], Mapping[str, "int | str"]]
+"""What a row has besides, by which serving.tagging.resuming knows that a file is done."""
+STAMP_COLUMNS: Final = ("size", "modified", "settings")
 
 
 @dataclass(frozen=True)
@@ -151,8 +156,8 @@ class TableOutput:
 class JsonOutput:
     """One object a line, names as preprocessing.names says; one with ``error`` for each file that was not tagged."""
 
-    def __init__(self, stream: IO[str], selection: Selection) -> None:
-        self._stream, self._selection = stream, selection
+    def __init__(self, stream: IO[str], selection: Selection, stamp: Stamp | None = None) -> None:
+        self._stream, self._selection, self._stamp = stream, selection, stamp
 
     def tagged(self, file: TaggedFile, writing: Writing | None) -> None:
         """Write file, model, seconds, windows, no_tag and tags with probability and threshold, most probable first.
@@ -170,6 +175,7 @@ class JsonOutput:
             "seconds": round(file.seconds, 3),
             **_part(file),
             **_heard(file),
+            **(self._stamp(file) if self._stamp is not None else {}),
             "windows": file.windows,
             "silent_windows": int(file.silences.sum()),
             "silent": file.silent,
@@ -220,17 +226,30 @@ class CsvOutput:
         several: where several models answer, the tags of all of them: each file then has a row of each model, which is
             named in a column after the file's, and the columns of tags that a model does not have are empty.
         of_parts: whether only a part of each file is heard: part_start and file_seconds then stand before the tags.
+        stamp: gives size, modified and settings, which then stand before the tags, too.
+        header: columns that stand in the file already; empty where there are none.
     """
 
     def __init__(
-        self, stream: IO[str], selection: Selection, several: Sequence[str] | None = None, of_parts: bool = False
+        self,
+        stream: IO[str],
+        selection: Selection,
+        several: Sequence[str] | None = None,
+        of_parts: bool = False,
+        stamp: Stamp | None = None,
+        header: Sequence[str] = (),
     ) -> None:
         self._stream, self._selection, self._of_parts = stream, selection, of_parts
         keep_bytes(stream)
         self._tags: tuple[str, ...] | None = None
         self._held_back: list[list[str]] = []
-        self._names_model = several is not None
-        if several is not None:
+        self._names_model, self._stamp = several is not None, stamp
+        if header:
+            about = self._about()
+            if list(header[: len(about)]) != about:
+                raise BadInputError(f"the file that is continued has other columns than {', '.join(about)}")
+            self._columns, self._tags = list(header), tuple(header[len(about) :])
+        elif several is not None:
             self._begin(tuple(several))
 
     def tagged(self, file: TaggedFile, writing: Writing | None) -> None:
@@ -245,6 +264,10 @@ class CsvOutput:
         if self._of_parts:
             whole = file.part.file_seconds if file.part is not None else None
             row += [f"{file.begin:.3f}", "" if whole is None else f"{whole:.3f}"]
+        if self._stamp is not None:
+            row += map(str, self._stamp(file).values())
+        if not set(file.tags) <= set(self._tags):
+            raise AutotagError(f"{printable(file.source)} has other tags than the file that is continued")
         heard = {} if file.silent else dict(zip(file.tags, file.probabilities, strict=True))
         self._row(row + [f"{heard[tag]:.{DECIMALS}f}" if tag in heard else "" for tag in self._tags])
 
@@ -263,13 +286,18 @@ class CsvOutput:
 
     def _begin(self, tags: tuple[str, ...]) -> None:
         self._tags = tags
-        model = ["model"] if self._names_model else []
-        about = ["seconds", "windows", "tags", "error", "shortfall", "silent_windows"]
-        part = ["part_start", "file_seconds"] if self._of_parts else []
-        self._columns = ["file", *model, *about, *part, *tags]
+        self._columns = [*self._about(), *tags]
         self._stream.write(_csv_line(self._columns))
         for row in self._held_back:
             self._row(row)
+
+    def _about(self) -> list[str]:
+        """Columns before those of the tags."""
+        model = ["model"] if self._names_model else []
+        part = ["part_start", "file_seconds"] if self._of_parts else []
+        stamp = STAMP_COLUMNS if self._stamp is not None else ()
+        about = ["seconds", "windows", "tags", "error", "shortfall", "silent_windows"]
+        return ["file", *model, *about, *part, *stamp]
 
     def _row(self, row: list[str]) -> None:
         if self._tags is None:

@@ -7,6 +7,7 @@ What a person is told on the way goes through ``say``, one line a call, so that 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from serving.tagging.file_tags import (
     write_file_tags,
 )
 from serving.tagging.output import CsvOutput, JsonOutput, Output, SkippedFile, TableOutput, Writing
+from serving.tagging.resuming import FileStamp, Resumed, file_stamp
 from serving.tagging.tagger import FailedFile, Progress, Selection, TaggedFile, Tagger, TagSource
 
 DEFAULT_TOP: Final = 10
@@ -165,7 +167,13 @@ class Tally:
 
 
 def run(
-    work: Plan, choices: Choices, sources: Sequence[TagSource], stream: IO[str], say: Say, bar: Bar | None = None
+    work: Plan,
+    choices: Choices,
+    sources: Sequence[TagSource],
+    stream: IO[str],
+    say: Say,
+    bar: Bar | None = None,
+    resumed: Resumed | None = None,
 ) -> Tally:
     """Tag the files with each model, in order, and say on the stream what was heard.
 
@@ -176,34 +184,58 @@ def run(
         stream: takes the output.
         say: takes what a person is to know besides, such as which file was left out and why.
         bar: takes the progress.
+        resumed: the output that is continued on the stream; files in it are not tagged again.
 
     Raises:
         AutotagError: a model or server does not answer.
     """
-    outcomes = _Outcomes(work, choices, make_output(choices, sources, stream), say)
+    stamps: dict[Path, FileStamp | None] | None = {} if resumed is not None else None
+    outcomes = _Outcomes(work, choices, make_output(choices, sources, stream, stamps, resumed), say)
+    if resumed is not None:
+        outcomes.count_done(resumed)
+        work = dataclasses.replace(work, files=[file for file in work.files if file not in resumed.done])
     for missing in work.missing:
         outcomes.add([missing])
     with contextlib.ExitStack() as stack:
         streams = [
-            stack.enter_context(contextlib.closing(_results(source, work, choices, _progress(bar, source, sources))))
+            stack.enter_context(
+                contextlib.closing(_results(source, work, choices, _progress(bar, source, sources), stamps))
+            )
             for source in sources
         ]
         for results in zip(*streams, strict=True):
             outcomes.add(results)
+            if stamps is not None:
+                stamps.pop(results[0].path, None)
             if bar is not None:
                 bar.finish(results[0].path)
     outcomes.output.end()
     return outcomes.tally
 
 
-def make_output(choices: Choices, sources: Sequence[TagSource], stream: IO[str]) -> Output:
-    """Return the output of the form that was chosen."""
+def make_output(
+    choices: Choices,
+    sources: Sequence[TagSource],
+    stream: IO[str],
+    stamps: Mapping[Path, FileStamp | None] | None = None,
+    resumed: Resumed | None = None,
+) -> Output:
+    """Return the output of the form that was chosen; ``stamps`` are of the files whose rows are to have one."""
+
+    def stamp(file: TaggedFile) -> dict[str, int | str]:
+        assert stamps is not None
+        size, modified = stamps[file.path] or (0, 0)
+        return {"size": size, "modified": modified, "settings": describe(file.model, choices, file.window_seconds)}
+
+    stamped = None if stamps is None else stamp
     if choices.form == "json":
-        return JsonOutput(stream, choices.selection)
+        return JsonOutput(stream, choices.selection, stamped)
     if choices.form == "table":
         return TableOutput(stream, choices.selection)
     several = list(dict.fromkeys(tag for source in sources for tag in source.tags or ())) if len(sources) > 1 else None
-    return CsvOutput(stream, choices.selection, several, of_parts=choices.stretch is not None)
+    return CsvOutput(
+        stream, choices.selection, several, choices.stretch is not None, stamped, resumed.header if resumed else ()
+    )
 
 
 def describe(identity: str, choices: Choices, window_seconds: float) -> str:
@@ -227,6 +259,8 @@ def summarise(work: Plan, choices: Choices, tally: Tally) -> Iterator[str]:
         yield f"{tally.written} of {work.total} files {verb}, {tally.skipped} were already done"
     if work.left_out.files:
         yield f"left out of the folders, going by their names: {work.left_out.describe()}"
+    if choices.write is None and tally.skipped:
+        yield f"{tally.skipped} of {work.total} files were done already"
     if tally.silent:
         yield f"{tally.silent} of {work.total} files are silent and have no tag"
     if tally.failed:
@@ -266,7 +300,11 @@ def _progress(bar: Bar | None, source: TagSource, sources: Sequence[TagSource]) 
 
 
 def _results(
-    source: TagSource, work: Plan, choices: Choices, progress: Progress | None
+    source: TagSource,
+    work: Plan,
+    choices: Choices,
+    progress: Progress | None,
+    stamps: dict[Path, FileStamp | None] | None,
 ) -> Generator[Result, None, None]:
     """Yield what became of each file, in their order; files that are done are not tagged again."""
     tagger = Tagger(
@@ -279,7 +317,9 @@ def _results(
     )
     done: dict[Path, FileTags] = {}
     rest = iter(work.files)
-    with contextlib.closing(tagger.tag_files(_to_do(source, work, choices, done), progress)) as answers:
+    with contextlib.closing(
+        tagger.tag_files(_stamped(_to_do(source, work, choices, done), stamps), progress)
+    ) as answers:
         for answer in answers:
             for file in rest:
                 if file == answer.path:
@@ -288,6 +328,23 @@ def _results(
             yield answer
     for file in rest:
         yield SkippedFile(file, done[file])
+
+
+def _stamped(files: Iterator[Path], stamps: dict[Path, FileStamp | None] | None) -> Iterator[Path]:
+    """Yield the files; size and time of change are taken before any of them is read."""
+    for file in files:
+        if stamps is not None and file not in stamps:
+            stamps[file] = file_stamp(file)
+        yield file
+
+
+def settings_of(sources: Sequence[TagSource], choices: Choices) -> dict[str, str]:
+    """Return what is in the rows of each model: its name, which CSV of one model has not, and its settings."""
+    named = choices.form == "json" or len(sources) > 1
+    return {
+        lossless(source.name) if named else "": describe(source.identity(), choices, source.clip.seconds)
+        for source in sources
+    }
 
 
 def _to_do(source: TagSource, work: Plan, choices: Choices, done: dict[Path, FileTags]) -> Iterator[Path]:
@@ -321,6 +378,13 @@ class _Outcomes:
         self.tally = Tally()
         self.output = output
         self._work, self._choices, self._say = work, choices, say
+
+    def count_done(self, resumed: Resumed) -> None:
+        """Count files that are in the output already as what became of them."""
+        for rows in resumed.done.values():
+            self.tally.skipped += 1
+            self.tally.incomplete += any(row.incomplete for row in rows)
+            self.tally.silent += rows[0].silent
 
     def add(self, results: Sequence[Result]) -> None:
         """Take one file's results, one of each model; a file that nobody could decode is said once."""

@@ -8,8 +8,10 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -306,3 +308,118 @@ def test_list_of_which_nothing_is_there_names_the_first_ones(double: ServingDoub
     missing = tag(double, "--files-from", "none.txt")
     assert isinstance(missing.exception, BadInputError)
     assert "--files-from none.txt: No such file or directory" in str(missing.exception)
+
+
+# Rows as files are done, and outputs that are continued
+
+
+def started(double: ServingDouble, *arguments: object, **streams: Any) -> subprocess.Popen[bytes]:
+    call = [sys.executable, "-c", "from pipeline.cli import main; main()", "tag", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen([*call, "--server", double.grpc_address, "--jobs", "1"], env=environment, **streams)
+
+
+@pytest.mark.parametrize("form", ["--json", "--csv", "table"])
+def test_rows_come_as_files_are_done(songs: Path, form: str) -> None:
+    for number in range(4):
+        shutil.copy(songs / "b.ogg", songs / f"c{number}.ogg")
+    with serving_double({1: MadeUpModel()}) as double:
+        double.fail_next("slow", times=50)
+        process = started(double, songs, *([] if form == "table" else [form]), stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        said = [process.stdout.readline() for _ in range(2 if form == "--csv" else 1)]
+        still_at_work = process.poll() is None
+        process.kill()
+        process.communicate()
+    assert still_at_work
+    assert b"b.ogg" in said[-1]
+
+
+@pytest.mark.parametrize("form", ["--json", "--csv"])
+def test_killed_call_goes_on_and_ends_as_an_undisturbed_one(songs: Path, tmp_path: Path, form: str) -> None:
+    for number in range(8):
+        write_audio(songs / f"c{number}.ogg", 1 + number / 4)
+    out, part = tmp_path / "tags", tmp_path / "tags.part"
+    with serving_double({1: MadeUpModel()}) as double:
+        double.fail_next("slow", times=100)
+        process = started(double, songs, form, "--out", out, "--resume")
+        for _ in range(600):
+            if part.exists() and part.read_bytes().count(b"\n") >= 3:
+                break
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+        assert not out.exists()
+        there = part.read_bytes().count(b"\n")
+        assert there >= 3
+        with part.open("ab") as file:
+            file.write(part.read_bytes()[-40:-1])
+        double._faults.clear()
+        double.requests.clear()
+        resumed = tag(double, songs, form, "--out", out, "--resume", "--summary", tmp_path / "s.json")
+        assert resumed.exit_code == 0, resumed.stderr
+        done = there - (form == "--csv")
+        assert f"{done} of 11 files were done already" in resumed.stderr
+        assert json.loads((tmp_path / "s.json").read_text())["already_done"] == done
+        whole = tag(double, songs, form, "--out", tmp_path / "whole", "--resume")
+    assert whole.exit_code == 0
+    assert out.read_bytes() == (tmp_path / "whole").read_bytes()
+    assert not part.exists()
+
+
+def test_interrupt_keeps_the_rows(songs: Path, tmp_path: Path) -> None:
+    out, part = tmp_path / "tags", tmp_path / "tags.part"
+    with serving_double({1: MadeUpModel()}) as double:
+        double.fail_next("slow", times=100)
+        process = started(double, songs, "--json", "--out", out, "--resume", stderr=subprocess.PIPE)
+        for _ in range(600):
+            if part.exists() and part.read_bytes().count(b"\n") >= 1:
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, words = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert b"Traceback" not in words
+    assert all(json.loads(line)["file"] for line in part.read_bytes().splitlines())
+
+
+def test_full_disk_is_said_the_rows_are_kept_and_the_same_call_goes_on(
+    songs: Path, double: ServingDouble, tmp_path: Path
+) -> None:
+    out, limit = tmp_path / "tags", resource.getrlimit(resource.RLIMIT_FSIZE)
+    whole = tag(double, songs, "--json", "--out", tmp_path / "whole", "--resume")
+    assert whole.exit_code == 0
+    size = (tmp_path / "whole").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, limit[1]))
+    try:
+        result = tag(double, songs, "--json", "--out", out, "--resume")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert isinstance(result.exception, AutotagError)
+    assert "tags.part cannot be written: File too large; the rows so far are there" in str(result.exception)
+    assert not out.exists()
+    assert tag(double, songs, "--json", "--out", out, "--resume").exit_code == 0
+    assert out.read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--json"], "--resume goes with --out and --json or --csv"),
+        (["--out", "x"], "--resume goes with --out and --json or --csv"),
+        (["--out", "x", "--json", "--write"], "passes over files that are done by itself"),
+        (["--out", "x", "--json", "-"], "standard input (-) cannot be resumed"),
+    ],
+)
+def test_what_cannot_be_resumed_is_wrong_usage(
+    songs: Path, double: ServingDouble, arguments: list[str], words: str
+) -> None:
+    result = tag(double, songs, "--resume", *arguments, stdin=b"")
+    assert result.exit_code == 2
+    assert words in " ".join(result.stderr.split())
+
+
+def test_output_that_is_no_file_cannot_be_resumed(songs: Path, double: ServingDouble) -> None:
+    result = tag(double, songs, "--json", "--resume", "--out", "/dev/null")
+    assert isinstance(result.exception, BadInputError)
+    assert "/dev/null is no file" in str(result.exception)

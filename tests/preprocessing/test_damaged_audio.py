@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import soundfile as sf
 from song_files import DAMAGES, SONG_SECONDS, SUFFIXES, needs_ffmpeg, song_as
 
-from preprocessing.audio import hear_clip, open_audio
+from preprocessing.audio import hear_clip, load_audio, open_audio
 from preprocessing.decoding import Heard
 from preprocessing.errors import ClipError
 
@@ -61,3 +64,18 @@ def test_clip_of_a_damaged_file_is_complete_only_if_it_is_there(kind):
             except ClipError:
                 continue
             assert len(heard.samples) == clip.samples or heard.heard.shortfall
+
+
+def test_reason_is_that_of_the_file_while_other_files_are_opened() -> None:
+    def said(number: int) -> str:
+        try:
+            load_audio(sound if number % 2 else bytes(50), "x")
+        except ClipError as error:
+            return str(error)
+        return ""
+
+    stream = io.BytesIO()
+    sf.write(stream, np.zeros(160), 16_000, format="FLAC")
+    sound = stream.getvalue()
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(said, range(3000))) == {"", "undecodable: x: Format not recognised."}
