@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components.labels import HeadSettings, heads_of
-from components.transform import CLIP_ID, LABELS, NORMALISED_LOG_MEL, STATISTICS, TRACK, decode_pcm
+from components.transform import CLIP_ID, GAIN_TO_LEVEL, LABELS, NORMALISED_LOG_MEL, STATISTICS, TRACK, decode_pcm
 from models.front_ends.settings import STORED_LOG_MEL
 from models.heads import Heads
 from models.registry import Network
@@ -33,12 +33,21 @@ None for the files' order."""
 
 @dataclass(frozen=True)
 class TransformFacts:
-    """What Transform learnt: the tags in the order of the labels, and how what networks read is normalised."""
+    """What Transform learnt.
+
+    Attributes:
+        tags: in the order of the labels.
+        heads: slices of the labels.
+        log_mel: how the stored log-mel is normalised.
+        waveform: how waveforms are.
+        levelled_log_mel: how the stored log-mel is, where each clip is brought to one level (preprocessing.level).
+    """
 
     tags: tuple[str, ...]
     heads: Heads
     log_mel: Normalisation
     waveform: Normalisation
+    levelled_log_mel: Normalisation
 
     def normalisation(self, network: Network) -> Normalisation | None:
         """Return that of what a network reads; None where it takes it as it is."""
@@ -60,12 +69,14 @@ def transform_facts(transform_graph: str, settings: Sequence[HeadSettings]) -> T
     output = tft.TFTransformOutput(transform_graph)
     raw = {name: tf.zeros([1]) for name in HEALTH_FEATURES}
     learnt = output.transform_features_layer()(raw)
-    log_mel_mean, log_mel_std, waveform_mean, waveform_std = (float(learnt[name][0]) for name in STATISTICS)
+    values = [float(learnt[name][0]) for name in STATISTICS]
+    log_mel, waveform, levelled = (Normalisation(*pair) for pair in zip(values[::2], values[1::2], strict=True))
     return TransformFacts(
         tuple(tag for head in settings for tag in _head_tags(output, head)),
         heads_of(settings),
-        Normalisation(log_mel_mean, log_mel_std),
-        Normalisation(waveform_mean, waveform_std),
+        log_mel,
+        waveform,
+        levelled,
     )
 
 
@@ -145,6 +156,7 @@ def log_mel_dataset(
     *,
     clip: ClipFormat = PAPER_CLIP,
     fold: Fold | None = None,
+    to_level: tuple[Normalisation, Normalisation] | None = None,
 ) -> tf.data.Dataset:
     """Batches from Transform's output.
 
@@ -155,6 +167,8 @@ def log_mel_dataset(
         shuffle_seed: order of the clips; None for the files' order, which is not that of the raw examples.
         clip: which the log-mel was made of.
         fold: part of the clips.
+        to_level: bring each clip to one level: the normalisation that is stored, and that of the levelled log-mel. A
+            gain shifts all its decibels, which are cut 80 dB below their own peak, so nothing else changes.
 
     Returns:
         Dicts of ``inputs`` float16 [batch, 128, frames] normalised, ``labels`` float32 [batch, n_outputs], ``clip_id``
@@ -169,12 +183,17 @@ def log_mel_dataset(
         CLIP_ID: tf.io.FixedLenFeature([], tf.string),
         TRACK: tf.io.FixedLenFeature([], tf.string),
     }
+    if to_level is not None:
+        spec[GAIN_TO_LEVEL] = tf.io.FixedLenFeature([], tf.float32)
     shape = STORED_LOG_MEL.shape(clip.samples)
 
     def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
         features = tf.io.parse_single_example(record, spec)
-        values = tf.io.parse_tensor(features[NORMALISED_LOG_MEL], tf.float16)
-        inputs = tf.ensure_shape(values, shape)
+        inputs = tf.ensure_shape(tf.io.parse_tensor(features[NORMALISED_LOG_MEL], tf.float16), shape)
+        if to_level is not None:
+            stored, levelled = to_level
+            shift = (stored.mean + features[GAIN_TO_LEVEL] - levelled.mean) / levelled.std
+            inputs = tf.cast(tf.cast(inputs, tf.float32) * (stored.std / levelled.std) + shift, tf.float16)
         return {"inputs": inputs, **{name: features[name] for name in (LABELS, CLIP_ID, TRACK)}}
 
     parsed = _records(_files(patterns), shuffle_seed, 1024, fold).map(parse, tf.data.AUTOTUNE, deterministic=True)

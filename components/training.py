@@ -90,8 +90,8 @@ class TrainingSettings:
         time_shift: change of the training clips, see components.augmentation, as are gain_db, equaliser_db, noise, mp3
             and mixup.
         level: at which a window is heard, here and wherever the network is asked: ``as_is``, or ``rms``, see
-            models.front_ends.level. Training clips are then read as waveforms, and a random gain changes nothing but
-            what clips have of each other where they are mixed.
+            models.front_ends.level. A random gain then changes nothing but what clips have of each other where they are
+            mixed. With an equaliser, noise or mixup training clips are read as waveforms.
         frequency_mask: share of the bands under a mask at most, see models.spec_augment; time_mask of the frames.
         train_windows: random windows of a clip in an epoch, of a network that hears less than a clip.
         score_windows: evenly spaced windows over which a clip's answer is averaged; None for the network's own rule.
@@ -472,9 +472,12 @@ class Task:
     def _learn_normalisation(self, train: list[str]) -> Normalisation | None:
         """Mean and deviation over all values of what the network reads; of the first training clips where it is not
         what is stored."""
+        as_is = self.settings.level == "as_is"
         stored = self.network.reads_stored_log_mel or self.network.front_end is None
-        if not self.network.normalised or (stored and self.settings.level == "as_is"):
+        if not self.network.normalised or (stored and as_is):
             return self.facts.normalisation(self.network)
+        if self.reads_stored_log_mel:
+            return self.facts.levelled_log_mel
         front, hearing = self.hearing.front(), self.hearing
         clips = self.clip_dataset(train)(None).take(NORMALISATION_CLIPS // SCORING_BATCH)
         sums = np.zeros(3)
@@ -557,11 +560,12 @@ class Task:
         settings = self.settings
         random = RandomWindows(self.hearing.window, settings.train_windows) if self.windowed else None
         augmentation = replace(settings.augmentation, time_shift=settings.time_shift and not self.windowed)
-        size, clip, stored = settings.batch_size, self.clip, StoredLogMel(self.facts.log_mel, self.clip.sample_rate)
+        size, clip = settings.batch_size, self.clip
 
         def make(seed: int | None) -> tf.data.Dataset:
             if self.reads_stored_log_mel:
-                batches = log_mel_dataset(patterns, self.heads.size, size, seed, clip=clip, fold=fold)
+                batches = self._stored_log_mel(patterns, size, seed, fold)
+                stored = StoredLogMel(self._of_stored, clip.sample_rate)
                 return batches if seed is None else augmented(batches, augmentation, seed, clip, stored)
             windows = None if seed is None else random
             batches = waveform_dataset(patterns, self.facts.tags, size, seed, clip=clip, windows=windows, fold=fold)
@@ -569,6 +573,15 @@ class Task:
             return batches if self.windowed else batches.map(self._one_window, tf.data.AUTOTUNE, deterministic=True)
 
         return make
+
+    @property
+    def _of_stored(self) -> Normalisation:
+        """Of the stored log-mel as this network reads it."""
+        return self.facts.log_mel if self.settings.level == "as_is" else self.facts.levelled_log_mel
+
+    def _stored_log_mel(self, patterns: list[str], size: int, seed: int | None, fold: Fold | None) -> tf.data.Dataset:
+        to_level = None if self.settings.level == "as_is" else (self.facts.log_mel, self.facts.levelled_log_mel)
+        return log_mel_dataset(patterns, self.heads.size, size, seed, clip=self.clip, fold=fold, to_level=to_level)
 
     def _one_window(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Cut a batch of clips to what the network hears at once."""
@@ -578,7 +591,7 @@ class Task:
         """Return what makes a split's whole clips, for scoring; arguments as of ``training_dataset``."""
         size, clip = SCORING_BATCH, self.clip
         if self.reads_stored_log_mel:
-            return lambda seed: log_mel_dataset(patterns, self.heads.size, size, seed, clip=clip, fold=fold)
+            return lambda seed: self._stored_log_mel(patterns, size, seed, fold)
         return lambda seed: waveform_dataset(patterns, self.facts.tags, size, seed, clip=clip, fold=fold)
 
     def clip_answer(self, network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -615,8 +628,12 @@ class Task:
 
 
 def reads_stored_log_mel(network: Network, settings: TrainingSettings) -> bool:
-    """Whether a network is trained on the stored log-mel: it reads no other, and nothing needs the waveform."""
-    needs_waveform = settings.augmentation.needs_waveform or settings.level != "as_is"
+    """Whether a network is trained on the stored log-mel: it reads no other, and nothing needs the waveform.
+
+    A clip's level is known of its stored log-mel as it is, and not after an augmentation that changes it.
+    """
+    augmentation = settings.augmentation
+    needs_waveform = augmentation.needs_waveform or (settings.level != "as_is" and augmentation.changes_level)
     return network.reads_stored_log_mel and not needs_waveform
 
 

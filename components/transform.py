@@ -9,6 +9,7 @@ audio nor spectrogram.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import tensorflow as tf
@@ -18,12 +19,15 @@ from components.labels import ANY, HeadSettings, read_settings
 from models.front_ends.settings import STORED_LOG_MEL
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import PCM_SCALE
+from preprocessing.level import LEAST, LEVEL
 
 NORMALISED_LOG_MEL = "normalised_log_mel"
 LABELS = "labels"
 CLIP_ID = "clip_id"
 TRACK = "track"
-STATISTICS = ("log_mel_mean", "log_mel_std", "waveform_mean", "waveform_std")
+GAIN_TO_LEVEL = "gain_to_level_db"
+LEVELLED = "levelled_log_mel"
+STATISTICS = ("log_mel_mean", "log_mel_std", "waveform_mean", "waveform_std", f"{LEVELLED}_mean", f"{LEVELLED}_std")
 
 
 def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, tf.Tensor]:
@@ -36,12 +40,18 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     Returns:
         ``normalised_log_mel`` string [batch], each a serialised float16 tensor [128, frames]; ``labels`` float32
         [batch, outputs], 1 for each of the clip's tags; ``clip_id`` and ``track`` string [batch], since Transform does
-        not keep the order; the four statistics, float32 [batch], the same in every row.
+        not keep the order; ``gain_to_level_db`` float32 [batch], by which a clip's log-mel is shifted for networks that
+        hear clips at one level (preprocessing.level); STATISTICS, float32 [batch], the same in every row.
     """
     clip, heads = ClipFormat(**custom_config["clip"]), read_settings(custom_config["heads"])
     outputs: dict[str, tf.Tensor] = {name: tf.reshape(inputs[name], [-1]) for name in (CLIP_ID, TRACK)}
-    for name in ("log_mel", "waveform"):
-        mean, deviation = _statistics(inputs[f"{name}_mean"], inputs[f"{name}_mean_square"])
+    moments = {name: (inputs[f"{name}_mean"], inputs[f"{name}_mean_square"]) for name in ("log_mel", "waveform")}
+    gain = _gain_to_level(*moments["waveform"])
+    outputs[GAIN_TO_LEVEL] = tf.reshape(gain, [-1])
+    mean, mean_square = moments["log_mel"]
+    moments[LEVELLED] = (mean + gain, mean_square + 2 * gain * mean + tf.square(gain))
+    for name, of_clips in moments.items():
+        mean, deviation = _statistics(*of_clips)
         rows = tf.shape(inputs["log_mel_mean"])[0]
         outputs[f"{name}_mean"] = tf.repeat(mean[tf.newaxis], rows)
         outputs[f"{name}_std"] = tf.repeat(deviation[tf.newaxis], rows)
@@ -53,6 +63,13 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
             )
     outputs[LABELS] = tf.concat([_labels(inputs["tags"], head) for head in heads], axis=1)
     return outputs
+
+
+def _gain_to_level(means: tf.Tensor, mean_squares: tf.Tensor) -> tf.Tensor:
+    """What brings each clip's waveform to preprocessing.level's, in dB, from its own mean and mean square."""
+    mean, mean_square = tf.cast(means, tf.float64), tf.cast(mean_squares, tf.float64)
+    deviation = tf.sqrt(tf.maximum(mean_square - tf.square(mean), LEAST**2))
+    return tf.cast(20 / math.log(10) * tf.math.log(LEVEL / deviation), tf.float32)
 
 
 def _statistics(means: tf.Tensor, mean_squares: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -172,20 +172,27 @@ def test_precision_that_is_asked_for_is_taken() -> None:
 def test_network_that_hears_less_than_a_clip_learns_from_random_windows_however_many_score_it(
     score: int | None,
 ) -> None:
-    facts = TransformFacts(("a",), Heads.of_tags(1), Normalisation(0.0, 1.0), Normalisation(0.0, 1.0))
+    facts = TransformFacts(("a",), Heads.of_tags(1), *3 * [Normalisation(0.0, 1.0)])
     settings = TrainingSettings(score_windows=score)
     assert Task("short", find_network("short_chunk"), settings, PAPER_CLIP, facts).windowed
     assert not Task("whole", find_network("fcn"), settings, PAPER_CLIP, facts).windowed
 
 
-def test_network_that_hears_windows_at_one_level_reads_waveforms_in_training_too() -> None:
-    facts = TransformFacts(("a",), Heads.of_tags(1), Normalisation(0.0, 1.0), Normalisation(0.0, 1.0))
-    as_is, levelled = (
-        Task("mel", find_network("mel_1d"), TrainingSettings(level=level), PAPER_CLIP, facts)
-        for level in ("as_is", "rms")
-    )
-    assert as_is.reads_stored_log_mel
-    assert not levelled.reads_stored_log_mel
+@pytest.mark.parametrize(
+    ("change", "stored"),
+    [({}, True), ({"time_shift": True}, True), ({"mixup": 0.3}, False), ({"equaliser_db": 3.0}, False)],
+)
+def test_stored_log_mel_is_read_at_one_level_where_no_augmentation_changes_it(change: Any, stored: bool) -> None:
+    facts = TransformFacts(("a",), Heads.of_tags(1), *2 * [Normalisation(0.0, 1.0)], Normalisation(2.0, 3.0))
+    task = Task("mel", find_network("mel_1d"), TrainingSettings(level="rms", **change), PAPER_CLIP, facts)
+    assert task.reads_stored_log_mel == stored
+    if stored:
+        assert task._learn_normalisation([]) == Normalisation(2.0, 3.0)
+
+
+def test_network_that_hears_windows_at_one_level_hears_waveforms_so_in_training_too() -> None:
+    facts = TransformFacts(("a",), Heads.of_tags(1), *3 * [Normalisation(0.0, 1.0)])
+    levelled = Task("mel", find_network("mel_1d"), TrainingSettings(level="rms", noise=0.5), PAPER_CLIP, facts)
     network = levelled.build()
     member = levelled.member(network)
     assert (member.level, member.info.level) == ("rms", "rms")
@@ -198,7 +205,7 @@ def test_network_that_hears_windows_at_one_level_reads_waveforms_in_training_too
 @pytest.mark.parametrize(("name", "deviation"), [("mel_1d", None), ("waveform_1d", 10 ** (-18 / 20))])
 def test_normalisation_is_learnt_of_what_is_heard(tmp_path: Path, name: str, deviation: float | None) -> None:
     """Of clips 40 dB down that of the same clips."""
-    facts = TransformFacts(("a",), Heads.of_tags(1), Normalisation(-9.0, 7.0), Normalisation(-9.0, 7.0))
+    facts = TransformFacts(("a",), Heads.of_tags(1), *3 * [Normalisation(-9.0, 7.0)])
     learnt = []
     for number, gain in enumerate((1.0, 0.01)):
         path = tmp_path / f"{number}.tfrecord"
@@ -207,7 +214,7 @@ def test_normalisation_is_learnt_of_what_is_heard(tmp_path: Path, name: str, dev
                 clip = gain * np.random.default_rng(seed).normal(0, 0.2, PAPER_CLIP.samples)
                 names = {"clip_id": b"1", "track": b"t", "tags": [b"a"]}
                 write_record(file, encode_example({**names, "waveform": to_pcm(clip.astype(np.float32)).tobytes()}))
-        task = Task("n", find_network(name), TrainingSettings(level="rms"), PAPER_CLIP, facts)
+        task = Task("n", find_network(name), TrainingSettings(level="rms", noise=0.5), PAPER_CLIP, facts)
         learnt.append(task._learn_normalisation([str(path)]))
     loud, quiet = learnt
     assert loud is not None

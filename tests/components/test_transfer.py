@@ -26,7 +26,7 @@ from serving.model_info import Normalisation
 
 CLIP = ClipFormat(sample_rate=1000, samples=600)
 TAGS = ("high", "low")
-FACTS = TransformFacts(TAGS, Heads.of_tags(2), Normalisation(0.0, 1.0), Normalisation(0.0, 1.0))
+FACTS = TransformFacts(TAGS, Heads.of_tags(2), *3 * [Normalisation(0.0, 1.0)])
 
 
 def build_small(n_outputs: int = 50, *, dtype: str | None = None, seed: int = 0) -> keras.Model:

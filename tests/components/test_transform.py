@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 from small_splits import CLIP, SmallClip, analyse
 
 from components.labels import ANY, HeadSettings, read_settings
-from components.reader import transform_facts
+from components.reader import log_mel_dataset, transform_facts
 from components.transform import _labels, decode_log_mel, decode_pcm
+from models.front_ends.settings import STORED_LOG_MEL
 from models.heads import ONE_OF
+from models.hearing import Hearing
 from preprocessing.audio import from_pcm, to_pcm
+from preprocessing.examples import write_record
 from preprocessing.features import log_mel
 
 HEADS = (
@@ -76,6 +79,40 @@ def test_statistics_are_those_of_all_values_of_the_training_split(learnt: tuple[
     assert facts.log_mel.std == pytest.approx(mels.std(), rel=1e-3)
     others = np.concatenate([log_mel(clip.waveform(), CLIP).ravel() for clip in VALID])
     assert abs(others.mean() - facts.log_mel.mean) > 0.01, "the validation split has others, and they do not count"
+
+
+def test_log_mel_at_one_level_is_that_of_the_levelled_waveform(learnt: tuple[Path, Any], tmp_path: Path) -> None:
+    """Of the stored one and a gain, as a network that hears clips at one level computes it from the waveform."""
+    folder, splits = learnt
+    facts = transform_facts(str(folder), HEADS)
+    hearing = Hearing(CLIP, CLIP.samples, (0,), CLIP.sample_rate, CLIP.samples, STORED_LOG_MEL, "rms")
+    front = hearing.front()
+    heard = {clip.clip_id: np.asarray(front(clip.waveform()[None]))[0] for clip in (*TRAIN, *VALID)}
+    of_training = np.concatenate([heard[clip.clip_id].ravel().astype("f8") for clip in TRAIN])
+    assert facts.levelled_log_mel.mean == pytest.approx(of_training.mean(), abs=0.05)
+    assert facts.levelled_log_mel.std == pytest.approx(of_training.std(), rel=2e-3)
+    path = tmp_path / "part.tfrecord"
+    with path.open("wb") as file:
+        for clip_id, row in splits["valid"].items():
+            features = {
+                name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+                for name, value in (
+                    ("normalised_log_mel", row["normalised_log_mel"]),
+                    ("track", row["track"]),
+                    ("clip_id", clip_id.encode()),
+                )
+            }
+            for name, values in (("gain_to_level_db", [row["gain_to_level_db"]]), ("labels", row["labels"])):
+                features[name] = tf.train.Feature(float_list=tf.train.FloatList(value=values))
+            example = tf.train.Example(features=tf.train.Features(feature=features))
+            write_record(file, example.SerializeToString())
+    to_level = (facts.log_mel, facts.levelled_log_mel)
+    (batch,) = log_mel_dataset([str(path)], facts.heads.size, 16, clip=CLIP, to_level=to_level)
+    for clip_id, inputs in zip(batch["clip_id"].numpy(), batch["inputs"].numpy(), strict=True):
+        expected = (heard[clip_id.decode()] - facts.levelled_log_mel.mean) / facts.levelled_log_mel.std
+        np.testing.assert_allclose(inputs, expected, atol=0.02)
+    gains = {clip_id: row["gain_to_level_db"] for clip_id, row in splits["valid"].items()}
+    assert max(gains.values()) - min(gains.values()) > 1, "the clips differ in level"
 
 
 def test_log_mel_is_normalised_by_them_in_every_split(learnt: tuple[Path, Any]) -> None:
