@@ -22,7 +22,9 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import io
+import json
 import math
 import sys
 import time
@@ -183,6 +185,11 @@ def together(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return settings
 
 
+def _digest(settings: Mapping[str, Any]) -> str:
+    """Of the parts that make up all: those of another choice are another recipe."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:6]
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is to be trained of one network.
@@ -235,7 +242,8 @@ def plan(
         settings_of = {BASE: base, **{name: {**base, **part} for name, part in chosen.items()}}
         if sum("recipe" not in part for part in chosen.values()) > 1:
             settings_of[ALL] = {**base, **together(chosen)}
-        recipes = {BASE: base_name, **{name: WITH.join([*onto, name]) for name in settings_of if name != BASE}}
+        names = {**{name: name for name in chosen}, ALL: f"{ALL}_{_digest(together(chosen))}"}
+        recipes = {BASE: base_name} | {part: WITH.join([*onto, names[part]]) for part in settings_of if part != BASE}
         comparison = ComparisonConfig.model_validate(
             {
                 "name": "recipe",

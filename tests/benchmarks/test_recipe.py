@@ -110,10 +110,12 @@ def recipes(network: str, *parts: str) -> tuple[dict[str, dict[str, object]], di
 def test_each_part_stands_alone_and_all_together() -> None:
     found, left_out = recipes("mel_1d", "time_shift", "gain", "one_cycle", "plateau", "good")
     assert left_out == {}
-    assert list(found) == [BASE, "time_shift", "gain", "one_cycle", "plateau", "good", ALL]
+    *names, last = found
+    assert names == [BASE, "time_shift", "gain", "one_cycle", "plateau", "good"]
+    assert last.startswith("all_")
     assert found[BASE] == {"recipe": "paper"}
     assert found["gain"] == {"recipe": "paper", "gain_db": 4.0}
-    assert found[ALL] == {"recipe": "paper", "time_shift": True, "gain_db": 4.0, "schedule": "one_cycle"}
+    assert found[last] == {"recipe": "paper", "time_shift": True, "gain_db": 4.0, "schedule": "one_cycle"}
     assert found["good"] == {"recipe": "good"}
 
 
@@ -124,10 +126,14 @@ def test_parts_onto_others_are_other_recipes_of_which_the_base_is_a_part_of_the_
         "time_shift": {"recipe": "paper", "time_shift": True},
         "time_shift_with_gain": {"recipe": "paper", "time_shift": True, "gain_db": 4.0},
         "time_shift_with_mixup": {"recipe": "paper", "time_shift": True, "mixup": 0.3},
-        "time_shift_with_all": {"recipe": "paper", "time_shift": True, "gain_db": 4.0, "mixup": 0.3},
+        planned.recipes[ALL]: {"recipe": "paper", "time_shift": True, "gain_db": 4.0, "mixup": 0.3},
     }
     assert planned.recipes["base"] == "time_shift"
-    assert planned.recipes["all"] == "time_shift_with_all"
+    assert planned.recipes[ALL].startswith("time_shift_with_all_")
+    fewer = plan(DATA, "mel_1d", {name: PARTS[name] for name in ("gain", "mixup")}, [0], "run")
+    more = plan(DATA, "mel_1d", {name: PARTS[name] for name in ("gain", "mixup", "noise")}, [0], "run")
+    assert planned.recipes[ALL] == f"time_shift_with_{fewer.recipes[ALL]}"
+    assert fewer.recipes[ALL] != more.recipes[ALL], "all of other parts is another recipe"
     assert planned.comparison.recipes["time_shift"] == recipes("mel_1d", "time_shift")[0]["time_shift"]
 
 
