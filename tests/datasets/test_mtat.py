@@ -153,6 +153,7 @@ def test_default_synonyms_merge_the_players_spellings():
     assert synonyms["female vocal"] == synonyms["woman"] == "female"
     assert synonyms["beats"] == "beat"
     assert not set(synonyms) & set(synonyms.values())
+    assert (len(synonyms), len(set(synonyms.values()))) == (54, 29)
 
 
 @needs_mtat

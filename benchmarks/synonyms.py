@@ -1,0 +1,172 @@
+"""How a tagger's scores move when synonyms are merged: published predictions, before and after.
+
+    .venv/bin/python -m benchmarks.synonyms ../shared/mtat/predictions
+
+The folder holds what philtgun/music-tagging-benchmark publishes of a MusicNN on MagnaTagATune's clean test split:
+``gt.csv`` and ``musicnn_est.csv``, a row a clip, its 50 values in the order of musicnn's tags. A merged tag is a clip's
+where any of its group is, and its probability is the largest or the mean of the group's. Nothing is trained anew: a
+network that learns the merged tags may do better. Differences have the interval of 95 % of a bootstrap over tracks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from components.metrics import TagScores, score_tags
+from components.tag_metrics import Figure, Weights, areas, areas_drawn, differences, over_draws
+from datasets.mtat import clip_of
+from datasets.reading import load_synonyms
+from preprocessing.errors import BadInputError
+from serving.pretrained.catalogue import find_trained
+
+Values = npt.NDArray[np.floating[Any]]
+
+LABELS: Final = "gt.csv"
+PREDICTIONS: Final = "musicnn_est.csv"
+MERGES: Final[dict[str, Callable[[Values], Values]]] = {
+    "largest": lambda group: group.max(axis=1),
+    "mean": lambda group: group.mean(axis=1),
+}
+"""What becomes of a group's probabilities, [clips, tags of the group] -> [clips]."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a network said of clips.
+
+    Attributes:
+        tags: names of the columns.
+        tracks: each clip's.
+        labels: 0 or 1, [clips, tags].
+        predictions: probabilities, [clips, tags].
+    """
+
+    tags: tuple[str, ...]
+    tracks: tuple[str, ...]
+    labels: Values
+    predictions: Values
+
+    def scores(self) -> TagScores:
+        """Macro and per tag."""
+        return score_tags(self.labels, self.predictions, self.tags)
+
+
+def read_answers(folder: Path, tags: Sequence[str]) -> Answers:
+    """Read the published files.
+
+    Raises:
+        BadInputError: they cannot be read, have other columns, or are of different clips.
+    """
+    paths, labels = _read_table(folder / LABELS, len(tags))
+    others, predictions = _read_table(folder / PREDICTIONS, len(tags))
+    if paths != others:
+        raise BadInputError(f"{folder}: {LABELS} and {PREDICTIONS} are not of the same clips in the same order")
+    return Answers(tuple(tags), tuple(clip_of("", path, ()).track for path in paths), labels, predictions)
+
+
+def _read_table(path: Path, columns: int) -> tuple[list[str], Values]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [(row[0].partition("\t")[2], [float(value) for value in row[1:]]) for row in csv.reader(file)]
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise BadInputError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    wrong = next((number for number, (_, values) in enumerate(rows, start=1) if len(values) != columns), None)
+    if wrong is not None or not rows:
+        raise BadInputError(f"{path}, line {wrong or 1}: expected a path and {columns} values")
+    return [name for name, _ in rows], np.array([values for _, values in rows])
+
+
+def groups_of(tags: Sequence[str], synonyms: Mapping[str, str]) -> dict[str, list[int]]:
+    """Kept tag -> columns that make it up, in the order of the first of each group."""
+    groups: dict[str, list[int]] = {}
+    for column, tag in enumerate(tags):
+        groups.setdefault(synonyms.get(tag, tag), []).append(column)
+    return groups
+
+
+def merged(answers: Answers, synonyms: Mapping[str, str], merge: Callable[[Values], Values]) -> Answers:
+    """Merge the columns that mean the same."""
+    groups = groups_of(answers.tags, synonyms)
+    return Answers(
+        tuple(groups),
+        answers.tracks,
+        np.stack([answers.labels[:, columns].max(axis=1) for columns in groups.values()], axis=1),
+        np.stack([merge(answers.predictions[:, columns]) for columns in groups.values()], axis=1),
+    )
+
+
+def moved(before: Answers, after: Sequence[Answers]) -> list[dict[str, Figure]]:
+    """How far the macro figures of each ``after`` lie above those of ``before``, on the same draws of tracks."""
+    every = (before, *after)
+
+    def measured(weights: Weights) -> dict[str, Weights]:
+        drawn = [areas_drawn(one.labels, one.predictions, weights) for one in every]
+        return {f"{at}/{name}": values for at, of in enumerate(drawn) for name, values in of.items()}
+
+    drawn = over_draws(before.tracks, measured)
+    figures = [areas(one.labels, one.predictions) for one in every]
+    of_each = [{name: drawn[f"{at}/{name}"] for name in figures[at]} for at in range(len(every))]
+    return [differences(figures[at], of_each[at], figures[0], of_each[0]) for at in range(1, len(every))]
+
+
+def _macro(scores: TagScores, tags: Sequence[str]) -> tuple[float, float]:
+    roc_auc, pr_auc = np.mean([scores.per_tag[tag] for tag in tags], axis=0)
+    return float(roc_auc), float(pr_auc)
+
+
+def report(answers: Answers, synonyms: Mapping[str, str]) -> list[str]:
+    """Return the tables' lines."""
+    groups = groups_of(answers.tags, synonyms)
+    joint = {kept: columns for kept, columns in groups.items() if len(columns) > 1}
+    members = [answers.tags[column] for columns in joint.values() for column in columns]
+    before = answers.scores()
+    after = {name: merged(answers, synonyms, merge) for name, merge in MERGES.items()}
+    scores = {name: one.scores() for name, one in after.items()}
+    lines = [
+        f"{len(answers.tracks)} clips, {len(set(answers.tracks))} tracks; {len(answers.tags)} tags, of which "
+        f"{len(members)} make {len(joint)}: {len(groups)} are left",
+        "",
+        "| | tags | ROC-AUC | PR-AUC |",
+        "|---|---|---|---|",
+        f"| as published | {len(answers.tags)} | {before.roc_auc:.4f} | {before.pr_auc:.4f} |",
+    ]
+    for (name, one), of in zip(scores.items(), moved(answers, list(after.values())), strict=True):
+        cells = [
+            f"{value:.4f} ({of[key].value:+.4f}, {of[key].low:+.4f} to {of[key].high:+.4f})"
+            for key, value in (("roc_auc", one.roc_auc), ("pr_auc", one.pr_auc))
+        ]
+        lines.append(f"| merged, {name} probability | {len(groups)} | {' | '.join(cells)} |")
+    apart = [tag for tag in answers.tags if tag not in members]
+    rows = [("tags that stay as they are", apart, before), ("those that are merged, before", members, before)]
+    rows += [(f"the same merged, {name} probability", list(joint), one) for name, one in scores.items()]
+    for title, tags, one in rows:
+        if tags:
+            roc_auc, pr_auc = _macro(one, tags)
+            lines.append(f"| {title} | {len(tags)} | {roc_auc:.4f} | {pr_auc:.4f} |")
+    lines += ["", f"| tag, ROC-AUC / PR-AUC | {' | '.join(MERGES)} | of, one by one |", "|---|---|---|---|"]
+    for kept, columns in joint.items():
+        cells = ["{:.3f} / {:.3f}".format(*one.per_tag[kept]) for one in scores.values()]
+        parts = [f"{answers.tags[at]} " + "{:.3f} / {:.3f}".format(*before.per_tag[answers.tags[at]]) for at in columns]
+        lines.append(f"| {kept} | {' | '.join(cells)} | {', '.join(parts)} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("predictions", type=Path, help=f"folder with {LABELS} and {PREDICTIONS}")
+    parser.add_argument("--synonyms", default="default", help="a YAML file, or 'default' for MagnaTagATune's")
+    options = parser.parse_args()
+    answers = read_answers(options.predictions, find_trained("musicnn-mtt").tags())
+    print("\n".join(report(answers, load_synonyms(options.synonyms))))
+
+
+if __name__ == "__main__":
+    main()
