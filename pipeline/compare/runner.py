@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.compare.config import ComparisonConfig, Entry
+from preprocessing.child_processes import end_with_parent
 from preprocessing.errors import BadInputError
 
 GRACE_SECONDS: Final = 20
@@ -139,7 +140,9 @@ def _train(config_file: Path, entry: Entry, log: Path, minutes: float | None) ->
     call = [sys.executable, "-m", "pipeline.compare.train", str(config_file), entry.data, entry.name]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TF_CPP_MIN_LOG_LEVEL": "2"}
     with log.open("ab") as file:
-        process = subprocess.Popen(call, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env=environment)
+        process = subprocess.Popen(
+            call, stdout=file, stderr=file, stdin=subprocess.DEVNULL, env=environment, preexec_fn=end_with_parent
+        )
         try:
             return process.wait(None if minutes is None else 60 * minutes)
         except subprocess.TimeoutExpired:

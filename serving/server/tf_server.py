@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import ctypes
 import os
 import secrets
 import shutil
@@ -24,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
+from preprocessing.child_processes import end_with_parent
 from preprocessing.digits import is_number
 from preprocessing.errors import AutotagError, BadInputError
 from serving.model_info import SAVED_MODEL_NAME
@@ -65,7 +65,6 @@ GRACE_SECONDS: Final = 20.0
 """How long a server may take to stop before it is killed."""
 LOG_LINES: Final = 25
 POLL_SECONDS: Final = 0.2
-_PR_SET_PDEATHSIG: Final = 1
 
 HOW_TO_GET: Final = f"""TensorFlow Serving is not on this machine. One of these brings it:
   - Docker or podman:  docker pull {IMAGE.removeprefix("docker.io/")}
@@ -421,7 +420,7 @@ def run_server(
             errors="replace",
             env=_environment(),
             start_new_session=True,  # Ctrl-C is for us, who stop it in order
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
         )
     except OSError as error:
         raise AutotagError(f"{command[0]} cannot be started: {error.strerror}") from error
@@ -435,12 +434,6 @@ def run_server(
 def _environment() -> dict[str, str]:
     """Our own without the level that silences TensorFlow: the server's reasons are wanted."""
     return {**ENVIRONMENT, **{name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}}
-
-
-def _end_with_parent() -> None:
-    """Let the kernel stop the server when this process is killed (Linux; elsewhere nothing)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def stop_process(process: subprocess.Popen[str], grace: float = GRACE_SECONDS) -> None:

@@ -1,10 +1,14 @@
 """Comparisons: their configuration, what is trained within a budget, and what is read back."""
 
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import yaml
 
@@ -127,6 +131,30 @@ def test_first_training_that_does_not_end_in_time_is_left_too(trained: list[str]
     assert trained == []
     assert len(progress.left) == 16
     assert "goes on at its last epoch" in said[-1]
+
+
+def test_training_ends_with_a_comparison_that_is_killed(tmp_path: Path) -> None:
+    sleeper = tmp_path / "sleeper"
+    sleeper.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
+    sleeper.chmod(0o755)
+    program = (
+        "import sys; from pathlib import Path; from pipeline.compare import runner; "
+        f"from pipeline.compare.config import Entry; sys.executable = {str(sleeper)!r}; "
+        f"runner._train(Path('c.yaml'), Entry('one', 'short', 'plain', 0), Path({str(tmp_path / 'log')!r}), None)"
+    )
+    killed = subprocess.Popen([sys.executable, "-c", program])
+    training = psutil.Process(int(wait_for_text(tmp_path / "pid")))
+    killed.kill()
+    killed.wait()
+    training.wait(20)
+
+
+def wait_for_text(file: Path) -> str:
+    for _ in range(600):
+        if file.exists() and file.read_text().strip():
+            return file.read_text()
+        time.sleep(0.1)
+    raise AssertionError(f"{file} was not written")
 
 
 @pytest.fixture
