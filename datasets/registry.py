@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import Final
 
-from datasets import fma, gtzan, jamendo, msd, mtat, synthetic, table
+from datasets import fma, folders, gtzan, jamendo, msd, mtat, synthetic, table
 from datasets.dataset import Card as Card
 from datasets.dataset import Dataset as Dataset
 from datasets.dataset import Source as Source
 from preprocessing.errors import BadInputError
 
-_ALL: Final = (mtat.DATASET, synthetic.DATASET, table.DATASET, jamendo.DATASET, msd.DATASET, fma.DATASET, gtzan.DATASET)
+_ALL: Final = (
+    mtat.DATASET,
+    synthetic.DATASET,
+    table.DATASET,
+    folders.DATASET,
+    jamendo.DATASET,
+    msd.DATASET,
+    fma.DATASET,
+    gtzan.DATASET,
+)
 DATASETS: Final = {dataset.name: dataset for dataset in _ALL}
 """name -> data set."""
 

@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 
 PAPER_NETWORKS = ("mel_1d", "mel_2d", "waveform_1d")
 """Of Bengani et al. (2019): what is trained unless a configuration says other."""
-ANNOTATIONS_NAME = "annotations_final.csv"
 MOST_FOR_SUBSETS = 3
 """Up to so many networks all their combinations are measured, as the paper's Table 5 has them."""
 
@@ -165,7 +164,7 @@ class DataConfig(_Settings):
                 f"split {self.split!r}: expected one of {', '.join(self.reader.rules)} for the data set "
                 f"{self.dataset!r}"
             )
-        if self.annotations is None and self.reader.layout != MTAT_LAYOUT:
+        if self.annotations is None and self.reader.layout.audio:
             raise ValueError(
                 f"annotations: give the folder; as `autotag download {self.dataset} DIR` leaves it, "
                 f"{self.reader.layout.source('DIR', self.reader.subset_name(self.subset or '')).annotations}"
@@ -205,7 +204,7 @@ class DataConfig(_Settings):
         """Where the annotations are."""
         if self.annotations is not None:
             return self.annotations
-        return f"{self.audio_dir.rstrip('/')}/{ANNOTATIONS_NAME}"
+        return self.reader.layout.source(self.audio_dir).annotations
 
     def preprocess_settings(self) -> PreprocessSettings:
         """What ``autotag preprocess`` takes for the same data."""

@@ -346,6 +346,18 @@ GTZAN_FAULTS: Final = (
     ("valid_filtered.txt", lambda data: b"", "valid_filtered.txt line 1: the file is empty"),
 )
 
+
+def _folders(folder: Path) -> None:
+    for number in range(20):
+        genre = ("blues", "classical")[number % 2]
+        write_audio(folder / genre / f"artist {number // 4}" / "album" / f"{number:02d}.mp3", number)
+
+
+FOLDERS_TAGS: Final = {
+    "class": frozenset({"blues", "classical"}),
+    "path": frozenset({"blues", "classical", "album", *(f"artist {number}" for number in range(5))}),
+}
+
 SAMPLES: Final = (
     Sample("mtat", "", _mtat, {}, frozenset({"guitar", "slow", "techno"}), True, MTAT_FAULTS),
     Sample("synthetic", "", _mtat, {}, frozenset({"guitar", "slow", "techno"}), True, MTAT_FAULTS),
@@ -365,6 +377,7 @@ SAMPLES: Final = (
             ("annotations_final.csv", swap(b",train,", b",all,"), "annotations_final.csv line 2: 'all' is no split"),
         ),
     ),
+    *(Sample("folders", subset, _folders, {}, tags, True, ()) for subset, tags in FOLDERS_TAGS.items()),
     *(
         Sample("jamendo", subset, _jamendo(subset), COUNTS, frozenset(tags), True, _jamendo_faults(subset))
         for subset, tags in JAMENDO_TAGS.items()

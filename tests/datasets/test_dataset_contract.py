@@ -135,7 +135,7 @@ def test_malformed_row_is_refused_with_file_and_line(
 @every_sample
 def test_missing_annotations_are_said_with_their_path(sample: Sample, tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=rf"annotations {tmp_path}.*: No such file"):
-        read(sample, tmp_path)
+        read(sample, tmp_path / "none")
 
 
 @every_sample

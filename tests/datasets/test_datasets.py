@@ -59,7 +59,7 @@ def test_what_others_found_binds_no_download_and_what_the_publisher_says_does() 
 
 def test_unknown_data_set_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
-        BadInputError, match="data set 'x': expected one of mtat, synthetic, table, jamendo, msd, fma, gtzan"
+        BadInputError, match="data set 'x': expected one of mtat, synthetic, table, folders, jamendo, msd, fma, gtzan"
     ):
         find_dataset("x")
 
