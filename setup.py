@@ -55,6 +55,7 @@ TFX = [
 ANSWERS = [  # what `autotag tag` writes besides text
     "matplotlib>=3.8,<4",
     "mutagen>=1.47,<2",
+    "pydantic>=2.7,<3",
 ]
 LITERT = ["ai-edge-litert>=1.0.1,<3"]
 ENGINES = [*LITERT, "onnxruntime>=1.20,<2", "openvino>=2024.6,<2027"]
@@ -122,6 +123,7 @@ setup(
             "client/protos/*.proto",
             "server/tfserving/*",
             "server/tfserving/*/*",
+            "tagging/mappings/*.yaml",
         ],
     },
     install_requires=BASE,

@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -26,6 +25,7 @@ from preprocessing.deformations import parse_deformation
 from preprocessing.errors import BadInputError
 from preprocessing.manifest import PreprocessSettings
 from preprocessing.runners import BeamSettings
+from preprocessing.settings_file import read_settings_file, wrong_setting
 from preprocessing.splits import PAPER_RATIO
 from preprocessing.storage import absolute
 
@@ -643,30 +643,6 @@ def load_config(path: str | None, overrides: Sequence[str] = ()) -> PipelineConf
         return PipelineConfig.model_validate(values)
     except ValidationError as error:
         raise wrong_setting(error, path or "settings") from None
-
-
-def read_settings_file(path: str) -> dict[str, Any]:
-    """Read a YAML file of settings.
-
-    Raises:
-        BadInputError: it cannot be read, or holds something else.
-    """
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadInputError(f"configuration {path}: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise BadInputError(f"configuration {path}: expected a mapping of settings")
-    return values
-
-
-def wrong_setting(error: ValidationError, source: str) -> BadInputError:
-    """Say in one line which setting of a file is wrong, and why."""
-    first = error.errors()[0]
-    where = ".".join(map(str, first["loc"])) or "configuration"
-    message = first["msg"].removeprefix("Value error, ")
-    got = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
-    return BadInputError(f"{source}: {where}: {message}{got}")
 
 
 def _set(values: dict[str, Any], override: str) -> None:

@@ -18,7 +18,7 @@ def hold(path: str | os.PathLike[str], refusal: AutotagError) -> Iterator[None]:
         path: of the lock file; made where it is not there, and left there.
         refusal: what is raised where another process holds it.
     """
-    with open(path, "w", encoding="utf-8") as file:
+    with open(path, "a", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -34,7 +34,7 @@ def wait_for(path: str | os.PathLike[str], on_wait: Callable[[], None]) -> Itera
         path: of the lock file; made where it is not there, and left there.
         on_wait: called once where another process holds it.
     """
-    with open(path, "w", encoding="utf-8") as file:
+    with open(path, "a", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

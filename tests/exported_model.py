@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile as sf
+from tones import tone, write_audio  # noqa: F401 for tests that take both from here
 
 from models.combiner import build_combiner
 from models.heads import Heads
@@ -15,7 +15,6 @@ from models.outputs import LOGITS, with_heads
 from models.registry import find_network
 from preprocessing.audio import fit_clip, from_pcm, to_pcm
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
-from preprocessing.constants import SAMPLE_RATE
 from preprocessing.examples import encode_example
 from preprocessing.features import log_mel
 from serving.graph.ensemble import Ensemble, Member
@@ -85,24 +84,9 @@ def followed_by_silence(samples: Any, seconds: float = 29.1) -> Any:
     return np.pad(samples, (0, max(0, round(seconds * 16_000) - len(samples))))
 
 
-def tone(seconds: float, frequency: float = 440.0, rate: int = SAMPLE_RATE) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """A tone with tremolo and noise, float32 [seconds * rate]."""
-    time = np.arange(round(seconds * rate)) / rate
-    noise = np.random.default_rng(round(frequency)).normal(size=len(time))
-    return (0.4 * np.sin(2 * np.pi * frequency * time) * (1 + np.sin(3 * time)) / 2 + 0.02 * noise).astype(np.float32)
-
-
 def pcm_bytes(seconds: float, frequency: float = 440.0) -> bytes:
     """The tone as clients send it: 16-bit little-endian samples at 16 kHz, without a header."""
     return to_pcm(tone(seconds, frequency)).tobytes()
-
-
-def write_audio(
-    path: Path, seconds: float, frequency: float = 440.0, rate: int = SAMPLE_RATE, channels: int = 1
-) -> Path:
-    samples = tone(seconds, frequency, rate)
-    sf.write(path, np.repeat(samples[:, None], channels, axis=1), rate)
-    return path
 
 
 def stored_example(samples: np.ndarray[Any, np.dtype[np.float32]], tags: tuple[str, ...] = (), **changes: Any) -> bytes:

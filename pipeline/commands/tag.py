@@ -25,7 +25,12 @@ from serving.tagging.models import default_model, model_folder
 from serving.tagging.output import whole_file
 from serving.tagging.resuming import Resumed, resumed
 from serving.tagging.tagger import SHORTEST_HOP_SECONDS, LocalModel, ServedModel, TagSource
+from serving.tagging.undo_output import take_back_all
+from serving.tagging.writing import WriteChoices
 
+UNDO_PARAMETERS: Final = frozenset(
+    {"paths", "list_file", "null", "undo", "all_runs", "dry_run", "as_json", "as_csv", "out"}
+)
 DEFAULT_MODEL_DIR: Final = Path("demo-run/pushed")
 
 
@@ -128,8 +133,24 @@ class Part(click.ParamType):
 )
 @click.option("--write", is_flag=True, help="Put the tags into the files: those that reach --threshold (default auto).")
 @click.option("--field", default=DEFAULT_FIELD, show_default=True, help="With --write: the field, of several values.")
-@click.option("--dry-run", is_flag=True, help="With --write: show what would change in each file and write nothing.")
+@click.option(
+    "--fields",
+    metavar="default|FILE",
+    help="With --write: also into fields that players read (genre, mood, grouping, comment, own ones), by a mapping "
+    "in YAML; default is one for the trained models.",
+)
+@click.option(
+    "--dry-run",
+    "--preview",
+    "dry_run",
+    is_flag=True,
+    help="With --write or --undo: show what would change in each file and write nothing.",
+)
 @click.option("--force", is_flag=True, help="With --write: also files that this model has tagged so already.")
+@click.option(
+    "--undo", is_flag=True, help="Take back what the newest --write has put into these files, by the library's journal."
+)
+@click.option("--all-runs", is_flag=True, help="With --undo: what every --write has put there.")
 @click.option(
     "--summary",
     "summary_file",
@@ -157,7 +178,9 @@ def command(
         autotag tag '**/*.flac' --server localhost:8500 --csv > tags.csv
         autotag tag mix.mp3 --hop 5 --taggram mix.html
         autotag tag albums/ --taggram 'taggrams/{folder}/{name}.png'
-        autotag tag albums/ --write --dry-run
+        autotag tag albums/ --write --fields default --preview
+        autotag tag albums/ --write --fields mine.yaml
+        autotag tag albums/ --undo
         ffmpeg -i film.mkv -f wav - | autotag tag -
         find music -name '*.mp3' -print0 | autotag tag -0 --files-from - --part middle:60 --json
     """
@@ -167,6 +190,9 @@ def command(
         check_resume(paths, out, options)
     if out is None:
         check_output()
+    if options["undo"]:
+        undo(paths, out, options)
+        return
     choices = choices_of(options)
     with contextlib.ExitStack() as stack:
         work = session.plan(paths, choices, model_names(options), stack.enter_context(listed_files(options)))
@@ -203,6 +229,8 @@ def check_options(ctx: click.Context, options: dict[str, Any]) -> None:
         click.UsageError: some do not.
     """
     server, write = options["server"], options["write"]
+    if options["undo"]:
+        check_undo(ctx)
     field_given = ctx.get_parameter_source("field") == click.core.ParameterSource.COMMANDLINE
     for refused, words in (
         (not server and (options["rest"] or options["label"]), "--rest and --label go with --server"),
@@ -212,8 +240,11 @@ def check_options(ctx: click.Context, options: dict[str, Any]) -> None:
         ),
         (server and (options["models"] or options["engine"]), "--server takes the place of --model and --engine"),
         (options["as_json"] and options["as_csv"], "choose one of --json and --csv"),
-        (not write and (options["dry_run"] or options["force"]), "--dry-run and --force go with --write"),
+        (not write and options["dry_run"] and not options["undo"], "--dry-run and --preview go with --write or --undo"),
+        (not write and options["force"], "--force goes with --write"),
         (not write and field_given, "--field goes with --write"),
+        (not write and options["fields"], "--fields goes with --write"),
+        (options["all_runs"] and not options["undo"], "--all-runs goes with --undo"),
     ):
         if refused:
             raise click.UsageError(words)
@@ -256,6 +287,7 @@ def check_inputs(paths: tuple[str, ...], options: dict[str, Any]) -> None:
         (options["null"] and list_file is None, "-0 (--null) goes with --files-from"),
         (stdin and list_file == STDIN_ARGUMENT, "standard input is the audio (-) or the list (--files-from -)"),
         (stdin and options["write"], "--write writes into files, and standard input (-) is none"),
+        (stdin and options["undo"], "--undo is for files, and standard input (-) is none"),
     ):
         if refused:
             raise click.UsageError(words)
@@ -273,6 +305,33 @@ def listed_files(options: dict[str, Any]) -> Iterator[Iterator[str]]:
         yield read_list(stream, options["null"], name)
 
 
+def check_undo(ctx: click.Context) -> None:
+    """Refuse what does not go with --undo.
+
+    Raises:
+        click.UsageError: something does not.
+    """
+    for parameter in ctx.command.params:
+        given = ctx.get_parameter_source(parameter.name or "") == click.core.ParameterSource.COMMANDLINE
+        if given and parameter.name not in UNDO_PARAMETERS:
+            raise click.UsageError(f"{parameter.opts[0]} does not go with --undo, which takes back what was written")
+
+
+def undo(paths: tuple[str, ...], out: Path | None, options: dict[str, Any]) -> None:
+    """Take back what was written, and say so."""
+    with contextlib.ExitStack() as stack:
+        listed = stack.enter_context(listed_files(options))
+        stream = stack.enter_context(whole_file(out)) if out is not None else sys.stdout
+        complete = take_back_all(paths, listed, options["all_runs"], options["dry_run"], form_of(options), stream, say)
+    if not complete:
+        sys.exit(1)
+
+
+def form_of(options: dict[str, Any]) -> session.Form:
+    """Return the form of the output."""
+    return "json" if options["as_json"] else "csv" if options["as_csv"] else "table"
+
+
 def choices_of(options: dict[str, Any]) -> session.Choices:
     """Return what is wanted of the files."""
     write = options["write"]
@@ -282,10 +341,24 @@ def choices_of(options: dict[str, Any]) -> session.Choices:
         jobs=options["jobs"],
         stretch=options["stretch"],
         level="rms" if options["level"] == "rms" else "as_is",
-        form="json" if options["as_json"] else "csv" if options["as_csv"] else "table",
+        form=form_of(options),
         taggram=options["taggram"],
-        write=session.WriteChoices(options["field"], options["dry_run"], options["force"]) if write else None,
+        write=write_choices(options) if write else None,
     )
+
+
+def write_choices(options: dict[str, Any]) -> WriteChoices:
+    """Return how tags are to be written into files.
+
+    Raises:
+        BadInputError: the mapping cannot be read.
+    """
+    mapping = None
+    if options["fields"]:
+        from serving.tagging.mapping import load_mapping
+
+        mapping = load_mapping(options["fields"])
+    return WriteChoices(options["field"], options["dry_run"], options["force"], mapping, options["fields"] or "")
 
 
 def model_names(options: dict[str, Any]) -> list[str]:

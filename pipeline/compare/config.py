@@ -20,10 +20,9 @@ from pipeline.config import (
     RobustnessConfig,
     check_name,
     deformation_names,
-    read_settings_file,
-    wrong_setting,
 )
 from preprocessing.runners import BeamSettings
+from preprocessing.settings_file import read_settings_file, wrong_setting
 
 
 def row_name(network: str, recipe: str) -> str:

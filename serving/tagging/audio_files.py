@@ -162,6 +162,15 @@ def _matches_at_any_depth(pattern: str, left_out: LeftOut) -> Iterator[str]:
             yield os.path.join(folder, name) if begin else name
 
 
+def fixed_part(path: str) -> Path:
+    """Return a file or folder as it was named, and of a pattern the folder before it."""
+    if os.path.lexists(path) or not glob.has_magic(path):
+        return Path(path)
+    parts = os.path.expanduser(path).split(os.sep)
+    begin = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+    return Path(os.sep.join(parts[:begin]) or (os.sep if begin else os.curdir))
+
+
 def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     """Whether a path, or a folder that it lies in, matches."""
     if not pattern:

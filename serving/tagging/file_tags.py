@@ -1,7 +1,8 @@
 """Tags in the audio files themselves: read, and written without touching the audio.
 
 What is written is a field of our own with a value for each tag, ``AUTOTAG`` unless named otherwise, and beside it
-``AUTOTAG_MODEL``, which says what model with what settings wrote it.
+``AUTOTAG_MODEL``, which says what model with what settings wrote it. Players' fields are written too where a mapping
+says so (serving.tagging.mapping, serving.tagging.writing).
 
 =======================  ==================================================================
 file                     field
@@ -31,7 +32,7 @@ import stat
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -39,17 +40,13 @@ from typing import Any, Final
 import mutagen
 from mutagen import MutagenError  # type: ignore[attr-defined]
 from mutagen.aiff import AIFF
-from mutagen.flac import FLAC
-from mutagen.id3 import TXXX, Encoding  # type: ignore[attr-defined]
 from mutagen.mp3 import MP3
-from mutagen.mp4 import MP4, AtomDataType, MP4FreeForm
-from mutagen.oggflac import OggFLAC
-from mutagen.oggopus import OggOpus
-from mutagen.oggvorbis import OggVorbis
+from mutagen.mp4 import MP4
 from mutagen.wave import WAVE
 
 from preprocessing.errors import BadInputError, ClipError
 from serving.tagging.chunks import Layout, read_layout, skeleton, tags_of, write_anew
+from serving.tagging.tag_fields import ID3_FILES, VORBIS_FILES, get_field, set_field, takes_several
 
 log = logging.getLogger(__name__)
 
@@ -57,17 +54,14 @@ DEFAULT_FIELD: Final = "AUTOTAG"
 MODEL_SUFFIX: Final = "_MODEL"
 WRITABLE: Final = "MP3, FLAC, Ogg Vorbis, Opus, M4A, WAV and AIFF"
 
-ID3_FILES: Final = (MP3, WAVE, AIFF)
-VORBIS_FILES: Final = (FLAC, OggVorbis, OggOpus, OggFLAC)
-ITUNES: Final = "----:com.apple.iTunes:"
 ID3V1_BYTES: Final = 128
 
 TAKEN_FIELDS: Final = frozenset(
     "TITLE VERSION ALBUM ALBUMARTIST TRACKNUMBER TRACKTOTAL DISCNUMBER ARTIST PERFORMER COMPOSER COPYRIGHT LICENSE "
-    "ORGANIZATION DESCRIPTION COMMENT GENRE DATE LOCATION CONTACT ISRC BPM LYRICS ENCODER "
+    "ORGANIZATION DESCRIPTION COMMENT GENRE MOOD GROUPING DATE LOCATION CONTACT ISRC BPM LYRICS ENCODER "
     "METADATA_BLOCK_PICTURE".split()
 )
-"""Fields with a meaning of their own (most are Vorbis comments' proposed names): never overwritten."""
+"""Fields with a meaning of their own (most are Vorbis comments' proposed names): never ours."""
 
 
 PARSER_ERRORS: Final = (MutagenError, OSError, ValueError, LookupError, EOFError, struct.error, zlib.error)
@@ -88,6 +82,19 @@ class FileTags:
 
 
 NO_TAGS: Final = FileTags((), "")
+
+
+@dataclass(frozen=True)
+class HeldField:
+    """What a file holds in one field.
+
+    Attributes:
+        values: as they stand there.
+        several: whether players tell several values apart there.
+    """
+
+    values: tuple[str, ...]
+    several: bool
 
 
 def check_field(field: str) -> str:
@@ -111,10 +118,19 @@ def read_file_tags(path: Path, field: str = DEFAULT_FIELD) -> FileTags:
     Raises:
         ClipError: ``unreadable``, or ``untaggable`` (a format that holds no tags, or tags that are damaged).
     """
+    held = read_fields(path, (field, field + MODEL_SUFFIX))
+    return FileTags(held[field].values, "".join(held[field + MODEL_SUFFIX].values[:1]))
+
+
+def read_fields(path: Path, fields: Sequence[str]) -> dict[str, HeldField]:
+    """Return what a file holds in fields, by their names in serving.tagging.tag_fields.
+
+    Raises:
+        ClipError: as read_file_tags.
+    """
     with _words(path, "unreadable"):
         file = _open(path)
-        model = _get(file, field + MODEL_SUFFIX)
-        return FileTags(tuple(_get(file, field)), model[0] if model else "")
+        return {field: HeldField(get_field(file, field), takes_several(file, field)) for field in fields}
 
 
 def write_file_tags(path: Path, new: FileTags, field: str = DEFAULT_FIELD) -> None:
@@ -128,15 +144,36 @@ def write_file_tags(path: Path, new: FileTags, field: str = DEFAULT_FIELD) -> No
     for value in (*new.tags, new.model):
         if not value or "\0" in value:
             raise ValueError(f"no file can hold the tag {value!r}")
+    write_fields(path, {field: new.tags, field + MODEL_SUFFIX: (new.model,)})
+
+
+def write_fields(
+    path: Path, new: Mapping[str, Sequence[str]], before_replacing: Callable[[Path], None] | None = None
+) -> None:
+    """Put values into fields of a file, in place of what was in them; a field without values goes.
+
+    Args:
+        path: of the file.
+        new: field's name in serving.tagging.tag_fields -> its values.
+        before_replacing: called with the finished copy right before it takes the file's place; where it raises, the
+            file is as it was.
+
+    Raises:
+        ClipError: as write_file_tags.
+    """
     with _words(path, "unwritable"):
         _open(path)  # what cannot hold tags is not copied first
         with _replacement(Path(os.path.realpath(path))) as copy:
             file = _open(copy)
-            _set(file, field, new.tags)
-            _set(file, field + MODEL_SUFFIX, [new.model])
+            for field, values in new.items():
+                set_field(file, field, values)
             _save(file, copy)
-            if read_file_tags(copy, field) != new:
+            if {field: held.values for field, held in read_fields(copy, tuple(new)).items()} != {
+                field: tuple(values) for field, values in new.items()
+            }:
                 raise ClipError("untaggable", f"{path} is damaged: what was written could not be read again")
+            if before_replacing is not None:
+                before_replacing(copy)
 
 
 def check_writable(path: Path) -> None:
@@ -194,37 +231,6 @@ def _open_chunks(path: Path, layout: Layout) -> Any:
     if file.tags is None:
         file.add_tags()
     return file
-
-
-def _key(file: Any, field: str) -> str:
-    if isinstance(file, ID3_FILES):
-        return f"TXXX:{field}"
-    return ITUNES + field if isinstance(file, MP4) else field
-
-
-def _get(file: Any, field: str) -> list[str]:
-    held = file.tags.get(_key(file, field)) or []
-    if isinstance(file, ID3_FILES):
-        return [value for value in getattr(held, "text", []) if value]
-    return [bytes(value).decode("utf-8", "replace") if isinstance(value, bytes) else value for value in held]
-
-
-def _set(file: Any, field: str, values: Sequence[str]) -> None:
-    tags, key = file.tags, _key(file, field)
-    if key in tags:
-        del tags[key]
-    if not values:
-        return
-    if isinstance(file, ID3_FILES):
-        tags[key] = TXXX(encoding=Encoding.UTF8, desc=field, text=list(values))  # type: ignore[no-untyped-call]
-    elif isinstance(file, MP4):
-        tags[key] = [_free_form(value) for value in values]
-    else:
-        tags[key] = list(values)
-
-
-def _free_form(value: str) -> MP4FreeForm:
-    return MP4FreeForm(value.encode(), dataformat=AtomDataType.UTF8)  # type: ignore[no-untyped-call]
 
 
 def _save(file: Any, path: Path) -> None:

@@ -15,7 +15,9 @@ from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.names import is_utf8, keep_bytes, lossless, printable, to_json
 from preprocessing.whole_files import open_whole
 from serving.tagging.file_tags import FileTags
+from serving.tagging.journal import FieldChange
 from serving.tagging.tagger import FailedFile, Selection, TaggedFile
+from serving.tagging.writing import Writing
 
 BAR_WIDTH: Final = 30
 TABLE_WIDTH: Final = 100
@@ -29,23 +31,6 @@ ESCAPED: Final = "backslashreplace"
 Stamp = Callable[[TaggedFile], Mapping[str, "int | str"]]
 """What a row has besides, by which serving.tagging.resuming knows that a file is done."""
 STAMP_COLUMNS: Final = ("size", "modified", "settings")
-
-
-@dataclass(frozen=True)
-class Writing:
-    """What happens to the tags in one file.
-
-    Attributes:
-        old: what the file held.
-        new: what it is to hold.
-        done: it was written; not where --dry-run only shows it, or where nothing is written into a silent file.
-        error: why it could not be written, else empty.
-    """
-
-    old: FileTags
-    new: FileTags
-    done: bool
-    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,7 +68,7 @@ class TableOutput:
         from rich.console import Console
 
         self._selection = selection
-        self._bar = "█" if is_utf8(stream) else "#"
+        self._bar, self._arrow = ("█", "→") if is_utf8(stream) else ("#", "->")
         self._console = Console(file=stream, highlight=False, width=None if stream.isatty() else TABLE_WIDTH)
 
     def tagged(self, file: TaggedFile, writing: Writing | None) -> None:
@@ -91,7 +76,7 @@ class TableOutput:
         from rich.markup import escape
 
         name = escape(printable(file.path))
-        untouched = writing is not None and file.silent and not writing.old.tags and not writing.error
+        untouched = writing is not None and not writing.new.model
         if writing is not None and not untouched:
             self._print_changes(name, writing, file.silent)
             return
@@ -134,6 +119,8 @@ class TableOutput:
         for sign, tag in lines:
             colour = {"-": "red", "+": "green", " ": "dim"}[sign]
             self._console.print(f"  [{colour}]{sign} {escape(printable(tag))}[/{colour}]", soft_wrap=True)
+        if writing.fields:
+            self._console.print(field_table(writing.fields, self._arrow))
         if not writing.new.tags:
             self._console.print("  silence: no tag" if silent else f"  no tag {_reaches(self._selection)}")
 
@@ -151,6 +138,35 @@ class TableOutput:
 
     def end(self) -> None:
         """Nothing is held back."""
+
+
+def field_table(fields: Sequence[FieldChange], arrow: str) -> Any:
+    """Return a rich table of fields with what they hold before and after; those that do not change are dim."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for one in fields:
+        before, after = (escape(printable(joined(values))) or "-" for values in (one.before, one.after))
+        if one.before == one.after:
+            table.add_row(f"  {one.field}", before, "", "stays", style="dim")
+        else:
+            table.add_row(f"  {one.field}", before, arrow, after)
+    return table
+
+
+def joined(values: Sequence[str]) -> str:
+    """Return a field's values as one text."""
+    return "; ".join(values)
+
+
+def fields_to_json(fields: Sequence[FieldChange]) -> dict[str, Any]:
+    """Return field -> what it holds before and after, as JSON has it."""
+    return {one.field: {"before": one.before, "after": one.after} for one in fields}
 
 
 class JsonOutput:
@@ -192,6 +208,8 @@ class JsonOutput:
         }
         if writing is not None:
             line |= {"old": writing.old.tags, "new": writing.new.tags, "written": writing.done}
+            if writing.fields:
+                line["fields"] = fields_to_json(writing.fields)
             if writing.error:
                 line["error"] = writing.error
         self._write(line)
@@ -216,7 +234,8 @@ class CsvOutput:
     """One row a file: file, seconds, windows, tags (chosen ones, joined by '; '), error, shortfall, silences, tags.
 
     The columns of the tags hold all probabilities, whatever is chosen, so that a program sees the same columns always;
-    those of a silent file, whose windows are all silent, are empty.
+    those of a silent file, whose windows are all silent, are empty. Where tags are written by a mapping, each of its
+    fields has two columns besides, ``genre (before)`` and ``genre (after)``, several values joined as the tags are.
     Files that fail before the first answer (which tells the tags) are held back until then. UTF-8, in which a name has
     the bytes that it has on the disk, whatever they are.
 
@@ -228,6 +247,7 @@ class CsvOutput:
         of_parts: whether only a part of each file is heard: part_start and file_seconds then stand before the tags.
         stamp: gives size, modified and settings, which then stand before the tags, too.
         header: columns that stand in the file already; empty where there are none.
+        fields: of a mapping.
     """
 
     def __init__(
@@ -238,8 +258,9 @@ class CsvOutput:
         of_parts: bool = False,
         stamp: Stamp | None = None,
         header: Sequence[str] = (),
+        fields: Sequence[str] = (),
     ) -> None:
-        self._stream, self._selection, self._of_parts = stream, selection, of_parts
+        self._stream, self._selection, self._of_parts, self._fields = stream, selection, of_parts, fields
         keep_bytes(stream)
         self._tags: tuple[str, ...] | None = None
         self._held_back: list[list[str]] = []
@@ -268,6 +289,9 @@ class CsvOutput:
             row += map(str, self._stamp(file).values())
         if not set(file.tags) <= set(self._tags):
             raise AutotagError(f"{printable(file.source)} has other tags than the file that is continued")
+        changes = {one.field: one for one in (writing.fields if writing is not None else ())}
+        for name in self._fields:
+            row += [joined(changes[name].before), joined(changes[name].after)] if name in changes else ["", ""]
         heard = {} if file.silent else dict(zip(file.tags, file.probabilities, strict=True))
         self._row(row + [f"{heard[tag]:.{DECIMALS}f}" if tag in heard else "" for tag in self._tags])
 
@@ -297,7 +321,8 @@ class CsvOutput:
         part = ["part_start", "file_seconds"] if self._of_parts else []
         stamp = STAMP_COLUMNS if self._stamp is not None else ()
         about = ["seconds", "windows", "tags", "error", "shortfall", "silent_windows"]
-        return ["file", *model, *about, *part, *stamp]
+        fields = [f"{name} ({when})" for name in self._fields for when in ("before", "after")]
+        return ["file", *model, *about, *part, *stamp, *fields]
 
     def _row(self, row: list[str]) -> None:
         if self._tags is None:

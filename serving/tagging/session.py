@@ -19,40 +19,18 @@ from preprocessing.folders import LeftOut
 from preprocessing.level import Level
 from preprocessing.names import lossless, printable
 from preprocessing.stretches import Stretch
-from serving.tagging.audio_files import find_audio, plan_taggrams
-from serving.tagging.file_tags import (
-    DEFAULT_FIELD,
-    NO_TAGS,
-    FileTags,
-    check_field,
-    check_writable,
-    read_file_tags,
-    write_file_tags,
-)
-from serving.tagging.output import CsvOutput, JsonOutput, Output, SkippedFile, TableOutput, Writing
+from serving.tagging.audio_files import find_audio, fixed_part, plan_taggrams
+from serving.tagging.file_tags import NO_TAGS, FileTags, check_field, read_file_tags
+from serving.tagging.output import CsvOutput, JsonOutput, Output, SkippedFile, TableOutput
 from serving.tagging.resuming import FileStamp, Resumed, file_stamp
 from serving.tagging.tagger import FailedFile, Progress, Selection, TaggedFile, Tagger, TagSource
+from serving.tagging.writing import FileWriter, WriteChoices, Writing
 
 DEFAULT_TOP: Final = 10
 
 Form = Literal["table", "json", "csv"]
 Say = Callable[[str], None]
 Result = TaggedFile | FailedFile | SkippedFile
-
-
-@dataclass(frozen=True)
-class WriteChoices:
-    """How tags are written into files.
-
-    Attributes:
-        field: the tags' field.
-        dry_run: show alone.
-        force: write into files that are done, too.
-    """
-
-    field: str = DEFAULT_FIELD
-    dry_run: bool = False
-    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +76,7 @@ class Plan:
         pictures: model's name -> file -> where its taggram goes.
         left_out: what was found in folders and is not to be tagged.
         places: where the bytes of a file lie that is not under its name, as those from standard input.
+        named: files and folders that a person named; of a pattern the folder before it.
     """
 
     files: list[Path]
@@ -105,6 +84,7 @@ class Plan:
     pictures: Mapping[str, Mapping[Path, Path]] = field(default_factory=dict)
     left_out: LeftOut = field(default_factory=LeftOut)
     places: Mapping[Path, Path] = field(default_factory=dict)
+    named: Sequence[Path] = ()
 
     @property
     def total(self) -> int:
@@ -139,7 +119,7 @@ def plan(paths: Sequence[str], choices: Choices, models: Sequence[str], listed: 
         for model in models:
             pattern = choices.taggram.replace("{model}", re.sub(r"[^\w.-]+", "-", model).strip("-"))
             pictures[model] = plan_taggrams(pattern, files)
-    return Plan(files, missing, pictures, left_out)
+    return Plan(files, missing, pictures, left_out, [fixed_part(path) for path in paths])
 
 
 class Bar(Protocol):
@@ -233,8 +213,16 @@ def make_output(
     if choices.form == "table":
         return TableOutput(stream, choices.selection)
     several = list(dict.fromkeys(tag for source in sources for tag in source.tags or ())) if len(sources) > 1 else None
+    mapping = choices.write.mapping if choices.write is not None else None
+    fields = [name for name in mapping.root if name != choices.write.field] if mapping and choices.write else ()
     return CsvOutput(
-        stream, choices.selection, several, choices.stretch is not None, stamped, resumed.header if resumed else ()
+        stream,
+        choices.selection,
+        several,
+        choices.stretch is not None,
+        stamped,
+        resumed.header if resumed else (),
+        fields,
     )
 
 
@@ -249,6 +237,8 @@ def describe(identity: str, choices: Choices, window_seconds: float) -> str:
         chosen.append(f"threshold={'auto' if selection.threshold == 'model' else selection.threshold}")
     if selection.most is not None:
         chosen.append(f"top={selection.most}")
+    if choices.write is not None and choices.write.mapping is not None:
+        chosen.append(f"fields={choices.write.mapping.identity}")
     return " ".join([identity, f"hop={choices.hop_seconds or window_seconds:g}", *chosen])
 
 
@@ -378,6 +368,7 @@ class _Outcomes:
         self.tally = Tally()
         self.output = output
         self._work, self._choices, self._say = work, choices, say
+        self._writer = FileWriter(choices.write, work.named) if choices.write is not None else None
 
     def count_done(self, resumed: Resumed) -> None:
         """Count files that are in the output already as what became of them."""
@@ -417,25 +408,15 @@ class _Outcomes:
 
     def _write(self, file: TaggedFile) -> Writing | None:
         write = self._choices.write
-        if write is None:
+        if write is None or self._writer is None:
             return None
-        chosen = tuple(tag for tag, _ in file.select(self._choices.selection))
-        new = FileTags(chosen, describe(file.model, self._choices, file.window_seconds))
-        old = NO_TAGS
-        try:
-            old = read_file_tags(file.path, write.field)
-            if file.silent and not old.tags:
-                return Writing(old, NO_TAGS, done=False)
-            if write.dry_run:
-                check_writable(file.path)
-            else:
-                write_file_tags(file.path, new, write.field)
-        except ClipError as error:
-            failed = FailedFile(file.path, error)
-            self._report(failed, "would not be written" if write.dry_run else "was not written")
-            return Writing(old, new, done=False, error=failed.reason)
-        self.tally.written += 1
-        return Writing(old, new, done=not write.dry_run)
+        model = describe(file.model, self._choices, file.window_seconds)
+        writing = self._writer.write(file, file.select(self._choices.selection), model)
+        if writing.failed is not None:
+            self._report(writing.failed, "would not be written" if write.dry_run else "was not written")
+        elif writing.done or (write.dry_run and writing.new.model):
+            self.tally.written += 1
+        return writing
 
     def _report(self, file: FailedFile, what: str) -> None:
         self.tally.failed += 1

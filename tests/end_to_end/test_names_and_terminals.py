@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from exported_model import write_audio
 from serving_double import MadeUpModel, serving_double
+from tones import write_audio
 
 from pipeline.cli import COMMANDS
 from preprocessing.examples import Example, read_records

@@ -30,7 +30,7 @@ from serving_double import MadeUpModel, ServingDouble, serving_double
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.errors import AutotagError, BadInputError
 from serving.tagging.audio_files import find_audio, plan_taggrams
-from serving.tagging.file_tags import NO_TAGS, read_file_tags
+from serving.tagging.file_tags import NO_TAGS, read_fields, read_file_tags
 from serving.tagging.tagger import LocalModel
 
 
@@ -337,8 +337,13 @@ def test_server_that_is_not_there_is_an_error_of_its_own(songs: Path) -> None:
         (["--tls"], "go with --server"),
         (["--server", "a:1", "--model", "b"], "takes the place"),
         (["--server", "a:1", "--engine", "litert"], "takes the place"),
-        (["--dry-run"], "go with --write"),
-        (["--force"], "go with --write"),
+        (["--dry-run"], "go with --write or --undo"),
+        (["--preview"], "go with --write or --undo"),
+        (["--force"], "goes with --write"),
+        (["--fields", "default"], "goes with --write"),
+        (["--all-runs"], "goes with --undo"),
+        (["--undo", "--write"], "--write does not go with --undo"),
+        (["--undo", "--top", "2"], "--top does not go with --undo"),
         (["--field", "MINE"], "goes with --write"),
         (["--threshold", "2"], "neither auto nor a number"),
         (["--threshold", "nan"], "neither auto nor a number"),
@@ -435,6 +440,62 @@ def test_own_field_is_used_and_a_players_one_refused(songs: Path, double: Servin
     assert read_file_tags(songs / "c.flac") == NO_TAGS
     result = tag(songs, "--server", double.grpc_address, "--write", "--field", "GENRE")
     assert isinstance(result.exception, BadInputError)
+
+
+def mapping_file(folder: Path, text: str) -> Path:
+    (folder / "mine.yaml").write_text(text)
+    return folder / "mine.yaml"
+
+
+def test_fields_are_previewed_written_skipped_and_taken_back(
+    songs: Path, double: ServingDouble, tmp_path: Path
+) -> None:
+    mapping = mapping_file(tmp_path, f"genre: {{tags: [{TAGS[0]}, {TAGS[1]}], casing: title}}\nmood: {{most: 1}}\n")
+    options = ["--server", double.grpc_address, "--threshold", 0, "--write", "--fields", mapping]
+    before = {path: path.read_bytes() for path in songs.rglob("*") if path.is_file()}
+
+    table = tag(songs / "c.flac", *options, "--preview")
+    assert table.exit_code == 0, table.stderr
+    genre = next(line for line in table.stdout.splitlines() if line.startswith("  genre"))
+    assert {TAGS[0].title(), TAGS[1].title()} == set(genre.split(maxsplit=3)[3].split("; "))
+    assert genre.split()[1:3] == ["-", "→"]
+    rows = list(csv.DictReader(io.StringIO(tag(songs, *options, "--preview", "--csv").stdout)))
+    assert {(row["genre (before)"], row["mood (before)"]) for row in rows} == {("", "")}
+    assert all(row["genre (after)"] and row["mood (after)"] for row in rows)
+    assert {path: path.read_bytes() for path in before} == before
+    assert set(path for path in songs.rglob("*") if path.is_file()) == set(before)
+
+    first = tag(songs, *options, "--json")
+    assert first.exit_code == 0, first.stderr
+    for line in lines(first):
+        held = read_fields(Path(line["file"]), ["genre", "mood"])
+        assert {name: list(one.values) for name, one in held.items()} == {
+            name: change["after"] for name, change in line["fields"].items()
+        }
+        assert len(held["mood"].values) == 1
+    assert "4 were already done" in tag(songs, *options).stderr
+    assert "4 of 4 files written" in tag(songs, *options[:-2]).stderr, "without the mapping"
+
+    undone = tag(songs, "--undo", "--all-runs", "--json")
+    assert undone.exit_code == 0, undone.stderr
+    assert "8 of 8 changes undone" in undone.stderr
+    for path in songs.rglob("*.*"):
+        if path.suffix.lower() in (".ogg", ".mp3", ".flac", ".wav"):
+            assert not any(held.values for held in read_fields(path, ["genre", "mood", "AUTOTAG_MODEL"]).values())
+
+
+def test_mapping_for_another_models_tags_is_refused(songs: Path, double: ServingDouble, tmp_path: Path) -> None:
+    mapping = mapping_file(tmp_path, "genre: {tags: [no such tag]}")
+    result = tag(songs, "--server", double.grpc_address, "--write", "--fields", mapping)
+    assert isinstance(result.exception, BadInputError)
+    assert f"{mapping}: no field takes any of the model's" in str(result.exception)
+    assert read_file_tags(songs / "c.flac") == NO_TAGS
+
+
+def test_nothing_to_undo_is_said(songs: Path) -> None:
+    result = tag(songs, "--undo")
+    assert isinstance(result.exception, BadInputError)
+    assert "no journal" in str(result.exception)
 
 
 def test_local_models_tags_are_done_until_the_model_changes(songs: Path, exported: Exported) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile as sf
-from exported_model import write_audio
+from tones import write_audio
 
 from preprocessing.clip_format import PAPER_CLIP
 from preprocessing.errors import BadInputError
