@@ -119,7 +119,7 @@ def plan(paths: Sequence[str], choices: Choices, models: Sequence[str], listed: 
         for model in models:
             pattern = choices.taggram.replace("{model}", re.sub(r"[^\w.-]+", "-", model).strip("-"))
             pictures[model] = plan_taggrams(pattern, files)
-    return Plan(files, missing, pictures, left_out, [fixed_part(path) for path in paths])
+    return Plan(files, missing, pictures, left_out, named=[fixed_part(path) for path in paths])
 
 
 class Bar(Protocol):
