@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-OURS: Final = ("components.", "pipeline.", "preprocessing.")
+OURS: Final = ("components.", "datasets.", "pipeline.", "preprocessing.")
 COUNTS: Final = ("clips", "clips_done", "shards", "examples", "rejected", "seconds", "state")
 """What a line may carry besides the text, by logging's ``extra``."""
 
