@@ -28,7 +28,7 @@ from components.deformed_examples import deformed_patterns
 from components.metrics import PR_AUC, ROC_AUC, score_shared_tags
 from components.shared_tags import SharedTags
 from components.source_hash import source_hash
-from preprocessing.examples import Example, read_records
+from preprocessing.examples import decode_tags, read_records
 from preprocessing.whole_files import write_whole
 from serving.model_info import read_model_info
 
@@ -63,7 +63,7 @@ def score_model(model_dir: str, splits: Mapping[str, Sequence[str]], shared: Sha
         clips: list[list[str]] = []
         predictions: list[np.ndarray[Any, np.dtype[np.float32]]] = []
         for records in _batches(files):
-            clips += map(_tags_of, records)
+            clips += map(decode_tags, records)
             predictions.append(answer(examples=tf.constant(records))["predictions"].numpy())
         found = score_shared_tags(clips, np.concatenate(predictions), tags)
         scores[name] = {ROC_AUC: found.roc_auc, PR_AUC: found.pr_auc}
@@ -73,10 +73,6 @@ def score_model(model_dir: str, splits: Mapping[str, Sequence[str]], shared: Sha
 
 def _same_names(tags: Sequence[str]) -> SharedTags:
     return SharedTags(tuple(tags), tuple((tag,) for tag in tags))
-
-
-def _tags_of(record: bytes) -> list[str]:
-    return [tag.decode() for tag in Example.FromString(record).features.feature["tags"].bytes_list.value]
 
 
 def _batches(files: Sequence[str]) -> Iterator[list[bytes]]:

@@ -15,7 +15,7 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.extractors.labels_extractor import LABELS_EXTRACTOR_STAGE_NAME
 
 from components.shared_tags import SharedTags
-from preprocessing.examples import Example
+from preprocessing.examples import decode_tags
 
 SHARED: Final = "shared"
 """Setting of the metric that holds the translation."""
@@ -45,14 +45,9 @@ def custom_extractors(
 
 def translate_labels(extracts: dict[str, Any], shared: SharedTags) -> dict[str, Any]:
     """Replace the labels of a batch of examples, for one model or for each of two."""
-    labels = shared.labels(tags_of(record) for record in np.ravel(extracts[tfma.INPUT_KEY]))
+    labels = shared.labels(decode_tags(record) for record in np.ravel(extracts[tfma.INPUT_KEY]))
     own = extracts[tfma.LABELS_KEY]
     return {**extracts, tfma.LABELS_KEY: dict.fromkeys(own, labels) if isinstance(own, dict) else labels}
-
-
-def tags_of(record: bytes) -> list[str]:
-    """Return the tags of a serialised example."""
-    return [tag.decode() for tag in Example.FromString(record).features.feature["tags"].bytes_list.value]
 
 
 def _shared_of(eval_config: tfma.EvalConfig) -> SharedTags:

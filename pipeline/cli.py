@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "networks": ("networks", "List the networks that a configuration can name."),
     "runs": ("runs", "List runs, their scores, what was blessed and pushed."),
     "kubeflow": ("kubeflow", "Run the pipeline on Kubeflow Pipelines, once or on a schedule."),
+    "tag-map": ("tag_map", "Draw tags as a map: what a network, people or texts take for alike."),
     "report": ("report", "Write a run's results as one HTML page."),
     "gc": ("gc", "Delete what old runs left and nothing needs any more."),
     "tag": ("tag", "Name what is heard in audio files."),
@@ -42,7 +43,17 @@ COMMANDS: Final = {
 RENAMED: Final = {"download-mtat": "download mtat"}
 """Name of earlier versions -> what to call now."""
 
-EXTRAS: Final = {"apache_beam": "preprocessing", "pydantic": "tfx", "tfx": "tfx", "kfp": "kubeflow", "grpc": "serving"}
+EXTRAS: Final = {
+    "apache_beam": "preprocessing",
+    "pydantic": "tfx",
+    "tfx": "tfx",
+    "kfp": "kubeflow",
+    "grpc": "serving",
+    "matplotlib": "tag",
+    "h5py": "tfx",
+    "keras": "tfx",
+    "tensorflow": "tfx",
+}
 """Package that a command imports -> extra that brings it."""
 
 

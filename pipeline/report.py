@@ -26,7 +26,11 @@ from models.registry import NETWORKS, Published
 from pipeline.config import PipelineConfig
 from pipeline.plots import combiner_curves, network_curves, robustness_bars
 from pipeline.runs import Run
+from pipeline.tag_map.layout import lay_out
+from pipeline.tag_map.picture import page_picture
+from pipeline.tag_map.vectors import FEWEST, of_network_files
 from preprocessing.constants import SPLITS
+from preprocessing.errors import BadInputError
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 NOT_MEASURED: Final = "not measured"
@@ -37,6 +41,8 @@ CONFIG_BEFORE_RUN: Final = timedelta(minutes=5)
 TRAINER: Final = "Trainer_"
 """Begins the name of a network's node."""
 ANOMALIES_FILE: Final = "SchemaDiff.pb"
+NETWORK_FILE: Final = Path("Format-Keras") / "model.keras"
+"""Of a Trainer's model (components.training, which imports TensorFlow)."""
 
 
 @dataclass(frozen=True)
@@ -417,6 +423,26 @@ def curves(report: Report) -> tuple[Markup | None, Markup | None]:
     )
 
 
+def tag_map(report: Report) -> tuple[Markup | None, str]:
+    """Draw the tags by the last layers of the run's networks, and say which ones; else why there is nothing to draw."""
+    run, tags = report.run, (report.run.scores or {}).get("tags", [])
+    trained = [node.node for node in run.nodes if node.node.startswith(TRAINER) and node.state in ("done", "cached")]
+    folders = {name.removeprefix(TRAINER): _existing(run, name, "model") for name in trained}
+    files = {name: folder / NETWORK_FILE for name, folder in folders.items() if folder is not None}
+    there = {name: path for name, path in files.items() if path.is_file()}
+    if not there:
+        return None, "no trained network of this run is there any more" if trained else "no network was trained"
+    if not tags:
+        return None, f"{why_missing(run, 'EnsembleTrainer')}, which says what the tags are called"
+    if len(tags) < FEWEST:
+        return None, f"a map needs {FEWEST} tags"
+    try:
+        vectors = of_network_files(there, tags, f"the last layers of {', '.join(there)}")
+    except BadInputError as error:
+        return None, str(error)
+    return Markup(page_picture(vectors, lay_out(vectors))), ", ".join(there)
+
+
 def render(report: Report) -> str:
     """Return the page."""
     environment = jinja2.Environment(
@@ -434,6 +460,7 @@ def render(report: Report) -> str:
     tags = report.data.summary["tags"] if report.data.summary else {}
     state, sentence = verdict(report.run)
     network_svg, combiner_svg = curves(report)
+    map_svg, map_words = tag_map(report)
     return environment.get_template("report.html").render(
         report=report,
         run=report.run,
@@ -447,6 +474,8 @@ def render(report: Report) -> str:
         network_svg=network_svg,
         combiner_svg=combiner_svg,
         robustness_svg=Markup(robustness_bars(report.run.robustness)) if report.run.robustness else None,
+        map_svg=map_svg,
+        map_words=map_words,
         rejects_shown=REJECTS_SHOWN,
         seconds=sum(node.seconds for node in report.run.nodes),
     )

@@ -183,3 +183,8 @@ def decode_waveform(record: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Return the waveform, float32 [samples], of a serialised example."""
     value = Example.FromString(record).features.feature["waveform"].bytes_list.value[0]
     return from_pcm(np.frombuffer(value, "<i2"))
+
+
+def decode_tags(record: bytes) -> list[str]:
+    """Return the tags of a serialised example."""
+    return [tag.decode() for tag in Example.FromString(record).features.feature["tags"].bytes_list.value]

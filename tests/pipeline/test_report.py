@@ -6,10 +6,13 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
 from made_up_run import TAGS, MadeUpPipeline, history, scores, write_evaluation, write_json
+from markupsafe import escape
+from network_files import keras_file
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 from pipeline.cli import group
@@ -422,3 +425,37 @@ def test_robustness_that_was_asked_for_and_is_not_there_is_said(tmp_path: Path) 
     assert "RobustnessScorer did not run" in page.sections["robustness"]
     (tmp_path / "configs" / "one.yaml").write_text(PipelineConfig().to_yaml())
     assert "robustness" not in Page(render(collect(_run(run.nodes[0]), tmp_path))).sections
+
+
+def test_trained_networks_give_a_map_of_the_tags(tmp_path: Path) -> None:
+    run_id = "2026-11-20T07:00:00.000001"
+    made_up = MadeUpPipeline(tmp_path)
+    made_up.add_run(run_id)
+    (run,) = list_runs(made_up.config)
+    assert "As a mapNot there: no trained network of this run is there any more." in squeezed(
+        render(collect(run, tmp_path))
+    )
+    for name in ("mel_1d", "mel_2d"):
+        folder = tmp_path / "artifacts" / f"Trainer_{name}" / run_id / "model" / "Format-Keras"
+        folder.mkdir(parents=True)
+        keras_file(folder / "model.keras", np.random.default_rng(0).normal(size=(4, len(TAGS))))
+    html = render(collect(run, tmp_path))
+    assert "Tags as a map: the last layers of mel_1d, mel_2d; t-SNE" in html
+    picture = html[html.index("Tags as a map:") :]
+    assert all(str(escape(tag)) in picture for tag in TAGS)
+    ids = [value for _, name, value in Page(html).attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+
+
+def test_a_network_for_other_tags_is_said_in_place_of_a_map(tmp_path: Path) -> None:
+    made_up = MadeUpPipeline(tmp_path)
+    made_up.add_run("2026-11-20T07:00:00.000001")
+    folder = tmp_path / "artifacts" / "Trainer_mel_1d" / "2026-11-20T07:00:00.000001" / "model" / "Format-Keras"
+    folder.mkdir(parents=True)
+    keras_file(folder / "model.keras", np.ones((4, 7)))
+    (run,) = list_runs(made_up.config)
+    assert "mel_1d answers with 7 tags, and 3 are named" in render(collect(run, tmp_path))
+
+
+def squeezed(html: str) -> str:
+    return re.sub(r"\s*\n\s*", "", Page(html).sections["tags"])
