@@ -133,20 +133,6 @@ def read_fields(path: Path, fields: Sequence[str]) -> dict[str, HeldField]:
         return {field: HeldField(get_field(file, field), takes_several(file, field)) for field in fields}
 
 
-def write_file_tags(path: Path, new: FileTags, field: str = DEFAULT_FIELD) -> None:
-    """Put tags into a file's field, in place of what was in it. Without tags, only the model's field is there then.
-
-    Raises:
-        ClipError: ``untaggable`` (as read_file_tags), or ``unwritable`` (read-only, disk full, changed by somebody
-            else meanwhile); the file is then as it was.
-        ValueError: a tag is empty or has a NUL character.
-    """
-    for value in (*new.tags, new.model):
-        if not value or "\0" in value:
-            raise ValueError(f"no file can hold the tag {value!r}")
-    write_fields(path, {field: new.tags, field + MODEL_SUFFIX: (new.model,)})
-
-
 def write_fields(
     path: Path, new: Mapping[str, Sequence[str]], before_replacing: Callable[[Path], None] | None = None
 ) -> None:
@@ -159,7 +145,8 @@ def write_fields(
             file is as it was.
 
     Raises:
-        ClipError: as write_file_tags.
+        ClipError: ``untaggable`` (as read_file_tags, or a value that no file can hold), or ``unwritable`` (read-only,
+            disk full, changed by somebody else meanwhile); the file is then as it was.
     """
     with _words(path, "unwritable"):
         _open(path)  # what cannot hold tags is not copied first
@@ -171,16 +158,16 @@ def write_fields(
             if {field: held.values for field, held in read_fields(copy, tuple(new)).items()} != {
                 field: tuple(values) for field, values in new.items()
             }:
-                raise ClipError("untaggable", f"{path} is damaged: what was written could not be read again")
+                raise ClipError("untaggable", f"{path}: what was written could not be read again: nothing is changed")
             if before_replacing is not None:
                 before_replacing(copy)
 
 
 def check_writable(path: Path) -> None:
-    """Look whether write_file_tags could write into a file; a disk that fills up is seen only by writing.
+    """Look whether write_fields could write into a file; a disk that fills up is seen only by writing.
 
     Raises:
-        ClipError: ``untaggable`` or ``unwritable``, as write_file_tags.
+        ClipError: ``untaggable`` or ``unwritable``, as write_fields.
     """
     with _words(path, "unwritable"):
         _open(path)

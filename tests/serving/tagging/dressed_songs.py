@@ -20,9 +20,16 @@ from mutagen.id3 import APIC, ID3, TIT2, TPE1, TXXX, TYER
 from mutagen.mp4 import MP4, MP4Cover
 from tones import write_audio
 
+from serving.tagging.file_tags import DEFAULT_FIELD, MODEL_SUFFIX, FileTags, write_fields
+
 M4A = Path(__file__).with_name("m4a")
 FORMATS = ("mp3", "id3v23.mp3", "flac", "ogg", "opus", "wav", "aiff", "m4a")
 COVER = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
+
+
+def write_file_tags(path: Path, new: FileTags, field: str = DEFAULT_FIELD) -> None:
+    """Put tags and what heard them into a file's own fields."""
+    write_fields(path, {field: new.tags, field + MODEL_SUFFIX: (new.model,)})
 
 
 def song(path: Path, seconds: float = 1.0) -> Path:

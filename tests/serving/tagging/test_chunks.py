@@ -11,12 +11,13 @@ from typing import Final
 import numpy as np
 import pytest
 import soundfile as sf
+from dressed_songs import write_file_tags
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from preprocessing.errors import ClipError
 from serving.tagging.chunks import read_layout
-from serving.tagging.file_tags import FileTags, check_writable, read_file_tags, write_file_tags
+from serving.tagging.file_tags import FileTags, check_writable, read_file_tags
 
 TAGS: Final = FileTags(("slow", "guitar"), "model")
 SAMPLES: Final = (np.arange(20_001) * 37 % 2_000 - 1_000).astype("<i2").tobytes()

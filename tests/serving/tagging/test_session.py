@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile as sf
+from dressed_songs import write_file_tags
 from tones import write_audio
 
 from preprocessing.clip_format import PAPER_CLIP
 from preprocessing.errors import BadInputError
 from serving.tagging import session
-from serving.tagging.file_tags import FileTags, read_file_tags, write_file_tags
+from serving.tagging.file_tags import FileTags, read_file_tags
 from serving.tagging.session import Choices, WriteChoices
 from serving.tagging.tagger import Answers, Selection
 
