@@ -8,8 +8,10 @@ from typing import IO, Any, Final, Literal
 
 from preprocessing.names import is_utf8, keep_bytes, lossless, printable, to_json
 from serving.tagging.audio_files import find_audio, fixed_part
+from serving.tagging.file_tags import MODEL_SUFFIX
 from serving.tagging.output import TABLE_WIDTH, field_table, fields_to_json, joined
 from serving.tagging.undo import Undone, plan_undo, take_back
+from serving.tagging.writing import OURS_SUFFIX
 
 Form = Literal["table", "json", "csv"]
 
@@ -17,7 +19,7 @@ COLUMNS: Final = ("file", "run", "field", "before", "after", "state", "error")
 
 
 class UndoOutput:
-    """Takes what became of each change, the newest first.
+    """Takes what became of each change, the newest first. The table leaves out the fields that say what is ours.
 
     A row of CSV is a field, or a file of which nothing could be done; its state is undone, would be undone, left or
     failed. ``before`` is what the field held until now, and of a field that is left what we had written.
@@ -71,8 +73,9 @@ class UndoOutput:
 
         state = f"not {self._state}" if undone.failed is not None else self._state
         self._console.print(f"[bold]{escape(printable(undone.path))}[/bold]  [dim]{state}[/dim]", soft_wrap=True)
-        if undone.back:
-            self._console.print(field_table(undone.back, self._arrow))
+        shown = [one for one in undone.back if not one.field.endswith((MODEL_SUFFIX, OURS_SUFFIX))]
+        if shown:
+            self._console.print(field_table(shown, self._arrow))
         for one in undone.left:
             now = escape(printable(joined(one.after))) or "nothing"
             self._console.print(f"  {escape(one.field)} was changed since and stays: {now}", soft_wrap=True)

@@ -206,6 +206,18 @@ def test_dry_run_takes_nothing_back(tmp_path: Path) -> None:
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
+def test_table_shows_each_field_before_and_after(tmp_path: Path) -> None:
+    path = song(tmp_path / "a.flac")
+    write(path, "rock")
+    write_fields(path, {"comment": ("mine",)})
+    _, out, _ = undo(path, form="table")
+    shown = [line.split() for line in out.splitlines()]
+    assert ["genre", "rock", "→", "-"] in shown
+    assert ["mood", "a;", "b;", "rock", "→", "a;", "b"] in shown
+    assert ["comment", "was", "changed", "since", "and", "stays:", "mine"] in shown
+    assert "AUTOTAG_MODEL" not in out
+
+
 def test_file_that_was_moved_is_found_by_its_bytes(tmp_path: Path) -> None:
     path = song(tmp_path / "a.mp3")
     write(path, "rock", named=[tmp_path])
