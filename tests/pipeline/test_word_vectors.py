@@ -116,6 +116,7 @@ def test_a_broken_line_of_a_looked_for_word_is_named(tmp_path: Path) -> None:
         (gzip.compress(text().encode())[:-9], "Compressed file ended"),
         (text({"rock": [1, 2, 3]}), r"1 tags have a vector and a map needs 3 \(new"),
     ],
+    ids=["empty", "prose", "binary", "other width", "endless line", "cut gzip", "one tag"],
 )
 def test_files_that_are_none_are_refused(tmp_path: Path, content: str | bytes, message: str) -> None:
     with pytest.raises(BadInputError, match=message):
