@@ -6,6 +6,10 @@ The folder holds what philtgun/music-tagging-benchmark publishes of a MusicNN on
 ``gt.csv`` and ``musicnn_est.csv``, a row a clip, its 50 values in the order of musicnn's tags. A merged tag is a clip's
 where any of its group is, and its probability is the largest or the mean of the group's. Nothing is trained anew: a
 network that learns the merged tags may do better. Differences have the interval of 95 % of a bootstrap over tracks.
+
+    .venv/bin/python -m benchmarks.synonyms --map FOLDER
+
+asks of a folder of ``autotag tag-map`` whether tags that mean the same lie near each other there.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from components.metrics import TagScores, score_tags
 from components.tag_metrics import Figure, Weights, areas, areas_drawn, differences, over_draws
 from datasets.mtat import clip_of
 from datasets.reading import load_synonyms
+from pipeline.tag_map.projector import METADATA_FILE, VECTORS_FILE
 from preprocessing.errors import BadInputError
 from serving.pretrained.catalogue import find_trained
 
@@ -159,11 +164,38 @@ def report(answers: Answers, synonyms: Mapping[str, str]) -> list[str]:
     return lines
 
 
+def nearness(tags: Sequence[str], vectors: Values, synonyms: Mapping[str, str]) -> str:
+    """Say how near each other tags of one group are, by vectors of length 1, [tags, width]."""
+    group = np.array([synonyms.get(tag, tag) for tag in tags])
+    same = (group[:, None] == group) & ~np.eye(len(tags), dtype=bool)
+    cosines = vectors @ vectors.T
+    nearest = np.where(np.eye(len(tags), dtype=bool), -np.inf, cosines).argmax(axis=1)
+    some = same.any(axis=1)
+    other = ~same & ~np.eye(len(tags), dtype=bool)
+    found = int(same[np.arange(len(tags)), nearest].sum())
+    return (
+        f"{len(tags)} tags, {int(some.sum())} with synonyms there: one of these is the nearest neighbour of {found}; "
+        f"mean cosine {cosines[same].mean():.2f}, of other pairs {cosines[other].mean():.2f}"
+    )
+
+
+def read_map(folder: Path) -> tuple[list[str], Values]:
+    """Read tags and vectors that ``autotag tag-map`` wrote for TensorBoard."""
+    lines = (folder / METADATA_FILE).read_text(encoding="utf-8").splitlines()[1:]
+    return [line.partition("\t")[0] for line in lines], np.loadtxt(folder / VECTORS_FILE, delimiter="\t", ndmin=2)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("predictions", type=Path, help=f"folder with {LABELS} and {PREDICTIONS}")
+    parser.add_argument("predictions", type=Path, nargs="?", help=f"folder with {LABELS} and {PREDICTIONS}")
+    parser.add_argument("--map", type=Path, metavar="FOLDER", help="that autotag tag-map wrote")
     parser.add_argument("--synonyms", default="default", help="a YAML file, or 'default' for MagnaTagATune's")
     options = parser.parse_args()
+    if (options.predictions is None) == (options.map is None):
+        parser.error("give predictions, or --map")
+    if options.map is not None:
+        print(nearness(*read_map(options.map), load_synonyms(options.synonyms)))
+        return
     answers = read_answers(options.predictions, find_trained("musicnn-mtt").tags())
     print("\n".join(report(answers, load_synonyms(options.synonyms))))
 

@@ -6,9 +6,11 @@ same. Names are put where there is room near their marks, by the boxes that matp
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -182,9 +184,17 @@ def _write_names(figure: Figure, axes: Axes, tags: Sequence[str], places: npt.ND
     return left_out
 
 
+@contextlib.contextmanager
+def _boxes_for_glyphs() -> Iterator[None]:
+    """Let a box stand for a letter that the font has not, without a word."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        yield
+
+
 def page_picture(vectors: TagVectors, layout: Layout) -> str:
     """The map as SVG for a page, in the colours of its style sheet."""
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), _boxes_for_glyphs():
         figure, _ = draw(vectors, layout)
         return svg(figure, f"Tags as a map: {vectors.source}; {layout.method}")
 
@@ -192,7 +202,7 @@ def page_picture(vectors: TagVectors, layout: Layout) -> str:
 def own_pictures(vectors: TagVectors, layout: Layout) -> tuple[bytes, bytes, list[str]]:
     """The map as PNG and as SVG, the same bytes for the same map, and the tags that have a mark and no name."""
     style = {key: PAPER.get(value, value) if isinstance(value, str) else value for key, value in STYLE.items()}
-    with mpl.rc_context({**style, "svg.hashsalt": "tag-map"}):
+    with mpl.rc_context({**style, "svg.hashsalt": "tag-map"}), _boxes_for_glyphs():
         figure, left_out = draw(vectors, layout)
         png, vector = io.BytesIO(), io.BytesIO()
         figure.savefig(png, format="png", metadata={"Software": None})

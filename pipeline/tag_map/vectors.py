@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -176,6 +175,8 @@ def read_kernel(path: Path) -> npt.NDArray[Any]:
     Raises:
         BadInputError: the file cannot be read, or has no layer of that name with weights.
     """
+    import h5py
+
     kernels: list[npt.NDArray[Any]] = []
 
     def visit(_: str, found: Any) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.synonyms import MERGES, Answers, groups_of, merged, read_answers, report
+from benchmarks.synonyms import MERGES, Answers, groups_of, merged, nearness, read_answers, read_map, report
 from datasets.reading import load_synonyms
+from pipeline.tag_map.projector import write_projector
+from pipeline.tag_map.vectors import TagVectors
 from preprocessing.errors import BadInputError
 from serving.pretrained.catalogue import find_trained
 
@@ -59,6 +61,14 @@ def test_files_that_are_not_what_they_should_be_are_refused(
     (tmp_path / "musicnn_est.csv").write_text(predictions)
     with pytest.raises(BadInputError, match=message):
         read_answers(tmp_path, ("rock", "beat"))
+
+
+def test_nearness_counts_tags_whose_nearest_neighbour_means_the_same(tmp_path: Path) -> None:
+    rows = [[1, 0], [0.1, 1], [0.9, 0.1], [0.2, 1], [1, 0.2]]
+    vectors = TagVectors.of(("beats", "rock", "beat", "woman", "female"), rows, "a test")
+    write_projector(vectors, tmp_path)
+    text = nearness(*read_map(tmp_path), SYNONYMS)
+    assert text.startswith("5 tags, 4 with synonyms there: one of these is the nearest neighbour of 1; ")
 
 
 @pytest.mark.skipif(not PUBLISHED.is_dir(), reason=f"no published predictions at {PUBLISHED}")

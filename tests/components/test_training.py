@@ -17,9 +17,20 @@ import pytest
 import tensorflow as tf
 
 from components.reader import MakeDataset, TransformFacts
-from components.training import SplitPredictions, Task, TrainingSettings, choose_precision, fit, inference, predict
+from components.training import (
+    KERAS_FOLDER,
+    MODEL_FILE,
+    SplitPredictions,
+    Task,
+    TrainingSettings,
+    choose_precision,
+    fit,
+    inference,
+    predict,
+)
 from models.heads import Heads
 from models.registry import find_network
+from pipeline.report import NETWORK_FILE
 from preprocessing.audio import to_pcm
 from preprocessing.clip_format import PAPER_CLIP
 from preprocessing.examples import encode_example, write_record
@@ -224,3 +235,7 @@ def test_normalisation_is_learnt_of_what_is_heard(tmp_path: Path, name: str, dev
         assert loud.std == pytest.approx(deviation, rel=1e-3)
     as_is = Task("n", find_network(name), TrainingSettings(), PAPER_CLIP, facts)
     assert as_is._learn_normalisation([]) == Normalisation(-9.0, 7.0)
+
+
+def test_reports_look_for_networks_where_trainers_put_them() -> None:
+    assert Path(KERAS_FOLDER, MODEL_FILE) == NETWORK_FILE

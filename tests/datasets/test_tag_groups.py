@@ -1,6 +1,6 @@
 import pytest
 
-from datasets.reading import load_tags
+from datasets.reading import load_synonyms, load_tags
 from datasets.tag_groups import GROUPS, OTHER, tag_group
 
 
@@ -8,6 +8,11 @@ def test_each_of_magnatagatunes_50_tags_has_a_group() -> None:
     tags = load_tags("default", "mtat")
     assert len(tags) == 50
     assert [tag for tag in tags if tag_group(tag) == OTHER] == []
+
+
+def test_tags_that_are_merged_by_default_are_in_the_group_of_the_kept_one() -> None:
+    apart = {tag for tag, kept in load_synonyms("default").items() if tag_group(tag) != tag_group(kept)}
+    assert apart == {"electric", "hard rock", "heavy", "no drums", "instrumental"}  # which mean two things
 
 
 @pytest.mark.parametrize(

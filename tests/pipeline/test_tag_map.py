@@ -19,7 +19,15 @@ from pipeline.tag_map.layout import lay_out, principal_components
 from pipeline.tag_map.output import write_map
 from pipeline.tag_map.picture import FONT_POINTS, MARK_POINTS, MARKS, page_picture, place_names
 from pipeline.tag_map.projector import METADATA_FILE, VECTORS_FILE, write_projector
-from pipeline.tag_map.vectors import TagVectors, labels_of_examples, of_labels, of_layers, of_network_files, read_kernel
+from pipeline.tag_map.vectors import (
+    LAST_LAYER,
+    TagVectors,
+    labels_of_examples,
+    of_labels,
+    of_layers,
+    of_network_files,
+    read_kernel,
+)
 from preprocessing.errors import BadInputError
 from preprocessing.examples import encode_example, write_record
 
@@ -88,6 +96,9 @@ def test_the_kernel_is_read_out_of_keras_files(tmp_path: Path) -> None:
 
 def test_a_real_networks_file_gives_its_last_layer(tmp_path: Path) -> None:
     keras = pytest.importorskip("keras")
+    from models.outputs import LOGITS
+
+    assert LAST_LAYER == LOGITS
     read = keras.Input((4, 2))
     answered = keras.layers.Conv1D(3, 4, name="logits")(keras.layers.Conv1D(2, 1, name="conv_1")(read))
     model = keras.Model(read, keras.layers.Flatten()(answered), name="made_up")
