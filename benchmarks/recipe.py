@@ -492,7 +492,7 @@ def draw(found: Sequence[Effect], path: Path) -> None:
     size = (1.6 + 3.2 * len(networks), 1.2 + 0.5 * len(parts))
     with mpl.rc_context({"axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "recipe"}):
         picture = Picture(figsize=size, layout="constrained")
-        grid = picture.subplots(len(AREAS), len(networks), squeeze=False, sharey=True, sharex="row")
+        grid = picture.subplots(len(AREAS), len(networks), squeeze=False, sharey=True)
         for axes_of_area, area in zip(grid, AREAS, strict=True):
             for axes, network in zip(axes_of_area, networks, strict=True):
                 axes.axvline(0, color="#8c959f", linewidth=0.8)
@@ -508,6 +508,7 @@ def draw(found: Sequence[Effect], path: Path) -> None:
                 axes.set_xlabel(f"{NAMES[area]} above base")
                 if area == AREAS[0]:
                     axes.set_title(network, fontsize=10)
+        picture.suptitle("green helps, red harms, grey cannot be told, pale: one seed", fontsize=9)
         with open_whole(path) as file:
             picture.savefig(file, format=path.suffix[1:], metadata={"Date": None})
 

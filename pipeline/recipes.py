@@ -3,7 +3,8 @@
 - ``paper``: plain, as Bengani, Vadivel and Jothi (2019) describe their training, with early stopping.
 - ``comparison``: Won et al. 2020 (arXiv 2006.00751, section 3.3, and their published code): Adam and then SGD by a
   timetable of 200 epochs, one random window a clip and epoch, no augmentation, the epoch with the lowest loss.
-- ``good``: what helped on real music; the figures are in the README, and benchmarks/recipe.py makes them.
+- ``good``: the plain one with what helped on real music beyond its interval, and nothing else: docs/recipes.md has the
+  figures, benchmarks/recipe.py makes them.
 """
 
 from __future__ import annotations
@@ -23,14 +24,9 @@ RECIPES: Final[dict[str, dict[str, Any]]] = {
     "good": {
         "batch_size": 16,
         "learning_rate": 1e-3,
-        "schedule": "one_cycle",
-        "patience": 20,
+        "schedule": "cosine",
+        "patience": 12,
         "time_shift": True,
-        "gain_db": 4.0,
-        "equaliser_db": 3.0,
-        "mixup": 0.3,
-        "frequency_mask": 0.15,
-        "time_mask": 0.1,
         "average": 0.99,
     },
 }

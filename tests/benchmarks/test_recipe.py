@@ -34,6 +34,7 @@ from components.tag_metrics import METRICS
 from pipeline.compare.config import Entry, load_comparison
 from pipeline.compare.results import AREAS, COSTS, Evaluation
 from pipeline.config import DataConfig
+from pipeline.recipes import RECIPES
 from preprocessing.errors import BadInputError
 
 DATA = DataConfig(dataset="synthetic", audio_dir="music")
@@ -135,6 +136,11 @@ def test_parts_onto_others_are_other_recipes_of_which_the_base_is_a_part_of_the_
     assert planned.recipes[ALL] == f"time_shift_with_{fewer.recipes[ALL]}"
     assert fewer.recipes[ALL] != more.recipes[ALL], "all of other parts is another recipe"
     assert planned.comparison.recipes["time_shift"] == recipes("mel_1d", "time_shift")[0]["time_shift"]
+
+
+def test_recipe_good_is_the_plain_one_and_parts_that_are_measured() -> None:
+    settings = {**RECIPES["paper"], "patience": RECIPES["good"]["patience"], **PARTS["time_shift"], **PARTS["average"]}
+    assert RECIPES["good"] == settings
 
 
 def test_one_part_has_no_recipe_of_all() -> None:
