@@ -62,11 +62,6 @@ class Augmentation:
         """Whether it can be done to waveforms alone."""
         return self.mp3 > 0
 
-    @property
-    def changes_level(self) -> bool:
-        """Whether clips leave it louder or quieter by something that is not the same for all of their frequencies."""
-        return bool(self.equaliser_db or self.noise or self.mp3 or self.mixup)
-
 
 @dataclass(frozen=True)
 class StoredLogMel:

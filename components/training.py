@@ -44,6 +44,7 @@ from components.reader import (
     waveform_dataset,
 )
 from components.starting_weights import started_network
+from models.front_ends.level import RmsLevel
 from models.heads import Heads
 from models.hearing import Hearing
 from models.outputs import LOGITS, HeadsLoss, set_initial_bias, with_heads
@@ -90,8 +91,7 @@ class TrainingSettings:
         time_shift: change of the training clips, see components.augmentation, as are gain_db, equaliser_db, noise, mp3
             and mixup.
         level: at which a window is heard, here and wherever the network is asked: ``as_is``, or ``rms``, see
-            models.front_ends.level. A random gain then changes nothing but what clips have of each other where they are
-            mixed. With an equaliser, noise or mixup training clips are read as waveforms.
+            models.front_ends.level. Training clips are brought to the level first, and changed at random then.
         frequency_mask: share of the bands under a mask at most, see models.spec_augment; time_mask of the frames.
         train_windows: random windows of a clip in an epoch, of a network that hears less than a clip.
         score_windows: evenly spaced windows over which a clip's answer is averaged; None for the network's own rule.
@@ -472,11 +472,10 @@ class Task:
     def _learn_normalisation(self, train: list[str]) -> Normalisation | None:
         """Mean and deviation over all values of what the network reads; of the first training clips where it is not
         what is stored."""
-        as_is = self.settings.level == "as_is"
-        stored = self.network.reads_stored_log_mel or self.network.front_end is None
-        if not self.network.normalised or (stored and as_is):
+        stored, as_is = self.network.reads_stored_log_mel, self.settings.level == "as_is"
+        if not self.network.normalised or (as_is and (stored or self.network.front_end is None)):
             return self.facts.normalisation(self.network)
-        if self.reads_stored_log_mel:
+        if stored:
             return self.facts.levelled_log_mel
         front, hearing = self.hearing.front(), self.hearing
         clips = self.clip_dataset(train)(None).take(NORMALISATION_CLIPS // SCORING_BATCH)
@@ -537,7 +536,7 @@ class Task:
             return keras.Model(inputs, network(masks(inputs)), name=f"{network.name}_masked")
         learnt = self.normalisation
         scale = None if learnt is None else (1 / learnt.std, -learnt.mean / learnt.std)
-        return self.hearing.from_window(network, scale, masks)
+        return replace(self.hearing, level="as_is").from_window(network, scale, masks)  # the batches are at the level
 
     def _masks(self) -> SpecAugment | None:
         settings = self.settings
@@ -546,7 +545,8 @@ class Task:
         return SpecAugment(settings.frequency_mask, settings.time_mask, seed=settings.seed, dtype="float32")
 
     def training_dataset(self, patterns: list[str], fold: Fold | None = None) -> MakeDataset:
-        """Return what makes the training split's batches: augmented, and in random windows where it hears those.
+        """Return what makes the training split's batches, in random windows where it hears those: at one level where it
+        hears that, then augmented.
 
         Without a seed it gives the clips as they are, for counting.
 
@@ -569,6 +569,8 @@ class Task:
                 return batches if seed is None else augmented(batches, augmentation, seed, clip, stored)
             windows = None if seed is None else random
             batches = waveform_dataset(patterns, self.facts.tags, size, seed, clip=clip, windows=windows, fold=fold)
+            if self.settings.level == "rms":
+                batches = batches.map(_at_level, tf.data.AUTOTUNE, deterministic=True)
             batches = batches if seed is None else augmented(batches, augmentation, seed, clip)
             return batches if self.windowed else batches.map(self._one_window, tf.data.AUTOTUNE, deterministic=True)
 
@@ -628,13 +630,13 @@ class Task:
 
 
 def reads_stored_log_mel(network: Network, settings: TrainingSettings) -> bool:
-    """Whether a network is trained on the stored log-mel: it reads no other, and nothing needs the waveform.
+    """Whether a network is trained on the stored log-mel: it reads no other, and nothing needs the waveform."""
+    return network.reads_stored_log_mel and not settings.augmentation.needs_waveform
 
-    A clip's level is known of its stored log-mel as it is, and not after an augmentation that changes it.
-    """
-    augmentation = settings.augmentation
-    needs_waveform = augmentation.needs_waveform or (settings.level != "as_is" and augmentation.changes_level)
-    return network.reads_stored_log_mel and not needs_waveform
+
+def _at_level(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Bring a batch of clips or windows to one level."""
+    return {**batch, "inputs": RmsLevel()(batch["inputs"])}
 
 
 SCORING_BATCH = 8

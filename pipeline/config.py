@@ -299,12 +299,6 @@ class NetworkConfig(_Settings):
             raise ValueError("train other than 'all' needs weights to start from")
         return self
 
-    @model_validator(mode="after")
-    def _gain_that_is_heard(self) -> NetworkConfig:
-        if self.level == "rms" and self.gain_db and not self.mixup:
-            raise ValueError("gain_db changes nothing where level is rms: leave one of the two out")
-        return self
-
     def training_settings(self) -> dict[str, Any]:
         """What a Trainer takes, as JSON."""
         values = self.model_dump(mode="json", exclude={"network", "recipe", "windows", "train"})

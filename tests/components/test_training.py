@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from pipeline.report import NETWORK_FILE
 from preprocessing.audio import to_pcm
 from preprocessing.clip_format import PAPER_CLIP
 from preprocessing.examples import encode_example, write_record
+from preprocessing.level import levelled
 from serving.model_info import Normalisation
 
 RANDOM = np.random.default_rng(0)
@@ -190,50 +191,61 @@ def test_network_that_hears_less_than_a_clip_learns_from_random_windows_however_
 
 
 @pytest.mark.parametrize(
-    ("change", "stored"),
-    [({}, True), ({"time_shift": True}, True), ({"mixup": 0.3}, False), ({"equaliser_db": 3.0}, False)],
+    ("change", "stored"), [({}, True), ({"gain_db": 4.0, "mixup": 0.3}, True), ({"mp3": 0.3}, False)]
 )
-def test_stored_log_mel_is_read_at_one_level_where_no_augmentation_changes_it(change: Any, stored: bool) -> None:
+def test_network_of_the_stored_log_mel_is_normalised_as_transform_learnt(change: Any, stored: bool) -> None:
     facts = TransformFacts(("a",), Heads.of_tags(1), *2 * [Normalisation(0.0, 1.0)], Normalisation(2.0, 3.0))
     task = Task("mel", find_network("mel_1d"), TrainingSettings(level="rms", **change), PAPER_CLIP, facts)
     assert task.reads_stored_log_mel == stored
-    if stored:
-        assert task._learn_normalisation([]) == Normalisation(2.0, 3.0)
+    assert task._learn_normalisation([]) == Normalisation(2.0, 3.0)
 
 
-def test_network_that_hears_windows_at_one_level_hears_waveforms_so_in_training_too() -> None:
+def write_noise(path: Path, gains: Sequence[float]) -> str:
+    """Write examples of noise that is turned up or down."""
+    with path.open("wb") as file:
+        for seed, gain in enumerate(gains):
+            clip = np.random.default_rng(seed).normal(0, 0.2 * gain, PAPER_CLIP.samples).astype(np.float32)
+            names = {"clip_id": str(seed).encode(), "track": b"t", "tags": [b"a"]}
+            write_record(file, encode_example({**names, "waveform": to_pcm(clip).tobytes()}))
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["waveform_1d", "musicnn"])
+def test_training_clips_are_brought_to_one_level_and_then_changed(tmp_path: Path, name: str) -> None:
     facts = TransformFacts(("a",), Heads.of_tags(1), *3 * [Normalisation(0.0, 1.0)])
-    levelled = Task("mel", find_network("mel_1d"), TrainingSettings(level="rms", noise=0.5), PAPER_CLIP, facts)
-    network = levelled.build()
-    member = levelled.member(network)
-    assert (member.level, member.info.level) == ("rms", "rms")
+    pattern = write_noise(tmp_path / "a.tfrecord", (1.0, 0.1, 0.01))
+
+    def levels(**change: Any) -> Any:
+        task = Task("n", find_network(name), TrainingSettings(level="rms", **change), PAPER_CLIP, facts)
+        (batch,) = task.training_dataset([pattern])(1)
+        return 20 * np.log10(np.std(batch["inputs"].numpy(), axis=1))
+
+    np.testing.assert_allclose(levels(), -18, atol=0.1)
+    np.testing.assert_allclose(levels(time_shift=True), -18, atol=0.1)
+    assert np.ptp(levels(gain_db=6.0)) > 1
+
+
+def test_network_that_hears_one_level_answers_as_it_learnt_whatever_the_clips_level() -> None:
+    facts = TransformFacts(("a",), Heads.of_tags(1), *3 * [Normalisation(-20.0, 20.0)])
+    settings = TrainingSettings(level="rms", mp3=0.5, precision="float32")
+    task = Task("mel", find_network("mel_1d"), settings, PAPER_CLIP, facts, Normalisation(-20.0, 20.0))
+    network = task.build()
+    assert task.member(network).info.level == "rms"
     clip = np.random.default_rng(0).normal(0, 0.1, (2, PAPER_CLIP.samples)).astype(np.float32)
-    in_training = np.asarray(levelled.with_front(network)(levelled.hearing.cut(clip)))
-    np.testing.assert_allclose(levelled.with_front(network)(0.1 * levelled.hearing.cut(clip)), in_training, atol=1e-3)
-    np.testing.assert_allclose(levelled.clip_answer(network)(tf.constant(clip)), in_training, atol=2e-2)
+    learnt = np.asarray(task.with_front(network)(np.stack([levelled(one) for one in clip])))
+    for gain in (1.0, 0.1):
+        answer = np.asarray(task.clip_answer(network)(tf.constant(np.float32(gain) * clip)))
+        np.testing.assert_allclose(answer, learnt, atol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "deviation"), [("mel_1d", None), ("waveform_1d", 10 ** (-18 / 20))])
-def test_normalisation_is_learnt_of_what_is_heard(tmp_path: Path, name: str, deviation: float | None) -> None:
-    """Of clips 40 dB down that of the same clips."""
+def test_normalisation_of_waveforms_at_one_level_is_learnt_of_what_is_heard(tmp_path: Path) -> None:
     facts = TransformFacts(("a",), Heads.of_tags(1), *3 * [Normalisation(-9.0, 7.0)])
-    learnt = []
-    for number, gain in enumerate((1.0, 0.01)):
-        path = tmp_path / f"{number}.tfrecord"
-        with path.open("wb") as file:
-            for seed in range(2):
-                clip = gain * np.random.default_rng(seed).normal(0, 0.2, PAPER_CLIP.samples)
-                names = {"clip_id": b"1", "track": b"t", "tags": [b"a"]}
-                write_record(file, encode_example({**names, "waveform": to_pcm(clip.astype(np.float32)).tobytes()}))
-        task = Task("n", find_network(name), TrainingSettings(level="rms", noise=0.5), PAPER_CLIP, facts)
-        learnt.append(task._learn_normalisation([str(path)]))
-    loud, quiet = learnt
-    assert loud is not None
-    assert quiet is not None
-    assert (quiet.mean, quiet.std) == (pytest.approx(loud.mean, abs=0.05), pytest.approx(loud.std, rel=1e-2))
-    if deviation is not None:
-        assert loud.std == pytest.approx(deviation, rel=1e-3)
-    as_is = Task("n", find_network(name), TrainingSettings(), PAPER_CLIP, facts)
+    pattern = write_noise(tmp_path / "a.tfrecord", (1.0, 0.01))
+    task = Task("n", find_network("waveform_1d"), TrainingSettings(level="rms"), PAPER_CLIP, facts)
+    learnt = task._learn_normalisation([pattern])
+    assert learnt is not None
+    assert learnt.std == pytest.approx(10 ** (-18 / 20), rel=1e-3)
+    as_is = Task("n", find_network("waveform_1d"), TrainingSettings(), PAPER_CLIP, facts)
     assert as_is._learn_normalisation([]) == Normalisation(-9.0, 7.0)
 
 

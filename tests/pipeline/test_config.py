@@ -44,7 +44,6 @@ def test_override_of_one_setting_keeps_the_other_defaults() -> None:
         ("networks.mel_1d.epochs=0", "networks.mel_1d.epochs"),
         ("networks.mel_1d.epochs=many", "networks.mel_1d.epochs"),
         ("networks.mel_1d.train=head", "needs weights"),
-        ("networks.mel_1d.gain_db=4", "networks.mel_1d: gain_db changes nothing where level is rms"),
         ("networks.mel_1d.level=loud", "networks.mel_1d.level"),
         ("networks.model.network=mel_1d", "cannot be the name of a network"),
         ("ensembles={a: [mel_9d, mel_1d]}", "ensembles.a: ['mel_9d', 'mel_1d']: expected different ones of mel_1d"),
