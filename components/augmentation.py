@@ -1,4 +1,5 @@
-"""What is changed at random in training clips, anew each epoch, before the front end.
+"""What is changed at random in training clips, anew each epoch, before the front end and after they are brought to one
+level where a network hears that.
 
 A change means the same whether a network reads the waveform or the stored log-mel: a gain is added to decibels and
 multiplies samples, an equaliser's curve likewise, noise and other clips add their power. What has no counterpart in
