@@ -14,19 +14,22 @@ import numpy as np
 import pytest
 import soundfile as sf
 import tensorflow as tf
-from exported_model import TAGS, THRESHOLDS, Exported, export, pcm_bytes, stored_example, tone
+from exported_model import TAGS, THRESHOLDS, Exported, export, pcm_bytes, stored_example, tone, untrained_ensemble
 from hostile_requests import chunk, entry, example, fmt, part
 from hostile_requests import riff as hostile_riff
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
+from models.heads import Heads
 from preprocessing.audio import fit_clip, from_pcm, to_pcm
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.examples import encode_example, read_records
 from serving.graph import request_checks
 from serving.graph.ensemble import Ensemble
+from serving.graph.signatures import signatures
 from serving.graph.warm_up import WARM_UP_NAME
+from serving.model_info import read_model_info
 from serving.tagging.tagger import windows
 
 
@@ -178,17 +181,14 @@ def test_embedding_of_a_long_clip_is_the_mean_over_its_windows(loaded: Any) -> N
 
 
 @pytest.mark.parametrize(("name", "width"), [("mel_1d", 384), ("mel_2d", 512), ("waveform_1d", 1024), ("musicnn", 200)])
-def test_a_branch_alone_has_an_embedding_too(tmp_path: Path, name: str, width: int) -> None:
-    from exported_model import DATA, SCORES, untrained_ensemble
-
-    from models.heads import Heads
-    from serving.graph.export import export_ensemble
-
+def test_a_branch_alone_has_an_embedding_too(exported: Exported, name: str, width: int) -> None:
+    """The signature's own function: what is exported of it is the others' test."""
     ensemble = untrained_ensemble((name,), Heads.of_tags(len(TAGS)))
-    export_ensemble(tmp_path / "m", ensemble, TAGS, THRESHOLDS, DATA, SCORES)
-    answer = ask(tf.saved_model.load(str(tmp_path / "m")), "embedding", [pcm_bytes(40), pcm_bytes(1)], "pcm")
-    assert answer["embedding"].shape == (2, width)
-    assert np.abs(answer["embedding"][0] - answer["embedding"][1]).max() > 1e-4
+    function, spec = signatures(ensemble, read_model_info(exported.path))["embedding"]
+    ask_embedding = tf.function(function, input_signature=[spec], autograph=False)
+    vectors = ask_embedding(tf.constant([pcm_bytes(40), pcm_bytes(1)]))["embedding"].numpy()
+    assert vectors.shape == (2, width)
+    assert np.abs(vectors[0] - vectors[1]).max() > 1e-4
 
 
 def test_networks_restored_from_a_pushed_version_give_the_same_answers(
