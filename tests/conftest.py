@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from built_once import built_once
 
 if TYPE_CHECKING:
     from engine_model import EngineModel
@@ -24,19 +25,21 @@ def pushed_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def exported(pushed_dir: Path) -> Exported:
+def exported(pushed_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The three branches, untrained, with a combiner, as version 10 in ``pushed_dir``."""
-    from exported_model import export
+    from exported_model import copied, export
 
-    return export(pushed_dir / "10", ("mel_1d", "mel_2d", "waveform_1d"))
+    made = built_once(tmp_path_factory, "exported", lambda path: export(path, ("mel_1d", "mel_2d", "waveform_1d")))
+    return copied(made, pushed_dir / "10")
 
 
 @pytest.fixture(scope="session")
-def model(exported: Exported) -> EngineModel:
+def model(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> EngineModel:
     """A copy of ``exported`` with the files of all engines, and what its networks say of three clips."""
-    from engine_model import engine_model
+    from engine_model import engine_model, write_engines
 
-    return engine_model(exported.path)
+    engines = built_once(tmp_path_factory, "engines", lambda path: write_engines(exported.path, path))
+    return engine_model(exported.path, engines)
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,19 @@ class EngineModel:
     info: Any
 
 
-def engine_model(exported_path: Path) -> EngineModel:
+def write_engines(exported_path: Path, folder: Path) -> None:
+    """Write the files of all engines of an exported model into a folder."""
     from serving.engines.engine_files import engine_files
+    from serving.graph.ensemble import Ensemble
+    from serving.model_info import read_model_info
+
+    ensemble, info = Ensemble.restore(exported_path), read_model_info(exported_path)
+    for name, content in engine_files(ensemble, info, "20", "int8").items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+def engine_model(exported_path: Path, engines: Path) -> EngineModel:
     from serving.engines.measurement import read_clips
     from serving.graph.ensemble import Ensemble
     from serving.model_info import read_model_info
@@ -35,9 +46,7 @@ def engine_model(exported_path: Path) -> EngineModel:
     path = scratch / "20"
     shutil.copytree(exported_path, path)
     ensemble, info = Ensemble.restore(path), read_model_info(path)
-    for name, content in engine_files(ensemble, info, "20", "int8").items():
-        (path / name).parent.mkdir(exist_ok=True)
-        (path / name).write_bytes(content)
+    shutil.copytree(engines, path, dirs_exist_ok=True)
     examples = scratch / "test-00000-of-00001.tfrecord"
     with examples.open("wb") as file:
         for samples, tags in (

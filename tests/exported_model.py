@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,13 @@ def untrained_ensemble(
 def export(path: Path, names: tuple[str, ...], tags: tuple[str, ...] = TAGS) -> Exported:
     ensemble = untrained_ensemble(names, Heads.of_tags(len(tags)))
     export_ensemble(path, ensemble, tags, THRESHOLDS[: len(tags)], DATA, SCORES)
+    return Exported(path, {member.name: member for member in ensemble.members}, ensemble.combiner)
+
+
+def copied(made: Path, path: Path) -> Exported:
+    """Copy what ``export`` has written, and load its networks."""
+    shutil.copytree(made, path)
+    ensemble = Ensemble.restore(path)
     return Exported(path, {member.name: member for member in ensemble.members}, ensemble.combiner)
 
 
