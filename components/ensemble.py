@@ -17,7 +17,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import keras
 import numpy as np
@@ -72,6 +72,11 @@ class Combination:
     def from_json(cls, values: Mapping[str, Any]) -> Combination:
         """Read one of a component's configuration."""
         return cls(values["name"], tuple(values["of"]), values["combiner"], values["fit"])
+
+    @property
+    def fitted_on(self) -> Fit | None:
+        """As ``fit``; None of a mean, in which nothing is fitted."""
+        return None if self.combiner == "mean" else self.fit
 
 
 @dataclass(frozen=True)
@@ -194,7 +199,7 @@ class EnsembleTrainerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
 
         splits = _predict_all(list(members.values()), input_dict, facts, clip, combinations)
         _keep_predictions(os.path.join(run_dir, PREDICTIONS_FILE), splits)
-        combiners, histories = _fit_combiners(combinations, splits, uris, facts.heads, config["settings"], run_dir)
+        combiners, histories = fit_combiners(combinations, splits, uris, facts.heads, config["settings"], run_dir)
         write_history(run_dir, {"combiners": histories})
 
         scores = _score_all(members, combinations, combiners, splits["test"], facts, clip)
@@ -214,7 +219,7 @@ class EnsembleTrainerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
             "dense" if pushed is None else pushed.combiner,
         )
         outputs = {
-            split: answers.by_network[chosen[0]] if combiner is None else _combined(combiner, answers, chosen)
+            split: answers.by_network[chosen[0]] if combiner is None else combined(combiner, answers, chosen)
             for split, answers in splits.items()
             if split != "train"
         }
@@ -245,18 +250,18 @@ def _predict_all(
     combinations: Sequence[Combination],
 ) -> dict[str, Predictions]:
     """Ask the networks about the splits; about the training split where a combiner is fitted on their answers there."""
-    in_sample = any(one.fit == IN_SAMPLE and one.combiner != "mean" for one in combinations)
+    in_sample = any(one.fitted_on == IN_SAMPLE for one in combinations)
     splits = {}
     for split in SPLITS:
         started = time.perf_counter()
         asked = members if split != "train" or in_sample else []
-        splits[split] = predict_split(asked, _patterns(input_dict, split), facts, clip)
+        splits[split] = predict_split(asked, split_patterns(input_dict["examples"], split), facts, clip)
         clips, seconds = len(splits[split].clip_ids), time.perf_counter() - started
         log.warning("%d networks on %s: %d clips in %.0f s", len(asked), split, clips, seconds)
     return splits
 
 
-def _fit_combiners(
+def fit_combiners(
     combinations: Sequence[Combination],
     splits: Mapping[str, Predictions],
     uris: Mapping[str, str],
@@ -264,12 +269,24 @@ def _fit_combiners(
     settings: dict[str, Any],
     run_dir: str,
 ) -> tuple[dict[str, keras.Model], list[dict[str, Any]]]:
-    """Fit every combiner; name -> network, and the histories of those that are trained in epochs."""
+    """Fit every combiner.
+
+    Args:
+        combinations: which; their names differ.
+        splits: the networks' predictions, as components.combiners needs them.
+        uris: network -> folder of the Trainer's model.
+        heads: what they answer.
+        settings: TrainingSettings of those that are trained in epochs, as JSON.
+        run_dir: where their state is kept meanwhile.
+
+    Returns:
+        Name -> network, and the histories of those that are trained in epochs.
+    """
     checkpoints = os.path.join(run_dir, "checkpoints")
     out_of_fold: dict[str, dict[bytes, Array]] = {}
     combiners, histories = {}, []
     for one in combinations:
-        if one.fit == OUT_OF_FOLD and one.combiner != "mean":
+        if one.fitted_on == OUT_OF_FOLD:
             for name in one.of:
                 out_of_fold.setdefault(name, read_out_of_fold(uris[name]))
         task = CombinerTask(one.combiner, one.of, one.fit, heads, TrainingSettings(**settings))
@@ -281,7 +298,8 @@ def _fit_combiners(
     return combiners, histories
 
 
-def _combined(combiner: keras.Model, answers: Predictions, chosen: Sequence[str]) -> Array:
+def combined(combiner: keras.Model, answers: Predictions, chosen: Sequence[str]) -> Array:
+    """What a combiner makes of networks' predictions, float32 [clips, outputs]."""
     output: Array = combiner.predict(answers.side_by_side(chosen), batch_size=256, verbose=0)
     return output
 
@@ -323,8 +341,17 @@ def split_scores(
     )
 
 
-def _patterns(input_dict: dict[str, list[types.Artifact]], split: str) -> list[str]:
-    return [os.path.join(uri, "*") for uri in artifact_utils.get_split_uris(input_dict["examples"], split)]
+def split_patterns(examples: list[types.Artifact], split: str) -> list[str]:
+    """Patterns of a split's files."""
+    return [os.path.join(uri, "*") for uri in artifact_utils.get_split_uris(examples, split)]
+
+
+Spec = TypeVar("Spec", bound=ComponentSpec)
+
+
+def with_inputs(spec: type[Spec], inputs: Mapping[str, ChannelParameter]) -> type[Spec]:
+    """Return a component's interface with further inputs, which a configuration chooses."""
+    return type(spec.__name__, (spec,), {"INPUTS": {**spec.INPUTS, **inputs}, "__module__": spec.__module__})
 
 
 def _keep_predictions(path: str, splits: Mapping[str, Predictions]) -> None:
@@ -359,7 +386,7 @@ def _score_all(
         row = _score_row(
             one.name,
             one.of,
-            _combined(combiner, test, one.of),
+            combined(combiner, test, one.of),
             test.labels,
             facts,
             sum(seconds[name] for name in one.of) + combiner_seconds(combiner),
@@ -423,8 +450,7 @@ class EnsembleTrainerSpec(ComponentSpec):  # type: ignore[misc]
     @classmethod
     def of_networks(cls, names: Sequence[str]) -> type[EnsembleTrainerSpec]:
         """Return the interface for networks of these names, which a configuration chooses."""
-        models = {name: ChannelParameter(type=standard_artifacts.Model) for name in names}
-        return type(cls.__name__, (cls,), {"INPUTS": {**cls.INPUTS, **models}, "__module__": cls.__module__})
+        return with_inputs(cls, {name: ChannelParameter(type=standard_artifacts.Model) for name in names})
 
 
 class EnsembleTrainer(base_component.BaseComponent):  # type: ignore[misc]

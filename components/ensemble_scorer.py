@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -19,16 +20,24 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from components.combiners import IN_SAMPLE, OUT_OF_FOLD, CombinerTask, fit_combiner
-from components.ensemble import Predictions, combiner_seconds, predict_split
+from components.combiners import IN_SAMPLE, OUT_OF_FOLD
+from components.ensemble import (
+    Combination,
+    Predictions,
+    combined,
+    combiner_seconds,
+    fit_combiners,
+    predict_split,
+    split_patterns,
+    with_inputs,
+)
 from components.labels import read_settings
 from components.network_scorer import ANSWERS_FILE, COSTS, DEFORMED, SPLITS, keep_evaluation
 from components.reader import transform_facts
-from components.training import TrainingSettings, load_network, read_out_of_fold
+from components.training import load_network
 from preprocessing.clip_format import ClipFormat
 
 Arrays = Mapping[str, npt.NDArray[Any]]
-MEAN: Final = "mean"
 BYTES: Final = 4
 """Of a combiner's weight."""
 
@@ -48,7 +57,8 @@ class EnsembleScorerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
             ValueError: the networks were scored on different clips, or a combiner's loss is not finite.
         """
         config = json.loads(exec_properties["config"])
-        names = tuple(config["of"])
+        combination = Combination.from_json({**config, "name": config["entry"]})
+        names = combination.of
         facts = transform_facts(
             artifact_utils.get_single_uri(input_dict["transform_graph"]), read_settings(config["heads"])
         )
@@ -56,33 +66,22 @@ class EnsembleScorerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
         kept = {name: _read(evaluation.uri) for name, evaluation in zip(names, evaluations, strict=True)}
         splits = {split: _side_by_side(kept, split) for split in SPLITS}
         models = {name: artifact_utils.get_single_uri(input_dict[f"model_{name}"]) for name in names}
-        if config["combiner"] != MEAN and config["fit"] in (IN_SAMPLE, OUT_OF_FOLD):
-            asked = [load_network(uri) for uri in models.values()] if config["fit"] == IN_SAMPLE else []
-            patterns = [
-                os.path.join(uri, "*") for uri in artifact_utils.get_split_uris(input_dict["examples"], "train")
-            ]
+        if combination.fitted_on in (IN_SAMPLE, OUT_OF_FOLD):
+            asked = [load_network(uri) for uri in models.values()] if combination.fitted_on == IN_SAMPLE else []
+            patterns = split_patterns(input_dict["examples"], "train")
             splits["train"] = predict_split(asked, patterns, facts, ClipFormat(**config["clip"]))
-        out_of_fold = {}
-        if config["combiner"] != MEAN and config["fit"] == OUT_OF_FOLD:
-            out_of_fold = {name: read_out_of_fold(uri) for name, uri in models.items()}
-        task = CombinerTask(
-            config["combiner"], names, config["fit"], facts.heads, TrainingSettings(**config["settings"])
-        )
-        with tempfile.TemporaryDirectory() as checkpoints:
-            combiner, _ = fit_combiner(task, splits, out_of_fold, checkpoints)
-
-        def combine(rows: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-            together = np.concatenate(rows, axis=1)
-            output: npt.NDArray[np.float32] = combiner.predict(together, batch_size=256, verbose=0)
-            return output
+        with tempfile.TemporaryDirectory() as folder:
+            combiners, _ = fit_combiners([combination], splits, models, facts.heads, config["settings"], folder)
+        combiner = combiners[combination.name]
 
         first = kept[names[0]]
         arrays: dict[str, npt.NDArray[Any]] = {"tags": first["tags"]}
         for split in SPLITS:
             arrays |= {f"{split}/{part}": first[f"{split}/{part}"] for part in ("clip_ids", "tracks", "labels")}
-            arrays[f"{split}/predictions"] = combine([kept[name][f"{split}/predictions"] for name in names])
+            arrays[f"{split}/predictions"] = combined(combiner, splits[split], names)
         for name in config["deformations"]:
-            arrays[f"{DEFORMED}{name}"] = combine([kept[one][f"{DEFORMED}{name}"] for one in names])
+            deformed = {one: arrays_of[f"{DEFORMED}{name}"] for one, arrays_of in kept.items()}
+            arrays[f"{DEFORMED}{name}"] = combined(combiner, replace(splits["test"], by_network=deformed), names)
         costs = {cost: sum(float(one.get_custom_property(cost)) for one in evaluations) for cost in COSTS}
         weights = combiner.count_params()
         costs["parameters"] += weights
@@ -133,7 +132,7 @@ class EnsembleScorerSpec(ComponentSpec):  # type: ignore[misc]
         for name in names:
             each[f"model_{name}"] = ChannelParameter(type=standard_artifacts.Model)
             each[f"evaluation_{name}"] = ChannelParameter(type=standard_artifacts.ModelEvaluation)
-        return type(cls.__name__, (cls,), {"INPUTS": {**cls.INPUTS, **each}, "__module__": cls.__module__})
+        return with_inputs(cls, each)
 
 
 class EnsembleScorer(base_component.BaseComponent):  # type: ignore[misc]

@@ -22,7 +22,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from components.deformed_examples import deformed_patterns
-from components.ensemble import predict_split
+from components.ensemble import predict_split, split_patterns
 from components.labels import read_settings
 from components.network_cost import cpu_seconds_of_a_clip, litert_bytes
 from components.reader import transform_facts
@@ -108,8 +108,7 @@ class NetworkScorerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
         examples = input_dict["examples"]
         arrays: dict[str, npt.NDArray[Any]] = {"tags": np.array(facts.tags)}
         for split in SPLITS:
-            patterns = [os.path.join(uri, "*") for uri in artifact_utils.get_split_uris(examples, split)]
-            answers = predict_split([member], patterns, facts, clip)
+            answers = predict_split([member], split_patterns(examples, split), facts, clip)
             arrays |= {
                 f"{split}/clip_ids": np.array(answers.clip_ids),
                 f"{split}/tracks": np.array(answers.tracks),

@@ -30,23 +30,25 @@ class Log(Protocol):
         ...
 
 
-def check_beam(beam: BeamSettings, own_options: Sequence[str], paths: Sequence[str], on_machine: bool) -> None:
+def check_beam(
+    beam: BeamSettings, own_options: Sequence[str], audio_dir: str, annotations: str, out: str, on_machine: bool
+) -> None:
     """Say before any work what Beam's settings lack.
 
     Args:
         beam: where the job runs.
         own_options: names of options that are not Beam's.
-        paths: audio, annotations and output.
+        audio_dir, annotations, out: the job's places.
         on_machine: look for what has to be on this machine, too.
 
     Raises:
         BadInputError: an option is unknown, has a wrong value or needs another; the workers cannot reach a path.
     """
     options = parse_options(beam.arguments(), own_options)
-    for path in paths:
+    for path in (audio_dir, annotations, out):
         storage.check_scheme(path)
-    beam.check_reach(paths[0], paths[-1])
-    check_output(paths[-1])
+    beam.check_reach(audio_dir, out)
+    check_output(out)
     if on_machine:
         beam.check_machine()
         check_needs(options)

@@ -103,7 +103,7 @@ def command(
 
     beam = settings_of(beam_settings, ctx.args)
     own_names = [name for each in ctx.command.params for name in each.opts]
-    check_beam(beam, own_names, (audio_dir, annotations, out), on_machine=not dry_run)
+    check_beam(beam, own_names, audio_dir, annotations, out, on_machine=not dry_run)
     settings = PreprocessSettings(
         split=split,
         ratio=parse_ratio(ratio),

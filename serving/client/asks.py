@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy.typing as npt
+
+MOST_CLIPS: Final = 128
+"""In one request: two bytes of ``pcm`` cost the server as much as 29.1 s, and over gRPC a tensor filled with one value
+takes no more bytes than that for any number of clips. The served graph refuses more, and so does the guard."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from serving.client.answers import (
     embedding,
     tagging,
 )
-from serving.client.asks import Answer, Ask, MetadataAsk, PredictAsk
+from serving.client.asks import MOST_CLIPS, Answer, Ask, MetadataAsk, PredictAsk
 from serving.client.cards import CARD_INPUT, CARD_SIGNATURE, Card, KnownCards, read_card
 from serving.client.errors import BadAnswerError, ModelNotFoundError
 from serving.client.retries import RetryPolicy
@@ -40,9 +40,6 @@ DEFAULT_JOBS: Final = 4
 MOST_SAMPLES: Final = 8 * PAPER_CLIP.samples
 """In one request, where nothing else is said: 3.9 minutes at 16 kHz, 7.5 MB over gRPC and 10 MB over REST. (A song's
 last has up to one window more.)"""
-
-MOST_CLIPS: Final = 128
-"""In one request; a model refuses more."""
 
 MOST_BEGINNINGS: Final = 2
 """How often a call is begun: once more where the server lets the version go that gave the first answers."""

@@ -47,9 +47,7 @@ class Card:
 
     def decide(self, probabilities: npt.NDArray[np.float32], thresholds: npt.NDArray[np.float32]) -> Any:
         """Say which tags count as heard: bool, of the shape of the probabilities."""
-        if self.heads is None:
-            return probabilities >= thresholds
-        return self.heads.decide(probabilities, thresholds)
+        return (self.heads or Heads.of_tags(len(thresholds))).decide(probabilities, thresholds)
 
     def fits(self, other: Card) -> bool:
         """Whether what was made ready for one is right for the other, too."""

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import HOP_LENGTH, N_MELS, PCM_SCALE
+from serving.client.asks import MOST_CLIPS
 from serving.graph import example_parser, wav_chunks
 from serving.graph.content_checks import content_check
 from serving.graph.ensemble import in_parts
@@ -35,9 +36,6 @@ REQUEST_SPEC: Final = tf.TensorSpec(None, tf.string, name="request")
 WAV_SPEC: Final = tf.TensorSpec(None, tf.string, name="wav")
 
 MOST_SECONDS: Final = 3600
-MOST_CLIPS: Final = 128
-"""In one request: two bytes of ``pcm`` cost the server as much as 29.1 s, and over gRPC a tensor filled with one value
-takes no more bytes than that for any number of clips."""
 FURTHER_BYTES: Final = 65_536
 """Of a WAV file besides its samples, where the bytes of a request are bounded."""
 

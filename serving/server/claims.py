@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from serving.client.asks import MOST_CLIPS
+
 MOST_FIELDS: Final = 4096
 """Of one message: a list of numbers is one field, packed, and of strings as many as clips."""
 MOST_DIMENSIONS: Final = 8
@@ -49,7 +51,7 @@ class Limits:
         tensor_bytes: of one tensor in the server's memory.
     """
 
-    clips: int = 128
+    clips: int = MOST_CLIPS
     tensor_bytes: int = 256 * 2**20
 
 
