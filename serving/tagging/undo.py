@@ -117,28 +117,25 @@ def plan_undo(files: Sequence[Path], named: Sequence[Path], all_runs: bool = Fal
     changes.sort(key=lambda change: change.entry.at, reverse=True)
     runs = dict.fromkeys(change.entry.run for change in sorted(changes, key=lambda change: change.path is None))
     chosen = runs if all_runs else list(runs)[:1]
-    taken = [_covered(change, changes[:at], chosen) for at, change in enumerate(changes) if change.entry.run in chosen]
-    return Undoing(tuple(taken), len(runs) - len(chosen), damaged)
+    return Undoing(tuple(_of_runs(changes, chosen)), len(runs) - len(chosen), damaged)
 
 
-def _covered(change: Change, later: Sequence[Change], chosen: Collection[str]) -> Change:
-    fields = {one.field for one in change.entry.changes}
-    return replace(
-        change,
-        covered=any(
-            other.path == change.path
-            and other.entry.run not in chosen
-            and not fields.isdisjoint(one.field for one in other.entry.changes)
-            for other in later
-        ),
-    )
+def _of_runs(changes: Sequence[Change], chosen: Collection[str]) -> Iterator[Change]:
+    """Yield the changes of the chosen runs, out of all, the newest first."""
+    written_since = defaultdict[Path | None, set[str]](set)  # fields, by runs that stay
+    for change in changes:
+        fields = {one.field for one in change.entry.changes}
+        if change.entry.run in chosen:
+            yield replace(change, covered=not fields.isdisjoint(written_since[change.path]))
+        else:
+            written_since[change.path] |= fields
 
 
 def _meant(journal: Path, history: History, places: Mapping[str, Path], folders: Sequence[str]) -> Iterator[Change]:
     """Yield the changes of the files that are meant, the oldest first."""
     folder = os.path.realpath(journal.parent)
     known = {os.path.join(folder, entry.file) for entry in history.changes.values()}
-    lost = [place for place in known if not os.path.exists(place)]
+    lost = {place for place in known if not os.path.exists(place)}
     moved = _find_moved(history, folder, lost, [place for place in places if place not in known])
     for entry in history.changes.values():
         place = os.path.join(folder, entry.file)
@@ -150,7 +147,7 @@ def _meant(journal: Path, history: History, places: Mapping[str, Path], folders:
             yield Change(journal, entry, places[place])
 
 
-def _find_moved(history: History, folder: str, lost: Sequence[str], others: Sequence[str]) -> dict[str, str]:
+def _find_moved(history: History, folder: str, lost: Collection[str], others: Sequence[str]) -> dict[str, str]:
     """Return for files that are not there any more where their bytes are, each in one place alone."""
     prints = {now: place for place in lost for now in history.prints[os.path.relpath(place, folder)]}
     sizes = {now.size for now in prints}
