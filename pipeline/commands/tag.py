@@ -22,7 +22,7 @@ from serving.tagging import session
 from serving.tagging.file_tags import DEFAULT_FIELD
 from serving.tagging.inputs import STDIN, STDIN_ARGUMENT, open_list, read_list, spooled
 from serving.tagging.models import default_model, model_folder
-from serving.tagging.output import whole_file
+from serving.tagging.output import Form, whole_file
 from serving.tagging.resuming import Resumed, resumed
 from serving.tagging.tagger import SHORTEST_HOP_SECONDS, LocalModel, ServedModel, TagSource
 from serving.tagging.undo_output import take_back_all
@@ -327,7 +327,7 @@ def undo(paths: tuple[str, ...], out: Path | None, options: dict[str, Any]) -> N
         sys.exit(1)
 
 
-def form_of(options: dict[str, Any]) -> session.Form:
+def form_of(options: dict[str, Any]) -> Form:
     """Return the form of the output."""
     return "json" if options["as_json"] else "csv" if options["as_csv"] else "table"
 

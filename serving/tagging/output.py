@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final, Protocol
+from typing import IO, Any, Final, Literal, Protocol
 
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.names import is_utf8, keep_bytes, lossless, printable, to_json
@@ -22,6 +22,8 @@ from serving.tagging.writing import Writing
 BAR_WIDTH: Final = 30
 TABLE_WIDTH: Final = 100
 """Characters a line of a table in a file."""
+
+Form = Literal["table", "json", "csv"]
 
 DECIMALS: Final = 5
 ESCAPED: Final = "backslashreplace"
@@ -65,11 +67,9 @@ class TableOutput:
     """A table a file, or the changes to its tags."""
 
     def __init__(self, stream: IO[str], selection: Selection) -> None:
-        from rich.console import Console
-
         self._selection = selection
         self._bar, self._arrow = ("█", "→") if is_utf8(stream) else ("#", "->")
-        self._console = Console(file=stream, highlight=False, width=None if stream.isatty() else TABLE_WIDTH)
+        self._console = table_console(stream)
 
     def tagged(self, file: TaggedFile, writing: Writing | None) -> None:
         """Print tag, probability, threshold and bar; with ``writing``, the tags that go, stay and come."""
@@ -138,6 +138,13 @@ class TableOutput:
 
     def end(self) -> None:
         """Nothing is held back."""
+
+
+def table_console(stream: IO[str]) -> Any:
+    """Return a rich console for tables: as wide as the terminal, or as TABLE_WIDTH where there is none."""
+    from rich.console import Console
+
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else TABLE_WIDTH)
 
 
 def field_table(fields: Sequence[FieldChange], arrow: str) -> Any:
@@ -212,22 +219,24 @@ class JsonOutput:
                 line["fields"] = fields_to_json(writing.fields)
             if writing.error:
                 line["error"] = writing.error
-        self._write(line)
+        write_json_line(self._stream, line)
 
     def failed(self, file: FailedFile) -> None:
         """Write file, the kind of error and the error in words."""
-        self._write({"file": lossless(file.path), "error": file.reason, "kind": file.error.kind})
+        write_json_line(self._stream, {"file": lossless(file.path), "error": file.reason, "kind": file.error.kind})
 
     def skipped(self, file: SkippedFile) -> None:
         """Write file and the tags that it holds."""
-        self._write({"file": lossless(file.path), "skipped": "already done", "old": file.held.tags})
+        write_json_line(self._stream, {"file": lossless(file.path), "skipped": "already done", "old": file.held.tags})
 
     def end(self) -> None:
         """Nothing is held back."""
 
-    def _write(self, line: dict[str, Any]) -> None:
-        self._stream.write(to_json(line, ascii_only=not is_utf8(self._stream)) + "\n")
-        self._stream.flush()
+
+def write_json_line(stream: IO[str], line: Mapping[str, Any]) -> None:
+    """Write an object as a line of JSON that readers see at once."""
+    stream.write(to_json(line, ascii_only=not is_utf8(stream)) + "\n")
+    stream.flush()
 
 
 class CsvOutput:
@@ -311,7 +320,7 @@ class CsvOutput:
     def _begin(self, tags: tuple[str, ...]) -> None:
         self._tags = tags
         self._columns = [*self._about(), *tags]
-        self._stream.write(_csv_line(self._columns))
+        self._stream.write(csv_line(self._columns))
         for row in self._held_back:
             self._row(row)
 
@@ -328,7 +337,7 @@ class CsvOutput:
         if self._tags is None:
             self._held_back.append(row)
             return
-        self._stream.write(_csv_line(row + [""] * (len(self._columns) - len(row))))
+        self._stream.write(csv_line(row + [""] * (len(self._columns) - len(row))))
         self._stream.flush()
 
     def _named(self, path: Path, model: str) -> list[str]:
@@ -362,7 +371,7 @@ def _heard(file: TaggedFile) -> dict[str, Any]:
     return {"complete": False, "claimed_seconds": claimed, "shortfall": file.shortfall}
 
 
-def _csv_line(cells: Sequence[str]) -> str:
+def csv_line(cells: Sequence[str]) -> str:
     """A row that ends with a newline; csv.writer (3.10) quotes a carriage return in it only where rows end with one."""
     line = io.StringIO(newline="")
     csv.writer(line, lineterminator="\r\n").writerow(cells)

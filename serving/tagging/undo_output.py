@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Sequence
-from typing import IO, Any, Final, Literal
+from typing import IO, Any, Final
 
-from preprocessing.names import is_utf8, keep_bytes, lossless, printable, to_json
+from preprocessing.names import is_utf8, keep_bytes, lossless, printable
 from serving.tagging.audio_files import find_audio, fixed_part
 from serving.tagging.file_tags import MODEL_SUFFIX
-from serving.tagging.output import TABLE_WIDTH, field_table, fields_to_json, joined
+from serving.tagging.output import Form, csv_line, field_table, fields_to_json, joined, table_console, write_json_line
 from serving.tagging.undo import Undone, plan_undo, take_back
 from serving.tagging.writing import OURS_SUFFIX
-
-Form = Literal["table", "json", "csv"]
 
 COLUMNS: Final = ("file", "run", "field", "before", "after", "state", "error")
 
@@ -31,21 +28,18 @@ class UndoOutput:
     """
 
     def __init__(self, stream: IO[str], form: Form, dry_run: bool) -> None:
-        from rich.console import Console
-
         self._stream, self._form = stream, form
         self._state = "would be undone" if dry_run else "undone"
-        self._console = Console(file=stream, highlight=False, width=None if stream.isatty() else TABLE_WIDTH)
+        self._console = table_console(stream)
         self._arrow = "→" if is_utf8(stream) else "->"
         if form == "csv":
             keep_bytes(stream)
-            self._rows = csv.writer(stream, lineterminator="\n")
-            self._rows.writerow(COLUMNS)
+            stream.write(csv_line(COLUMNS))
 
     def add(self, undone: Undone) -> None:
         """Say what became of one change."""
         if self._form == "json":
-            self._stream.write(to_json(self._json(undone), ascii_only=not is_utf8(self._stream)) + "\n")
+            write_json_line(self._stream, self._json(undone))
         elif self._form == "csv":
             self._csv(undone)
         else:
@@ -64,9 +58,12 @@ class UndoOutput:
         about = [lossless(undone.path), undone.run]
         for state, fields in ((self._state, undone.back), ("left", undone.left)):
             for one in fields:
-                self._rows.writerow([*about, one.field, joined(one.before), joined(one.after), state, ""])
+                self._row(*about, one.field, joined(one.before), joined(one.after), state, "")
         if undone.failed is not None:
-            self._rows.writerow([*about, "", "", "", "failed", undone.failed.reason])
+            self._row(*about, "", "", "", "failed", undone.failed.reason)
+
+    def _row(self, *cells: str) -> None:
+        self._stream.write(csv_line(cells))
 
     def _print(self, undone: Undone) -> None:
         from rich.markup import escape

@@ -440,3 +440,10 @@ def test_plan_and_take_back_are_of_use_without_a_terminal(tmp_path: Path) -> Non
     assert {one.field for one in undone.back} >= {"genre", "AUTOTAG"}
     assert ID3(path).getall("TCON") == []
     assert writing.OURS_SUFFIX == "_FIELDS"
+
+
+def test_csv_of_a_name_with_a_carriage_return_is_one_row(tmp_path: Path) -> None:
+    path = song(tmp_path / "a\rb.flac")
+    write(path, "rock")
+    _, out, _ = undo(path, form="csv")
+    assert {row["file"] for row in csv.DictReader(io.StringIO(out, newline=""))} == {str(path)}
