@@ -264,7 +264,7 @@ def _open_part(part: Path, out: Path, form: Form, settings: Mapping[str, str]) -
 
 def _checked(stream: BinaryIO, form: Form, path: Path, settings: Mapping[str, str]) -> Written:
     stream.seek(0)
-    written = read_written(io.BufferedReader(_Reading(stream)), form, printable(path))
+    written = read_written(stream, form, printable(path))
     for row in written.rows:
         now = settings.get(row.model)
         if row.settings and row.settings != now:
@@ -274,23 +274,6 @@ def _checked(stream: BinaryIO, form: Form, path: Path, settings: Mapping[str, st
                 "as before, or give another --out"
             )
     return written
-
-
-class _Reading(io.RawIOBase):
-    """A file that stays open when its reader is done."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-
-    def readable(self) -> bool:
-        """Say yes."""
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        """Read on."""
-        piece = self._stream.read(len(buffer))
-        buffer[: len(piece)] = piece
-        return len(piece)
 
 
 def _done(written: Written, files: Sequence[Path], settings: Mapping[str, str]) -> dict[Path, list[Row]]:
@@ -308,7 +291,7 @@ def _done(written: Written, files: Sequence[Path], settings: Mapping[str, str]) 
 def _finish(binary: BinaryIO, form: Form, part: Path, out: Path, names: Sequence[str]) -> None:
     """Give the output its name: as it is where its rows are in order, else with each file's last rows in order."""
     binary.seek(0)
-    written = read_written(io.BufferedReader(_Reading(binary)), form, printable(part))
+    written = read_written(binary, form, printable(part))
     files = written.of_files()
     named = dict.fromkeys(names)
     rows = [row for name in files if name not in named for row in files[name].values()]
