@@ -151,24 +151,28 @@ def _matches(pattern: str, left_out: LeftOut) -> Iterator[str]:
 
 def _matches_at_any_depth(pattern: str, left_out: LeftOut) -> Iterator[str]:
     """Walk the folder before the pattern: glob passes over what it cannot read, and runs in circles of links."""
+    folder, parts = _split(pattern)
+    walked = walk_audio(os.path.join(folder, "") if folder else os.curdir)
+    left_out.unreadable.update(walked.left_out.unreadable)
+    for file in walked.files:
+        name = os.path.relpath(file, folder or os.curdir)
+        if _fits(name.split(os.sep), parts):
+            yield os.path.join(folder, name)
+
+
+def _split(pattern: str) -> tuple[str, list[str]]:
+    """Return the folder before a pattern, empty where there is none, and the parts of the pattern itself."""
     parts = pattern.split(os.sep)
     begin = next(index for index, part in enumerate(parts) if glob.has_magic(part))
     folder = os.sep.join(parts[:begin])
-    walked = walk_audio(folder + os.sep if begin else os.curdir)
-    left_out.unreadable.update(walked.left_out.unreadable)
-    for file in walked.files:
-        name = os.path.relpath(file, folder or (os.sep if begin else os.curdir))
-        if _fits(name.split(os.sep), parts[begin:]):
-            yield os.path.join(folder, name) if begin else name
+    return (folder or os.sep) if begin else "", parts[begin:]
 
 
 def fixed_part(path: str) -> Path:
     """Return a file or folder as it was named, and of a pattern the folder before it."""
     if os.path.lexists(path) or not glob.has_magic(path):
         return Path(path)
-    parts = os.path.expanduser(path).split(os.sep)
-    begin = next(index for index, part in enumerate(parts) if glob.has_magic(part))
-    return Path(os.sep.join(parts[:begin]) or (os.sep if begin else os.curdir))
+    return Path(_split(os.path.expanduser(path))[0] or os.curdir)
 
 
 def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from preprocessing.folders import walk_audio
-from serving.tagging.audio_files import find_audio
+from preprocessing.folders import LeftOut, Walked, walk_audio
+from serving.tagging import audio_files
+from serving.tagging.audio_files import find_audio, fixed_part
 
 
 @pytest.fixture
@@ -92,3 +93,10 @@ def test_link_that_leads_nowhere_is_named(library: Path) -> None:
 def test_name_that_is_too_long_is_said_so() -> None:
     with pytest.raises(Exception, match="file name too long"):
         find_audio(["x" * 300])
+
+
+def test_pattern_right_below_the_root_names_files_from_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    trees = {"/": Walked(["/music/b/a.mp3", "/home/a.mp3"], LeftOut())}
+    monkeypatch.setattr(audio_files, "walk_audio", trees.__getitem__)
+    assert find_audio(["/mus*/**/*.mp3"]).files == [Path("/music/b/a.mp3")]
+    assert fixed_part("/mus*/**/*.mp3") == Path("/")
