@@ -11,7 +11,7 @@ import contextlib
 import math
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from preprocessing.channels import Mixer
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.constants import PCM_SCALE, RESAMPLING_MARGIN, SAMPLE_RATE
 from preprocessing.decoding import AudioFile, Heard, Recording
@@ -125,42 +124,26 @@ def _hear_excerpt(file: AudioFile, clip: ClipFormat, excerpt: Excerpt) -> HeardC
         raise ClipError("no_excerpt", f"number {excerpt.index + 1} of a track that is long enough for {len(starts)}")
     begin = starts[excerpt.index]
     seconds, end = (end - begin) / clip.sample_rate, min(end, begin + clip.samples)
-    samples = _sought(file, clip.sample_rate, begin, end, frames)
-    if samples is None:
-        samples = _passed_over(file, clip.sample_rate, begin, end)
+    needed = end / clip.sample_rate + RESAMPLING_MARGIN
+    with contextlib.closing(MonoBlocks(file, clip.sample_rate, BLOCK_SECONDS, needed)) as blocks:
+        pieces = list(_between(blocks, clip.sample_rate, begin, end))
+    samples = _joined(pieces) if pieces else np.zeros(0, np.float32)  # a header can promise more than is there
     return HeardClip(samples, seconds, _heard_of(file, clip, excerpt, begin, end))
 
 
-def _sought(file: AudioFile, sample_rate: int, begin: int, end: int, frames: int) -> Samples | None:
-    """Seek to a little before the excerpt, and decode from there to a little behind; None where that cannot be."""
-    with contextlib.closing(MonoBlocks(file, sample_rate)) as blocks:
-        recording = blocks.recording
-        if recording is None or recording.fast is None or len(file.content.parts) > 1:
-            return None
-        rate, sound = recording.rate, recording.fast.sound
-        margin = math.ceil(RESAMPLING_MARGIN * rate)
-        step = rate // math.gcd(rate, sample_rate)  # frames after which both rates have a sample at one time
-        first = max(0, begin * rate // sample_rate - margin) // step * step
-        last = min(frames, math.ceil(end * rate / sample_rate) + margin)
-        try:
-            sound.seek(first)
-            read = sound.read(last - first, dtype="float32", always_2d=True)
-        except (RuntimeError, ValueError, TypeError, MemoryError):
-            return None
-        if len(read) < last - first:
-            return None
-        mono = blocks.checked(Mixer(rate, recording.channels).mix(read, last=True), recording.lossy)
-    offset = begin - first * sample_rate // rate
-    return resample(mono, rate, sample_rate)[offset : offset + end - begin]
+def _between(blocks: MonoBlocks, sample_rate: int, begin: int, end: int) -> Generator[Samples, None, int]:
+    """Yield what lies between two samples of a file; what lies before is passed over by seeking, else decoded too.
 
-
-def _passed_over(file: AudioFile, sample_rate: int, begin: int, end: int) -> Samples:
-    """Decode from the file's beginning and keep the excerpt."""
-    kept, place = [], 0
-    for block in MonoBlocks(file, sample_rate, BLOCK_SECONDS, end / sample_rate + RESAMPLING_MARGIN):
-        kept.append(block[max(0, begin - place) : max(0, end - place)])
+    Returns:
+        Samples of the file up to where it was decoded.
+    """
+    place = blocks.seek(begin / sample_rate - RESAMPLING_MARGIN)
+    for block in blocks:
+        kept = block[max(0, begin - place) : max(0, end - place)]
         place += len(block)
-    return np.concatenate(kept)
+        if len(kept):
+            yield kept
+    return place
 
 
 def _heard_of(file: AudioFile, clip: ClipFormat, excerpt: Excerpt, begin: int, end: int) -> Heard:
@@ -299,12 +282,7 @@ class AudioStream:
 
     def _of_stretch(self, stretch: Stretch) -> Iterator[Samples]:
         begin, end = round(self.begin * self._rate), round((self.begin + stretch.seconds) * self._rate)
-        place = self._blocks.seek(self.begin - RESAMPLING_MARGIN)
-        for block in self._blocks:
-            kept = block[max(0, begin - place) : max(0, end - place)]
-            place += len(block)
-            if len(kept):
-                yield kept
+        place = yield from _between(self._blocks, self._rate, begin, end)
         if place <= begin:
             raise self._beyond(place / self._rate)
 

@@ -137,13 +137,13 @@ class MonoBlocks:
             last = len(block) < wanted or self.satisfied
             if not decoded and last:
                 recording.check_decoded()
-            mono = self.checked(mixer.mix(block, last), recording.lossy)
+            mono = self._checked(mixer.mix(block, last), recording.lossy)
             while len(mono) > frames:
                 piece, mono = mono[: int(frames)], mono[int(frames) :]
                 yield resampler.resample(piece, False)
             yield resampler.resample(mono, last)
 
-    def checked(self, mono: Samples, lossy: bool) -> Samples:
+    def _checked(self, mono: Samples, lossy: bool) -> Samples:
         """Return mono samples that can be used.
 
         Raises:
