@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,6 @@ import numpy.typing as npt
 from pipeline.tag_map.vectors import TagVectors, Vectors
 
 Method = Literal["tsne", "pca"]
-METHODS: Final[tuple[Method, ...]] = get_args(Method)
 MOST_NEIGHBOURS: Final = 30.0
 """t-SNE's perplexity where there are tags enough, scikit-learn's default."""
 EXACT: Final = 1000
