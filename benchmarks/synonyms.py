@@ -18,6 +18,7 @@ import argparse
 import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -110,16 +111,13 @@ def merged(answers: Answers, synonyms: Mapping[str, str], merge: Callable[[Value
 
 def moved(before: Answers, after: Sequence[Answers]) -> list[dict[str, Figure]]:
     """How far the macro figures of each ``after`` lie above those of ``before``, on the same draws of tracks."""
-    every = (before, *after)
+    base, *others = [_areas(one) for one in (before, *after)]
+    return [differences(*one, *base) for one in others]
 
-    def measured(weights: Weights) -> dict[str, Weights]:
-        drawn = [areas_drawn(one.labels, one.predictions, weights) for one in every]
-        return {f"{at}/{name}": values for at, of in enumerate(drawn) for name, values in of.items()}
 
-    drawn = over_draws(before.tracks, measured)
-    figures = [areas(one.labels, one.predictions) for one in every]
-    of_each = [{name: drawn[f"{at}/{name}"] for name in figures[at]} for at in range(len(every))]
-    return [differences(figures[at], of_each[at], figures[0], of_each[0]) for at in range(1, len(every))]
+def _areas(answers: Answers) -> tuple[Mapping[str, float], Mapping[str, Weights]]:
+    said = (answers.labels, answers.predictions)
+    return areas(*said), over_draws(answers.tracks, partial(areas_drawn, *said))
 
 
 def _macro(scores: TagScores, tags: Sequence[str]) -> tuple[float, float]:
