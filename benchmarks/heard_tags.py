@@ -25,6 +25,7 @@ from components.metrics import score_shared_tags
 from components.shared_tags import SharedTags, find_shared_tags
 from datasets.mtat import parse_annotations
 from preprocessing.audio import fit_clip, from_pcm, load_clip, to_pcm
+from preprocessing.deformations import amplified
 from preprocessing.level import levelled
 from serving.engines.runtimes import AUTO
 from serving.tagging.tagger import WINDOWS_AT_ONCE, LocalModel
@@ -103,7 +104,7 @@ def repeated(samples: int, waveform: Floats) -> Floats:
 
 def turned(decibels: float, waveform: Floats) -> Floats:
     """Float32 [n] turned up or down, in the 16 bits of a file."""
-    return from_pcm(to_pcm(np.float32(10 ** (decibels / 20)) * waveform))
+    return from_pcm(to_pcm(amplified(waveform, decibels)))
 
 
 def measure_short(clips: Clips, whole: Floats) -> None:
