@@ -380,12 +380,13 @@ def effects(network: str, trainings: Mapping[str, Trainings]) -> list[Effect]:
     if BASE not in trainings:
         return []
     base = trainings[BASE]
+    pooled = {area: pooled_variance(list(trainings.values()), area) for area in AREAS}
     return [
         Effect(
             network,
             name,
             len(one.of_seeds),
-            {area: _difference(one, base, *pooled_variance(list(trainings.values()), area), area) for area in AREAS},
+            {area: _difference(one, base, *pooled[area], area) for area in AREAS},
             one.current and base.current,
         )
         for name, one in trainings.items()
@@ -519,11 +520,12 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     unknown = [name for name in arguments.parts if name not in PARTS]
     if unknown:
         raise BadInputError(f"--parts {unknown[0]}: expected some of {', '.join(PARTS)}")
-    parts = {**{name: PARTS[name] for name in arguments.parts}, **own}
-    strange = [name for name in arguments.onto if "recipe" in {**PARTS, **own}.get(name, PLAIN)]
+    known = {**PARTS, **own}
+    parts = {name: known[name] for name in (*arguments.parts, *own)}
+    strange = [name for name in arguments.onto if "recipe" in known.get(name, PLAIN)]
     if strange:
-        raise BadInputError(f"--onto {strange[0]}: expected parts, no whole recipe, of {', '.join({**PARTS, **own})}")
-    onto = {name: {**PARTS, **own}[name] for name in arguments.onto}
+        raise BadInputError(f"--onto {strange[0]}: expected parts, no whole recipe, of {', '.join(known)}")
+    onto = {name: known[name] for name in arguments.onto}
     root = Path(arguments.root)
     plans = {
         network: plan(data, network, parts, arguments.seeds, str(root), arguments.epochs, onto)
