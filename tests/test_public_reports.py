@@ -312,10 +312,11 @@ def test_7_networks_that_hear_windows_as_they_are_can_be_given_them_at_one_level
 READY_MADE = sorted(
     path for path in Path("pipeline/configs").glob("*.yaml") if "mel_1d" in path.read_text(encoding="utf-8")
 )
+PAPERS = ("mel_1d", "mel_2d", "waveform_1d")
 
 
 @pytest.mark.parametrize("path", READY_MADE, ids=lambda path: path.stem)
 def test_7_ready_made_configurations_have_the_papers_networks_hear_one_level(path: Path) -> None:
-    networks = load_config(str(path)).networks
-    levels = {name: networks[name].level for name in ("mel_1d", "mel_2d", "waveform_1d")}
+    levels = {name: settings.level for name, settings in load_config(str(path)).networks.items() if name in PAPERS}
+    assert "mel_1d" in levels
     assert levels == dict.fromkeys(levels, "rms")
