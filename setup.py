@@ -59,6 +59,14 @@ ANSWERS = [  # what `autotag tag` writes besides text
 ]
 LITERT = ["ai-edge-litert>=1.0.1,<3"]
 ENGINES = [*LITERT, "onnxruntime>=1.20,<2", "openvino>=2024.6,<2027"]
+PAGE = [  # `autotag page` and the index of a library
+    "pydantic>=2.7,<3",
+    "python-multipart>=0.0.20,<1",
+    "scikit-learn>=1.4,<2",
+    "starlette>=1.0,<2",
+    "usearch>=2.16,<3",
+    "uvicorn>=0.34,<1",
+]
 CONVERSION = ["onnx>=1.17,<2", "tf2onnx>=1.16,<2"]  # of the pushed model to ONNX
 
 EXTRAS = {
@@ -68,6 +76,7 @@ EXTRAS = {
     "engines": ENGINES,
     "export": [*TENSORFLOW, *CONVERSION, *ENGINES],
     "tfx": [*TFX, *CONVERSION],
+    "page": [*ANSWERS, *PAGE, *LITERT],
     "pretrained": [*ANSWERS, *LITERT, *TENSORFLOW, *CONVERSION, "httpx>=0.27,<1"],  # trained models of others
     "gpu": [f"tensorflow[and-cuda]>=2.16.2,<2.17{OLD}", f"tensorflow[and-cuda]>=2.21,<2.22{NEW}"],
     "aws": ["s3fs>=2024.12,<2027"],
@@ -88,6 +97,7 @@ EXTRAS = {
         "moto[s3,server]>=5.0.26,<6",
         "mypy>=1.14,<2",
         "pip>=24",
+        "playwright>=1.49,<2",
         "podman-compose>=1.2,<2",
         "pre-commit>=4,<5",
         "prometheus-client>=0.20,<1",
