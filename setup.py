@@ -64,7 +64,7 @@ PAGE = [  # `autotag page` and the index of a library
     "python-multipart>=0.0.20,<1",
     "scikit-learn>=1.4,<2",
     "starlette>=1.0,<2",
-    "usearch>=2.16,<3",
+    "usearch>=2.16,<2.24",
     "uvicorn>=0.34,<1",
 ]
 CONVERSION = ["onnx>=1.17,<2", "tf2onnx>=1.16,<2"]  # of the pushed model to ONNX
