@@ -345,6 +345,30 @@ Progress = Callable[[Path, float, "float | None"], None]
 """Called with a file, its seconds decoded so far, and the seconds that its header claims; from several threads."""
 
 
+@dataclass(frozen=True)
+class HeardWindows:
+    """Windows of a file that are answered, one after the other, behind those that were answered before.
+
+    Attributes:
+        answers: what the model says of them, its probabilities 0 where a window is silent.
+        starts: float64 [n], seconds from the file's beginning at which each begins.
+        silent: bool [n], there is nothing to hear.
+        seconds: of the file that are decoded so far.
+        claimed: of the file by its header; None where nothing tells.
+    """
+
+    answers: Answers
+    starts: npt.NDArray[np.float64]
+    silent: npt.NDArray[np.bool_]
+    seconds: float
+    claimed: float | None
+
+
+OnAnswers = Callable[[Path, HeardWindows], None]
+"""Called with a file and its windows as they are answered, from several threads; what it raises ends the call that it
+is for. Where a server changes its version within a song, it is begun anew."""
+
+
 class Tagger:
     """Tags files of any format and length.
 
@@ -393,7 +417,7 @@ class Tagger:
         return answer
 
     def tag_files(
-        self, paths: Iterable[Path], on_progress: Progress | None = None
+        self, paths: Iterable[Path], on_progress: Progress | None = None, on_answers: OnAnswers | None = None
     ) -> Generator[TaggedFile | FailedFile, None, None]:
         """Tag files, several at a time, and yield their tags in the order of the paths.
 
@@ -402,14 +426,14 @@ class Tagger:
         Raises:
             AutotagError: the model or server does not answer.
         """
-        stopped = threading.Event()
+        stopped, watcher = threading.Event(), _Watcher(on_progress, on_answers)
         running: deque[Future[TaggedFile | FailedFile]] = deque()
         with _WindowQueue(self.source) as window_queue, ThreadPoolExecutor(self.jobs) as pool:
             try:
                 for path in paths:
                     if len(running) == 2 * self.jobs:
                         yield running.popleft().result()
-                    running.append(pool.submit(self._tag_or_fail, path, window_queue, stopped, on_progress))
+                    running.append(pool.submit(self._tag_or_fail, path, window_queue, stopped, watcher))
                 while running:
                     yield running.popleft().result()
             finally:
@@ -441,71 +465,152 @@ class Tagger:
         return levelled(window) if self.level == "rms" else window
 
     def _tag_or_fail(
-        self, path: Path, window_queue: _WindowQueue, stopped: threading.Event, on_progress: Progress | None
+        self, path: Path, window_queue: _WindowQueue, stopped: threading.Event, watcher: _Watcher
     ) -> TaggedFile | FailedFile:
         for _ in range(MOST_TIMES):
-            waiting: deque[Future[Answers]] = deque()
+            song = _Song(path, window_queue)
             try:
-                return self._tag(path, window_queue, waiting, stopped, on_progress)
+                return self._tag(song, stopped, watcher)
             except ClipError as error:
                 return FailedFile(path, error)
             except _ModelChangedError as error:
                 changed = error
             finally:
-                for answer in waiting:
-                    answer.cancel()
+                song.forget()
         raise AutotagError(
             f"{path}: {changed}, {MOST_TIMES} times over. Choose one version on the server by its label (--label)"
         )
 
-    def _tag(
-        self,
-        path: Path,
-        window_queue: _WindowQueue,
-        waiting: deque[Future[Answers]],
-        stopped: threading.Event,
-        on_progress: Progress | None,
-    ) -> TaggedFile:
-        starts, silences, answers, clip = [], [], [], self.source.clip
+    def _tag(self, song: _Song, stopped: threading.Event, watcher: _Watcher) -> TaggedFile:
+        path, clip = song.path, self.source.clip
         place = self.places.get(path, path)
         with open_audio(place, sample_rate=clip.sample_rate, stretch=self.stretch, name=str(path)) as stream:
             for window in stream_windows(stream.blocks, self.hop_samples, clip):
                 if stopped.is_set():
                     raise ClipError("stopped", f"{path} was being decoded when all was stopped")
-                if len(waiting) == WINDOWS_AHEAD:
-                    answers.append(waiting.popleft().result())
-                silences.append(is_silent(window.samples, clip.sample_rate))
-                if not silences[-1]:
-                    waiting.append(window_queue.submit(self._at_level(window.samples)))
-                starts.append(window.start)
                 end = (window.start + window.length) / clip.sample_rate
-                if on_progress is not None:
-                    on_progress(path, end, stream.seconds)
-        silent = np.array(silences)
-        if silent.all():  # only an answer tells which tags there are, and whose
-            waiting.append(window_queue.submit(window.samples))
-        while waiting:
-            answers.append(waiting.popleft().result())
-        first = _one_model(answers)
-        rows = np.zeros((len(starts), len(first.tags)), np.float32)
-        if not silent.all():
-            rows[~silent] = np.concatenate([answer.probabilities for answer in answers])
+                song.collect(WINDOWS_AHEAD - 1)
+                silent = is_silent(window.samples, clip.sample_rate)
+                song.ask(window.start, None if silent else self._at_level(window.samples))
+                watcher.progress(path, end, stream.seconds)
+                watcher.answers(song, clip.sample_rate, stream.begin, end, stream.seconds)
+        if all(song.silences):  # only an answer tells which tags there are, and whose
+            song.ask_besides(window.samples)
+        for most_waiting in reversed(range(song.waiting)):
+            song.collect(most_waiting)
+            watcher.answers(song, clip.sample_rate, stream.begin, end, stream.seconds)
+        first = _one_model(song.answers)
+        silences, rows = np.array(song.silences), song.rows()
         return TaggedFile(
             path=path,
             seconds=end,
             tags=first.tags,
             thresholds=first.thresholds,
-            probabilities=mean_of_heard(rows, silent),
-            starts=np.array(starts) / clip.sample_rate + stream.begin,
+            probabilities=mean_of_heard(rows, silences),
+            starts=np.array(song.starts) / clip.sample_rate + stream.begin,
             window_probabilities=rows,
             model=first.model,
             source=self.source.name,
             window_seconds=clip.seconds,
             heads=first.heads,
             heard=stream.heard,
-            silent_windows=silent,
+            silent_windows=silences,
             part=HeardPart(stream.begin, stream.file_seconds) if self.stretch is not None else None,
         )
+
+
+class _Song:
+    """A file's windows on their way to the model and back, in their order.
+
+    Attributes:
+        path: of the file.
+        starts: first sample of each window.
+        silences: whether there is nothing to hear in it, so that nobody is asked.
+        answers: of the others, one row each, as far as they came.
+    """
+
+    def __init__(self, path: Path, window_queue: _WindowQueue) -> None:
+        self.path = path
+        self.starts: list[int] = []
+        self.silences: list[bool] = []
+        self.answers: list[Answers] = []
+        self._queue = window_queue
+        self._waiting: deque[Future[Answers]] = deque()
+        self._told = self._used = 0  # windows that news() gave, and answers in them
+
+    @property
+    def waiting(self) -> int:
+        """Windows that are asked and not answered."""
+        return len(self._waiting)
+
+    def ask(self, start: int, samples: Samples | None) -> None:
+        """Send the next window, float32 [clip samples]; None for a silent one."""
+        self.starts.append(start)
+        self.silences.append(samples is None)
+        if samples is not None:
+            self.ask_besides(samples)
+
+    def ask_besides(self, samples: Samples) -> None:
+        """Send what is none of the file's windows."""
+        self._waiting.append(self._queue.submit(samples))
+
+    def collect(self, most_waiting: int) -> None:
+        """Take the answers that are there, and wait until no more than so many are missing."""
+        while len(self._waiting) > most_waiting or (self._waiting and self._waiting[0].done()):
+            self.answers.append(self._waiting.popleft().result())
+
+    def news(self) -> tuple[slice, Probabilities] | None:
+        """Return which windows are known that were not at the last call, and float32 [n, n_tags]; None for none.
+
+        A window is known when it and all before it are answered or silent, and there is one answer at all: before
+        that, nobody knows which tags there are.
+        """
+        end, used = self._told, self._used
+        while self.answers and end < len(self.silences) and (self.silences[end] or used < len(self.answers)):
+            used += not self.silences[end]
+            end += 1
+        if end == self._told:
+            return None
+        new, answers = slice(self._told, end), self.answers[self._used : used]
+        self._told, self._used = end, used
+        return new, self._rows(self.silences[new], answers)
+
+    def rows(self) -> Probabilities:
+        """Float32 [windows, n_tags] when all are answered."""
+        return self._rows(self.silences, [] if all(self.silences) else self.answers)
+
+    def _rows(self, silences: Sequence[bool], answers: Sequence[Answers]) -> Probabilities:
+        rows = np.zeros((len(silences), len(self.answers[0].tags)), np.float32)
+        if answers:
+            rows[~np.array(silences, bool)] = np.concatenate([answer.probabilities for answer in answers])
+        return rows
+
+    def forget(self) -> None:
+        """Let what is still waiting go."""
+        for answer in self._waiting:
+            answer.cancel()
+
+
+class _Watcher:
+    """Tells those who want to know how far the files are."""
+
+    def __init__(self, on_progress: Progress | None, on_answers: OnAnswers | None) -> None:
+        self._on_progress, self._on_answers = on_progress, on_answers
+
+    def progress(self, path: Path, end: float, claimed: float | None) -> None:
+        """Tell of a file of which ``end`` seconds are decoded."""
+        if self._on_progress is not None:
+            self._on_progress(path, end, claimed)
+
+    def answers(self, song: _Song, rate: int, begin: float, end: float, claimed: float | None) -> None:
+        """Tell of the windows that are known now; where samples of ``rate`` Hz begin at ``begin`` seconds."""
+        news = None if self._on_answers is None else song.news()
+        if self._on_answers is None or news is None:
+            return
+        new, rows = news
+        answers = dataclasses.replace(song.answers[0], probabilities=rows)
+        starts, silent = np.array(song.starts[new]) / rate + begin, np.array(song.silences[new], bool)
+        self._on_answers(song.path, HeardWindows(answers, starts, silent, end, claimed))
 
 
 class _ModelChangedError(Exception):

@@ -26,6 +26,7 @@ from serving.tagging.tagger import (
     WINDOWS_AT_ONCE,
     Answers,
     FailedFile,
+    HeardWindows,
     LocalModel,
     Selection,
     TaggedFile,
@@ -195,6 +196,43 @@ def test_progress_tells_the_seconds_done_and_claimed(tmp_path: Path) -> None:
     list(Tagger(Loudness()).tag_files([path], lambda *arguments: told.append(arguments)))
     assert [done for _, done, _ in told] == pytest.approx([29.1, 58.2, 70], abs=0.01)
     assert {(file, claimed) for file, _, claimed in told} == {(path, 70.0)}
+
+
+def test_windows_are_told_as_they_are_answered_each_once_and_in_order(tmp_path: Path) -> None:
+    path = write_audio(tmp_path / "a.wav", 29.1 * 20 + 3)
+    told: list[HeardWindows] = []
+    (tagged,) = Tagger(Loudness(), jobs=1).tag_files([path], on_answers=lambda _, heard: told.append(heard))
+    assert isinstance(tagged, TaggedFile)
+    assert len(told) > 2
+    assert told[0].seconds < tagged.seconds / 2
+    np.testing.assert_array_equal(np.concatenate([heard.starts for heard in told]), tagged.starts)
+    rows = np.concatenate([heard.answers.probabilities for heard in told])
+    np.testing.assert_array_equal(rows, tagged.window_probabilities)
+    assert {round(heard.claimed or 0) for heard in told} == {585}
+
+
+@pytest.mark.parametrize("heard", [(0, 1, 1, 0, 0, 1, 0), (0, 0), (1,), (1, 0, 0, 0)])
+def test_silent_windows_are_told_with_those_that_are_heard(tmp_path: Path, heard: tuple[int, ...]) -> None:
+    samples = np.concatenate([tone(29.1) * one for one in heard])
+    sf.write(tmp_path / "a.flac", samples, SAMPLE_RATE)
+    told: list[HeardWindows] = []
+    (tagged,) = Tagger(Loudness()).tag_files([tmp_path / "a.flac"], on_answers=lambda _, new: told.append(new))
+    assert isinstance(tagged, TaggedFile)
+    assert np.concatenate([new.silent for new in told]).tolist() == [not one for one in heard]
+    rows = np.concatenate([new.answers.probabilities for new in told])
+    np.testing.assert_array_equal(rows, tagged.window_probabilities)
+    assert all((row > 0).any() == bool(one) for row, one in zip(rows, heard, strict=True))
+
+
+def test_what_is_told_can_end_the_call(tmp_path: Path) -> None:
+    source = Loudness()
+
+    def enough(path: Path, heard: HeardWindows) -> None:
+        raise AutotagError("enough")
+
+    with pytest.raises(AutotagError, match="enough"):
+        list(Tagger(source, jobs=1).tag_files([soft(tmp_path / "long.wav", 100)], on_answers=enough))
+    assert sum(source.batches) < 50
 
 
 def test_broken_files_fail_alone_and_in_their_place(tmp_path: Path) -> None:
