@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "report": ("report", "Write a run's results as one HTML page."),
     "gc": ("gc", "Delete what old runs left and nothing needs any more."),
     "tag": ("tag", "Name what is heard in audio files."),
+    "page": ("page", "Open a page to listen, look, compare and find."),
     "pretrained": ("pretrained", "List trained models of others, or fetch some."),
     "import": ("import_weights", "Make a pushed version of trained weights."),
     "export": ("export", "Write the pushed model for phones (LiteRT) or as ONNX."),
@@ -53,6 +54,10 @@ EXTRAS: Final = {
     "h5py": "tfx",
     "keras": "tfx",
     "tensorflow": "tfx",
+    "starlette": "page",
+    "uvicorn": "page",
+    "sklearn": "page",
+    "usearch": "page",
 }
 """Package that a command imports -> extra that brings it."""
 

@@ -1,0 +1,307 @@
+"""The page's server: which address is answered by what. See README, `The page`, for what it does.
+
+Songs are named by texts (serving.page.songs), models by those of their list. Everything is JSON but audio, tags as they
+are heard (NDJSON) and playlists; errors are ``{"error": sentence}``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import anyio.to_thread
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from preprocessing.errors import AutotagError, BadInputError, ClipError
+from preprocessing.ffmpeg_audio import find_ffmpeg
+from preprocessing.names import lossless
+from serving.model_info import code_version
+from serving.page.answers import JsonAnswer, PageError, Query, error_answer, read_body
+from serving.page.audio import HeardFiles, Outlines, media_type
+from serving.page.folder import Folder
+from serving.page.models import Models
+from serving.page.safety import Access, Guard
+from serving.page.songs import FILE, UPLOAD, Songs
+from serving.page.tagging import MOST_MODELS, SongTagger, TagGroup
+from serving.page.uploads import Limits, Uploads
+from serving.page.work import GoneError, Workers
+
+STATIC: Final = Path(__file__).with_name("static")
+SWEEP_SECONDS: Final = 30.0
+MOST_PEAKS: Final = 8_000
+MOST_ON_A_PAGE: Final = 500
+DECODED_AT_ONCE: Final = 2
+MOST_DECODING: Final = 64
+_RANGE: Final = re.compile(r"bytes=(?P<first>\d{0,18})-(?P<last>\d{0,18})", re.ASCII)
+IN_WORDS: Final = {
+    404: "there is nothing at this address",
+    405: "this address does not take that method",
+}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a page is made of.
+
+    Attributes:
+        models: that can be asked.
+        access: who may ask.
+        folder: the library; None for none.
+        group: of each tag, such as ``instrument``.
+        limits: of what people bring.
+        temporary: where what they bring lies; None for the system's place.
+    """
+
+    models: Models
+    access: Access
+    folder: Folder | None = None
+    group: TagGroup = lambda tag: "other"
+    limits: Limits = field(default_factory=Limits)
+    temporary: Path | None = None
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    """Return the application (ASGI)."""
+    return Guard(_Page(settings).app(), settings.access)
+
+
+class _Page:
+    """The routes and what they share."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.uploads = Uploads(settings.limits, settings.temporary)
+        self.songs = Songs(settings.folder, self.uploads)
+        self.tagger = SongTagger(settings.models, settings.group)
+        self.outlines, self.heard = Outlines(), HeardFiles(self.uploads.folder)
+        self.decoders = Workers(DECODED_AT_ONCE, MOST_DECODING)
+
+    def app(self) -> Starlette:
+        """Return the routes with their handlers of errors."""
+        routes = [
+            Route("/", self.index),
+            Route("/favicon.svg", self.icon),
+            Route("/api/state", self.state),
+            Route("/api/files", self.files),
+            Route("/api/uploads", self.upload, methods=["POST"]),
+            Route("/api/paths", self.path, methods=["POST"]),
+            Route("/api/audio", self.audio),
+            Route("/api/peaks", self.peaks),
+            Route("/api/models", self.models),
+            Route("/api/tag", self.tag, methods=["POST"]),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ]
+        return Starlette(
+            routes=routes,
+            lifespan=self.life,
+            exception_handlers={
+                HTTPException: _of_http,
+                AutotagError: _of_page,
+                ClientDisconnect: _of_gone,
+                OSError: _of_system,
+                Exception: _of_fault,
+            },
+        )
+
+    @contextlib.asynccontextmanager
+    async def life(self, app: Starlette) -> AsyncIterator[None]:
+        """Sweep while the server runs, and leave nothing behind."""
+        sweeper = asyncio.ensure_future(self._sweep())
+        try:
+            yield
+        finally:
+            sweeper.cancel()
+            self.tagger.close()
+            self.uploads.close()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self.uploads.sweep()
+
+    async def index(self, request: Request) -> Response:
+        """The page itself."""
+        return _static("index.html")
+
+    async def icon(self, request: Request) -> Response:
+        """Its icon."""
+        return _static("favicon.svg")
+
+    async def state(self, request: Request) -> Response:
+        """What there is, and how much is taken."""
+        Query(request)
+        folder = self.songs.folder
+        files = None if folder is None else len((await anyio.to_thread.run_sync(folder.listing)).files)
+        return JsonAnswer(
+            {
+                "version": code_version(),
+                "folder": None if folder is None else lossless(folder.name),
+                "files": files,
+                "index": None,
+                "leaderboards": False,
+                "ffmpeg": find_ffmpeg() is not None,
+                "limits": {
+                    "upload_bytes": self.settings.limits.file_bytes,
+                    "models_at_once": MOST_MODELS,
+                },
+                "corrections": None,
+            }
+        )
+
+    async def files(self, request: Request) -> Response:
+        """A page of the folder's songs."""
+        query = Query(request, "query", "folder", "page", "size")
+        page, size = query.integer("page", 1, 1, 1_000_000), query.integer("size", 50, 1, MOST_ON_A_PAGE)
+        words, below = query.text("query", ""), query.text("folder", "")
+        found = await anyio.to_thread.run_sync(self.songs.library().search, words, below, page, size)
+        return JsonAnswer(
+            {
+                "total": found.total,
+                "page": page,
+                "pages": max(1, -(-found.total // size)),
+                "folders": [lossless(folder) for folder in found.folders],
+                "files": [
+                    {
+                        "song": FILE + lossless(file.path),
+                        "name": lossless(file.path.rpartition("/")[2]),
+                        "folder": lossless(file.path.rpartition("/")[0]),
+                        "bytes": file.size,
+                        "modified": round(file.modified),
+                    }
+                    for file in found.files
+                ],
+            }
+        )
+
+    async def upload(self, request: Request) -> Response:
+        """Take a file."""
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/octet-stream":
+            raise PageError(415, "a file is sent with the header Content-Type: application/octet-stream")
+        length = request.headers.get("content-length", "")
+        name = Query(request, "name").text("name", "")
+        key, upload = await self.uploads.take(name, request.stream(), int(length) if length.isdigit() else None)
+        return JsonAnswer(
+            {
+                "song": UPLOAD + key,
+                "name": upload.name,
+                "bytes": upload.size,
+                "expires_seconds": round(self.settings.limits.seconds),
+            },
+            201,
+        )
+
+    async def path(self, request: Request) -> Response:
+        """A song by its path on this machine."""
+        text = (await read_body(request, "path")).text("path")
+        path = await anyio.to_thread.run_sync(self.songs.library().pasted, text)
+        return JsonAnswer({"song": FILE + lossless(path), "name": lossless(path.rpartition("/")[2])})
+
+    async def audio(self, request: Request) -> Response:
+        """A song's bytes, or what autotag heard of it as a WAV file."""
+        query = Query(request, "song", "decoded")
+        song = await anyio.to_thread.run_sync(self.songs.find, query.text("song"))
+        if not query.integer("decoded", 0, 0, 1):
+            return _Audio(request, song.path, media_type(song.name))
+        path = await self.decoders.run(request, lambda check: self.heard.of(song, check))
+        return _Audio(request, path, "audio/wav")
+
+    async def peaks(self, request: Request) -> Response:
+        """A song's outline."""
+        query = Query(request, "song", "count")
+        count = query.integer("count", 1200, 1, MOST_PEAKS)
+        song = await anyio.to_thread.run_sync(self.songs.find, query.text("song"))
+        outline = await self.decoders.run(request, lambda check: self.outlines.of(song, check))
+        peaks = [round(float(peak), 4) for peak in outline.drawn(count)]
+        return JsonAnswer({"seconds": round(outline.seconds, 3), "peaks": peaks})
+
+    async def models(self, request: Request) -> Response:
+        """All models' cards."""
+        Query(request)
+        return JsonAnswer(await anyio.to_thread.run_sync(self.settings.models.cards))
+
+    async def tag(self, request: Request) -> Response:
+        """What models hear in a song, as they hear it."""
+        body = await read_body(request, "song", "models", "hop")
+        names, hop = body.texts("models", 1, MOST_MODELS), body.seconds("hop")
+        song = await anyio.to_thread.run_sync(self.songs.find, body.text("song"))
+        lines = self.tagger.open(song, list(dict.fromkeys(names)), hop)
+        return StreamingResponse(lines, media_type="application/x-ndjson", headers={"x-accel-buffering": "no"})
+
+
+class _Audio(FileResponse):
+    """A file, or one range of its bytes; a header Range that is none, or has several, is passed over (RFC 9110, 14.2).
+
+    Raises:
+        PageError: the file is not there, or does not have the range.
+    """
+
+    def __init__(self, request: Request, path: Path, media_type: str) -> None:
+        try:
+            status = path.stat()
+        except OSError:
+            raise PageError(404, "the song is no longer there") from None
+        kept = {"cache-control": "private, no-cache"}
+        super().__init__(path, media_type=media_type, stat_result=status, headers=kept)
+        asked = _RANGE.fullmatch(request.headers.get("range", ""))
+        self._ranged = asked is not None and any(asked.groups())
+        if asked is not None and asked["first"] and int(asked["first"]) >= status.st_size:
+            raise PageError(416, f"the file has {status.st_size:,} bytes, and none from {int(asked['first']):,} on")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        headers = [(name, value) for name, value in scope["headers"] if self._ranged or name != b"range"]
+        await super().__call__({**scope, "headers": headers}, receive, send)
+
+
+def _static(name: str) -> Response:
+    path = STATIC / name
+    if not path.is_file():
+        raise PageError(404, f"this installation of autotag has no {name}: install it again")
+    return FileResponse(path, headers={"cache-control": "no-cache"})
+
+
+async def _of_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = {"allow": error.headers["Allow"]} if error.headers and "Allow" in error.headers else None
+    return error_answer(error.status_code, IN_WORDS.get(error.status_code, error.detail), headers)
+
+
+async def _of_page(request: Request, error: Exception) -> Response:
+    if isinstance(error, PageError):
+        headers = None if error.retry_after is None else {"retry-after": str(error.retry_after)}
+        return error_answer(error.status, str(error), headers)
+    if isinstance(error, ClipError):
+        return error_answer(422, error.detail)
+    if isinstance(error, GoneError):
+        return Response(status_code=499)
+    return error_answer(400 if isinstance(error, BadInputError) else 500, str(error))
+
+
+async def _of_gone(request: Request, error: Exception) -> Response:
+    """Nobody is there to read it."""
+    return Response(status_code=499)
+
+
+async def _of_system(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)
+    return error_answer(500, f"the system says: {(error.strerror or str(error)).lower()}")
+
+
+async def _of_fault(request: Request, error: Exception) -> Response:
+    _log.error("%s %s", request.method, request.url.path, exc_info=error)
+    return error_answer(500, f"autotag failed: {type(error).__name__}")

@@ -1,0 +1,302 @@
+"""The models that the page can ask: pushed versions, trained ones of others, one behind a server; few loaded at a time.
+
+A pushed folder is looked at anew at each call, so that a version which was pushed meanwhile is listed and, being the
+newest, is the default. A trained model that is not here yet is fetched when somebody asks for it, by a process of its
+own: that imports TensorFlow, and ends when nobody waits any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from preprocessing.clip_format import PAPER_CLIP
+from preprocessing.digits import is_number
+from preprocessing.errors import AutotagError, BadInputError
+from serving.model_info import SAVED_MODEL_NAME, ModelInfo, read_model_info
+from serving.page.answers import PageError
+from serving.page.work import Check
+from serving.pretrained.cache import cached_version
+from serving.pretrained.catalogue import CATALOGUE, TrainedModel
+from serving.tagging.tagger import LocalModel, ServedModel, TagSource
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from serving.client import TagClient
+
+Kind = Literal["pushed", "pretrained", "served"]
+Say = Callable[[str], None]
+
+MOST_VERSIONS: Final = 20
+"""Of one pushed folder that are listed, the newest."""
+SHOWN_SPLITS: Final = ("test", "valid")
+FETCH_LOOK_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A model of the list.
+
+    Attributes:
+        name: by which the page names it.
+        kind: where it is.
+        folder: of the version; None where it is not here.
+    """
+
+    name: str
+    kind: Kind
+    folder: Path | None
+
+
+class Models:
+    """All models there are.
+
+    Args:
+        pushed: versions, or folders of numbered ones, as the person named them; the first one's newest is the default.
+        trained: names out of the catalogue.
+        client: of a server; None for none.
+        address: of that server, for people.
+        default: name out of the catalogue that is the default where nothing was pushed.
+        at_once: how many are kept loaded; the one that was not used for longest goes.
+        load: loads a version from (folder, name).
+    """
+
+    def __init__(
+        self,
+        pushed: Sequence[str] = (),
+        trained: Sequence[str] = tuple(CATALOGUE),
+        *,
+        client: TagClient | None = None,
+        address: str = "",
+        default: str | None = None,
+        at_once: int = 3,
+        load: Callable[[Path, str], TagSource] = lambda folder, name: LocalModel(folder, name=name),
+    ) -> None:
+        self.at_once = at_once
+        self._pushed, self._trained = tuple(pushed), tuple(trained)
+        self._client, self._address, self._default = client, address, default
+        self._load = load
+        self._loaded: OrderedDict[Path, TagSource] = OrderedDict()
+        self._loading = threading.Lock()
+        self._fetching = threading.Lock()
+        self._served: ServedModel | None = None
+        self._infos: dict[Path, tuple[int, ModelInfo, float]] = {}
+
+    def listed(self) -> list[Listed]:
+        """Return all models, pushed ones first, each folder's newest version first."""
+        found: dict[str, Listed] = {}
+        for given in self._pushed:
+            for name, folder in _versions(given):
+                found.setdefault(name, Listed(name, "pushed", folder))
+        if self._client is not None:
+            found.setdefault(self._address, Listed(self._address, "served", None))
+        for name in self._trained:
+            found.setdefault(name, Listed(name, "pretrained", cached_version(name)))
+        return list(found.values())
+
+    def default(self) -> str | None:
+        """Return the name of the model that is asked unless another one is chosen; None where there is none."""
+        models = self.listed()
+        chosen = [model for model in models if model.name == self._default]
+        here = [model for model in models if model.kind != "pretrained" or model.folder is not None]
+        return next((model.name for model in [*chosen, *here, *models]), None)
+
+    def cards(self) -> list[dict[str, Any]]:
+        """Return what is known of each model, as the page shows it. Asks the server, where there is one."""
+        default = self.default()
+        return [{**self._card(model), "default": model.name == default} for model in self.listed()]
+
+    def find(self, name: str) -> Listed:
+        """Return a model of the list.
+
+        Raises:
+            PageError: there is none of that name.
+        """
+        for model in self.listed():
+            if model.name == name:
+                return model
+        raise PageError(404, f"there is no model {name[:80]!r} in the list")
+
+    def source(self, name: str, say: Say, check: Check) -> TagSource:
+        """Return a model, loaded; it is fetched first where it is not here.
+
+        Args:
+            name: in the list.
+            say: takes lines that say what is being done.
+            check: told when nobody waits any more.
+
+        Raises:
+            PageError: there is none of that name.
+            BadInputError: it cannot be loaded.
+            AutotagError: it cannot be fetched.
+            GoneError: nobody waits any more.
+        """
+        model = self.find(name)
+        if model.kind == "served":
+            return self._of_server()
+        folder = model.folder or self._fetched(name, say, check)
+        with self._loading:
+            check()
+            folder = folder.resolve()
+            if folder not in self._loaded:
+                say(f"loading {name}")
+                while len(self._loaded) >= self.at_once:
+                    self._loaded.popitem(last=False)
+                self._loaded[folder] = self._load(folder, name)
+            self._loaded.move_to_end(folder)
+            return self._loaded[folder]
+
+    def _of_server(self) -> ServedModel:
+        with self._loading:
+            if self._served is None:
+                assert self._client is not None
+                self._served = ServedModel(self._client, self._address, 1)
+            return self._served
+
+    def _fetched(self, name: str, say: Say, check: Check) -> Path:
+        waiting = False
+        while not self._fetching.acquire(timeout=FETCH_LOOK_SECONDS):
+            check()
+            if not waiting:
+                say("another model is being fetched: waiting for it")
+            waiting = True
+        try:
+            return cached_version(name) or fetch_apart(name, say, check)
+        finally:
+            self._fetching.release()
+
+    def _card(self, model: Listed) -> dict[str, Any]:
+        trained = CATALOGUE.get(model.name) if model.kind == "pretrained" else None
+        card: dict[str, Any] = {"name": model.name, "kind": model.kind, "here": True, "notes": ""}
+        try:
+            if model.kind == "served":
+                assert self._client is not None
+                info = self._client.card().info
+                return {**card, **(_info_card(info) if info else _unknown_card()), "megabytes": None}
+            if model.folder is not None:
+                info, megabytes = self._info(model.folder)
+                return {
+                    **card,
+                    **_info_card(info),
+                    "megabytes": megabytes,
+                    **(_trained_card(trained) if trained else {}),
+                }
+        except AutotagError as error:
+            return {**card, "here": False, **_unknown_card(), "notes": str(error)}
+        assert trained is not None
+        return {
+            **card,
+            "here": False,
+            "parameters": trained.parameters,
+            "megabytes": None if trained.size is None else round(trained.size / 1e6, 1),
+            "tags": len(trained.tags()),
+            "window_seconds": PAPER_CLIP.seconds,
+            **_trained_card(trained),
+        }
+
+    def _info(self, folder: Path) -> tuple[ModelInfo, float]:
+        """The card of a version and its weights' megabytes; read again when the card's file changes."""
+        try:
+            changed = (folder / "model.json").stat().st_mtime_ns
+        except OSError:
+            changed = -1
+        kept = self._infos.get(folder)
+        if kept is None or kept[0] != changed:
+            weights = [path.stat().st_size for path in (folder / "variables").glob("*") if path.is_file()]
+            kept = self._infos[folder] = changed, read_model_info(folder), round(sum(weights) / 1e6, 1)
+        return kept[1], kept[2]
+
+
+def _versions(given: str) -> list[tuple[str, Path]]:
+    """The versions in a folder, or itself where it is one, with their names; none where nothing is pushed yet."""
+    folder = Path(given)
+    if (folder / SAVED_MODEL_NAME).is_file():
+        return [(given.rstrip("/"), folder)]
+    try:
+        names = [name for name in os.listdir(folder) if is_number(name)]
+    except OSError:
+        return []
+    newest = sorted(names, key=int, reverse=True)
+    there = [(f"{given.rstrip('/')}/{name}", folder / name) for name in newest]
+    return [(name, path) for name, path in there if (path / SAVED_MODEL_NAME).is_file()][:MOST_VERSIONS]
+
+
+def _info_card(info: ModelInfo) -> dict[str, Any]:
+    split = next((split for split in SHOWN_SPLITS if split in info.scores), None)
+    scores = None if split is None else info.scores[split]
+    members = " + ".join(member.name for member in info.members)
+    licences = dict.fromkeys([info.origin.licence if info.origin else "", info.data.licence])
+    return {
+        "title": f"{members} ({info.combiner.kind})" if info.combiner else members,
+        "data": info.data.name,
+        "licence": "; ".join(filter(None, licences)),
+        "scores": scores and {"roc_auc": scores.roc_auc, "pr_auc": scores.pr_auc, "split": split},
+        "parameters": info.parameters,
+        "tags": len(info.tags),
+        "window_seconds": info.clip.seconds,
+        "notes": info.origin.notes if info.origin else "",
+    }
+
+
+def _trained_card(model: TrainedModel) -> dict[str, Any]:
+    known = model.roc_auc is not None or model.pr_auc is not None
+    return {
+        "title": f"{model.network} trained on {model.trained_on}",
+        "data": model.trained_on,
+        "licence": f"{model.licence}; data: {model.data_licence}",
+        "scores": {"roc_auc": model.roc_auc, "pr_auc": model.pr_auc, "split": model.split} if known else None,
+        "notes": model.notes,
+    }
+
+
+def _unknown_card() -> dict[str, Any]:
+    unknown = ("scores", "parameters", "megabytes", "tags", "window_seconds")
+    return {"title": "", "data": "", "licence": "", **dict.fromkeys(unknown)}
+
+
+def fetch_apart(name: str, say: Say, check: Check) -> Path:
+    """Fetch and convert a trained model in a process of its own; errors as in Models.source."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_fetch, args=(name, there), daemon=True)
+    process.start()
+    there.close()
+    try:
+        while True:
+            check()
+            if not here.poll(FETCH_LOOK_SECONDS):
+                continue
+            kind, text = here.recv()
+            if kind == "say":
+                say(text)
+            elif kind == "done":
+                return Path(text)
+            else:
+                raise (BadInputError if kind == "bad" else AutotagError)(text)
+    except EOFError:
+        raise AutotagError(f"what fetches {name} ended without a word: try `autotag pretrained {name}`") from None
+    finally:
+        process.terminate()
+        process.join(5)
+        here.close()
+
+
+def _fetch(name: str, told: Connection) -> None:
+    from serving.pretrained.ready import ready_version
+
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    with contextlib.suppress(BrokenPipeError):
+        try:
+            told.send(("done", str(ready_version(name, lambda line: told.send(("say", line))))))
+        except BadInputError as error:
+            told.send(("bad", str(error)))
+        except AutotagError as error:
+            told.send(("failed", str(error)))
