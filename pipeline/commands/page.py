@@ -8,15 +8,19 @@ import secrets
 import sys
 import webbrowser
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from pipeline.server_options import encryption_options
-from pipeline.terminal import quieten_tensorflow, say
+from pipeline.terminal import decoders_notes_hidden, quieten_tensorflow, say
 from preprocessing.errors import BadInputError
 
+if TYPE_CHECKING:
+    from serving.page.leaderboards import Leaderboards
+
 DEFAULT_PORT: Final = 8470
+CORRECTIONS_NAME: Final = "autotag-corrections.csv"
 TOKEN_BYTES: Final = 16
 
 
@@ -33,6 +37,18 @@ TOKEN_BYTES: Final = 16
 )
 @click.option("--server", metavar="HOST:PORT|URL", help="Also the model of this TF Serving; a URL means REST.")
 @encryption_options
+@click.option(
+    "--config",
+    "configs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Show what came of this configuration: a comparison's as a leaderboard, `autotag run`'s as a list of runs.",
+)
+@click.option(
+    "--corrections",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help=f"Where tags are kept that people mark.  [default: FOLDER/{CORRECTIONS_NAME}, when one is marked]",
+)
 @click.option("--host", default="localhost", show_default=True, help="Name or address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="0: any free one.")
 @click.option("--token", help="That everybody must know; made up where --host is not this machine alone.")
@@ -50,16 +66,21 @@ def command(folder: Path | None, host: str, port: int, browser: bool | None, **o
         autotag page music
         autotag page music --model my-run/pushed --model musicnn-mtt
         autotag page music --server localhost:8500
+        autotag page music --config pipeline/configs/compare/demo.yaml --config my.yaml
         autotag page music --host 0.0.0.0
     """
     from serving.page.app import Settings, create_app
+    from serving.page.corrections import Corrections
     from serving.page.folder import Folder
     from serving.page.safety import Access, is_loopback
     from serving.page.server import listen, make_server
 
+    if folder is None and options["corrections"] is not None:
+        raise click.UsageError("--corrections are of songs of a folder: autotag page FOLDER")
     token = options["token"]
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(TOKEN_BYTES)
+    marks = options["corrections"] or (None if folder is None else folder / CORRECTIONS_NAME)
     access = Access.of(host, token, options["names"])
     quieten_tensorflow()
     with contextlib.ExitStack() as stack:
@@ -69,6 +90,8 @@ def command(folder: Path | None, host: str, port: int, browser: bool | None, **o
                 access=access,
                 folder=None if folder is None else Folder(folder),
                 group=_group,
+                corrections=None if marks is None else Corrections(marks),
+                leaderboards=_leaderboards(options["configs"]),
             )
         )
         listener = stack.enter_context(listen(host, port))
@@ -76,6 +99,7 @@ def command(folder: Path | None, host: str, port: int, browser: bool | None, **o
         say(f"{address}  (Ctrl-C ends it)")
         if browser or (browser is None and _desktop()):
             webbrowser.open(address)
+        stack.enter_context(decoders_notes_hidden())
         with contextlib.suppress(KeyboardInterrupt):
             make_server(app).run(sockets=[listener])
 
@@ -84,6 +108,14 @@ def _group(tag: str) -> str:
     from datasets.tag_groups import tag_group
 
     return tag_group(tag)
+
+
+def _leaderboards(configs: tuple[Path, ...]) -> Leaderboards | None:
+    if not configs:
+        return None
+    from pipeline.leaderboards import MetadataLeaderboards
+
+    return MetadataLeaderboards(configs)
 
 
 @contextlib.contextmanager

@@ -46,7 +46,7 @@ def train_and_read(
 
     Arguments and errors as of ``compare``, which makes rows of it.
     """
-    keys = {data: _keys(config, data) for data in config.data}
+    keys = {data: entry_keys(config, data) for data in config.data}
     pipelines = {data: config.pipeline(data) for data in config.data}
 
     def present() -> dict[Entry, Evaluation]:
@@ -62,8 +62,12 @@ def train_and_read(
     return progress, present()
 
 
-def _keys(config: ComparisonConfig, data: str) -> dict[str, Entry]:
-    """What the evaluations of a data set's entries are known by, with the data as they are now."""
+def entry_keys(config: ComparisonConfig, data: str) -> dict[str, Entry]:
+    """Return what the evaluations of a data set's entries are known by, with the data as they are now.
+
+    Raises:
+        BadInputError: its audio or annotations cannot be used.
+    """
     from pipeline.create import entry_key
     from pipeline.local_runner import prepare_inputs
 

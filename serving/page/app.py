@@ -30,20 +30,25 @@ from preprocessing.names import lossless
 from serving.model_info import code_version
 from serving.page.answers import JsonAnswer, PageError, Query, error_answer, read_body
 from serving.page.audio import HeardFiles, Outlines, media_type
+from serving.page.corrections import Corrections
 from serving.page.folder import Folder
+from serving.page.leaderboards import Leaderboards
 from serving.page.models import Models
 from serving.page.safety import Access, Guard
-from serving.page.songs import FILE, UPLOAD, Songs
+from serving.page.songs import FILE, UPLOAD, Song, Songs
 from serving.page.tagging import MOST_MODELS, SongTagger, TagGroup
 from serving.page.uploads import Limits, Uploads
-from serving.page.work import GoneError, Workers
+from serving.page.work import Check, GoneError, Workers
+from serving.tagging.tagger import TaggedFile
 
 STATIC: Final = Path(__file__).with_name("static")
 SWEEP_SECONDS: Final = 30.0
 MOST_PEAKS: Final = 8_000
 MOST_ON_A_PAGE: Final = 500
 DECODED_AT_ONCE: Final = 2
-MOST_DECODING: Final = 64
+READ_AT_ONCE: Final = 2
+MOST_WAITING: Final = 64
+"""Requests for one kind of work that may wait."""
 _RANGE: Final = re.compile(r"bytes=(?P<first>\d{0,18})-(?P<last>\d{0,18})", re.ASCII)
 IN_WORDS: Final = {
     404: "there is nothing at this address",
@@ -62,6 +67,8 @@ class Settings:
         access: who may ask.
         folder: the library; None for none.
         group: of each tag, such as ``instrument``.
+        corrections: where people's marks are kept; None for nowhere.
+        leaderboards: comparisons and runs; None for none.
         limits: of what people bring.
         temporary: where what they bring lies; None for the system's place.
     """
@@ -70,6 +77,8 @@ class Settings:
     access: Access
     folder: Folder | None = None
     group: TagGroup = lambda tag: "other"
+    corrections: Corrections | None = None
+    leaderboards: Leaderboards | None = None
     limits: Limits = field(default_factory=Limits)
     temporary: Path | None = None
 
@@ -86,9 +95,10 @@ class _Page:
         self.settings = settings
         self.uploads = Uploads(settings.limits, settings.temporary)
         self.songs = Songs(settings.folder, self.uploads)
-        self.tagger = SongTagger(settings.models, settings.group)
+        self.tagger = SongTagger(settings.models, settings.group, self._shown)
         self.outlines, self.heard = Outlines(), HeardFiles(self.uploads.folder)
-        self.decoders = Workers(DECODED_AT_ONCE, MOST_DECODING)
+        self.decoders = Workers(DECODED_AT_ONCE, MOST_WAITING)
+        self.readers = Workers(READ_AT_ONCE, MOST_WAITING)
 
     def app(self) -> Starlette:
         """Return the routes with their handlers of errors."""
@@ -103,6 +113,10 @@ class _Page:
             Route("/api/peaks", self.peaks),
             Route("/api/models", self.models),
             Route("/api/tag", self.tag, methods=["POST"]),
+            Route("/api/leaderboard", self.leaderboard),
+            Route("/api/leaderboard/curve", self.curve),
+            Route("/api/corrections", self.marks, methods=["GET"]),
+            Route("/api/corrections", self.mark, methods=["PUT"]),
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
         return Starlette(
@@ -120,11 +134,12 @@ class _Page:
     @contextlib.asynccontextmanager
     async def life(self, app: Starlette) -> AsyncIterator[None]:
         """Sweep while the server runs, and leave nothing behind."""
-        sweeper = asyncio.ensure_future(self._sweep())
+        tasks = [asyncio.ensure_future(self._sweep()), asyncio.ensure_future(self._read_ahead())]
         try:
             yield
         finally:
-            sweeper.cancel()
+            for task in tasks:
+                task.cancel()
             self.tagger.close()
             self.uploads.close()
 
@@ -132,6 +147,13 @@ class _Page:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             self.uploads.sweep()
+
+    async def _read_ahead(self) -> None:
+        """Read the leaderboards before somebody asks for them: it takes a while."""
+        boards = self.settings.leaderboards
+        if boards is not None:
+            with contextlib.suppress(AutotagError):
+                await anyio.to_thread.run_sync(boards.read, Check(), abandon_on_cancel=True)
 
     async def index(self, request: Request) -> Response:
         """The page itself."""
@@ -152,13 +174,13 @@ class _Page:
                 "folder": None if folder is None else lossless(folder.name),
                 "files": files,
                 "index": None,
-                "leaderboards": False,
+                "leaderboards": self.settings.leaderboards is not None,
                 "ffmpeg": find_ffmpeg() is not None,
                 "limits": {
                     "upload_bytes": self.settings.limits.file_bytes,
                     "models_at_once": MOST_MODELS,
                 },
-                "corrections": None,
+                "corrections": None if self.settings.corrections is None else lossless(self.settings.corrections.file),
             }
         )
 
@@ -241,6 +263,47 @@ class _Page:
         song = await anyio.to_thread.run_sync(self.songs.find, body.text("song"))
         lines = self.tagger.open(song, list(dict.fromkeys(names)), hop)
         return StreamingResponse(lines, media_type="application/x-ndjson", headers={"x-accel-buffering": "no"})
+
+    async def leaderboard(self, request: Request) -> Response:
+        """Comparisons and runs."""
+        Query(request)
+        boards = self.settings.leaderboards
+        if boards is None:
+            return JsonAnswer({"boards": [], "runs": []})
+        return JsonAnswer(await self.readers.run(request, boards.read))
+
+    async def curve(self, request: Request) -> Response:
+        """A tag's curves."""
+        query, boards = Query(request, "board", "data", "row", "tag"), self.settings.leaderboards
+        if boards is None:
+            raise PageError(404, "the page was started without a comparison: autotag page --config FILE")
+        place = query.text("board"), query.text("data"), query.text("row"), query.text("tag")
+        return JsonAnswer(await self.readers.run(request, lambda check: boards.curve(*place, check)))
+
+    def _shown(self, song: Song, tagged: TaggedFile) -> None:
+        path, corrections = song.below_folder, self.settings.corrections
+        if path is not None and corrections is not None:
+            heard = [tagged.tags[number] for number in tagged.above.nonzero()[0]]
+            corrections.show(path, tagged.source, heard)
+
+    async def marks(self, request: Request) -> Response:
+        """What people said of a song's tags."""
+        song = await anyio.to_thread.run_sync(self.songs.find, Query(request, "song").text("song"))
+        corrections = self.settings.corrections
+        if corrections is None or song.below_folder is None:
+            return JsonAnswer({"marks": {}})
+        return JsonAnswer({"marks": await anyio.to_thread.run_sync(corrections.marks, song.below_folder)})
+
+    async def mark(self, request: Request) -> Response:
+        """Take what somebody says of a tag."""
+        body = await read_body(request, "song", "tag", "mark", "model")
+        said = body.text("tag"), body.optional_text("mark"), body.optional_text("model")
+        song = await anyio.to_thread.run_sync(self.songs.find, body.text("song"))
+        corrections = self.settings.corrections
+        if corrections is None or song.below_folder is None:
+            raise PageError(409, "corrections are kept of songs of the folder alone: put the song there, and start the "
+                                 "page with that folder")  # fmt: skip
+        return JsonAnswer({"marks": await anyio.to_thread.run_sync(corrections.mark, song.below_folder, *said)})
 
 
 class _Audio(FileResponse):

@@ -7,8 +7,6 @@ own: that imports TensorFlow, and ends when nobody waits any more.
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import os
 import threading
 from collections import OrderedDict
@@ -19,21 +17,19 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from preprocessing.clip_format import PAPER_CLIP
 from preprocessing.digits import is_number
-from preprocessing.errors import AutotagError, BadInputError
+from preprocessing.errors import AutotagError
 from serving.model_info import SAVED_MODEL_NAME, ModelInfo, read_model_info
 from serving.page.answers import PageError
+from serving.page.apart import Say, run_apart
 from serving.page.work import Check
 from serving.pretrained.cache import cached_version
 from serving.pretrained.catalogue import CATALOGUE, TrainedModel
 from serving.tagging.tagger import LocalModel, ServedModel, TagSource
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-
     from serving.client import TagClient
 
 Kind = Literal["pushed", "pretrained", "served"]
-Say = Callable[[str], None]
 
 MOST_VERSIONS: Final = 20
 """Of one pushed folder that are listed, the newest."""
@@ -169,7 +165,7 @@ class Models:
                 say("another model is being fetched: waiting for it")
             waiting = True
         try:
-            return cached_version(name) or fetch_apart(name, say, check)
+            return cached_version(name) or run_apart(fetch, name, say=say, check=check)
         finally:
             self._fetching.release()
 
@@ -262,41 +258,9 @@ def _unknown_card() -> dict[str, Any]:
     return {"title": "", "data": "", "licence": "", **dict.fromkeys(unknown)}
 
 
-def fetch_apart(name: str, say: Say, check: Check) -> Path:
-    """Fetch and convert a trained model in a process of its own; errors as in Models.source."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_fetch, args=(name, there), daemon=True)
-    process.start()
-    there.close()
-    try:
-        while True:
-            check()
-            if not here.poll(FETCH_LOOK_SECONDS):
-                continue
-            kind, text = here.recv()
-            if kind == "say":
-                say(text)
-            elif kind == "done":
-                return Path(text)
-            else:
-                raise (BadInputError if kind == "bad" else AutotagError)(text)
-    except EOFError:
-        raise AutotagError(f"what fetches {name} ended without a word: try `autotag pretrained {name}`") from None
-    finally:
-        process.terminate()
-        process.join(5)
-        here.close()
-
-
-def _fetch(name: str, told: Connection) -> None:
+def fetch(say: Say, name: str) -> Path:
+    """Return a trained model's version, fetched and converted; errors as of serving.pretrained.ready."""
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     from serving.pretrained.ready import ready_version
 
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    with contextlib.suppress(BrokenPipeError):
-        try:
-            told.send(("done", str(ready_version(name, lambda line: told.send(("say", line))))))
-        except BadInputError as error:
-            told.send(("bad", str(error)))
-        except AutotagError as error:
-            told.send(("failed", str(error)))
+    return ready_version(name, say)
