@@ -9,7 +9,7 @@ ENGINE ?= $(notdir $(firstword $(shell command -v podman docker)))
 DEVICE ?= cpu
 IMAGE  ?= localhost/autotag:$(if $(filter gpu,$(DEVICE)),gpu,latest)
 # A file of tests is one process', whose fixtures (models, runs) its tests share; each process takes up to 4 GB.
-PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
+PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help demo test test-kubeflow test-serving test-flink test-tfx121 image test-image lint format lock clean
@@ -74,8 +74,8 @@ test-tfx121:
 UV_COMPILE := $(BIN)/uv pip compile --no-build-isolation --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet
 RUN_EXTRAS := --extra preprocessing --extra download --extra tfx --extra kubeflow --extra aws --extra gcp --extra serving --extra page
 IMAGE_LOCK := $(RUN_EXTRAS) --python-version 3.10 --override requirements/overrides.txt --constraints $(LOCK)
-# What browsers and other machines talk to is taken as it is mended.
-RECENT := $(foreach package,starlette uvicorn python-multipart,--exclude-newer-package $(package)=2026-11-01)
+# What browsers and other machines talk to is taken as it is mended; pytest-xdist from 3.7 on keeps the order of files.
+RECENT := $(foreach package,starlette uvicorn python-multipart pytest-xdist,--exclude-newer-package $(package)=2026-11-01)
 lock: $(VENV)/.installed
 	$(UV_COMPILE) setup.py $(RUN_EXTRAS) --extra engines --extra dev --override requirements/overrides.txt \
 	  --python-version 3.10 --exclude-newer 2025-01-15 $(RECENT) --upgrade -o $(LOCK)
