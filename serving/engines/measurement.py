@@ -3,7 +3,8 @@
 A machine's other load falls on all alike that way, and no two inference libraries share a process. A worker reads one
 JSON request a line and answers with one: ``{"file": PATH}`` times one audio file from bytes to probabilities,
 ``{"clips": N}`` a batch of N clips, ``{"examples": [PATH, ...], "out": PATH.npy}`` writes the probabilities of all
-clips in TFRecords.
+clips in TFRecords, and says ``{"so_far": N}`` after each batch. A worker that is silent for long is killed: inference
+libraries' threads have waited for each other for ever.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -30,6 +33,9 @@ from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.examples import Example, read_records, record_damage
 
 CLIPS_AT_ONCE: Final = 8
+SILENT_SECONDS: Final = 600.0
+"""That a worker may work on a file or a batch; loading a model is part of the first."""
+SO_FAR: Final = "so_far"
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -66,12 +72,14 @@ class Seconds:
 class Worker:
     """A process that computes with one engine. Use as a context.
 
-    Raises:
-        AutotagError: the process ended; its last line is in the message.
+    Args:
+        measured: what it computes with.
+        silent_seconds: after which a process that says nothing is killed.
     """
 
-    def __init__(self, measured: Measured) -> None:
+    def __init__(self, measured: Measured, silent_seconds: float = SILENT_SECONDS) -> None:
         self.measured = measured
+        self._silent_seconds = silent_seconds
 
     def __enter__(self) -> Worker:
         self._errors = tempfile.TemporaryFile("w+")
@@ -94,21 +102,36 @@ class Worker:
         """Send one request and wait for its answer.
 
         Raises:
-            AutotagError: the process ended; its last line is in the message.
+            AutotagError: the process ended, its last line is in the message; or it was silent for too long.
         """
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
+        while SO_FAR in (answer := self._next_line()):
+            pass
+        return answer
+
+    def _next_line(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        silent = threading.Timer(self._silent_seconds, self._process.kill)
+        silent.start()
         line = self._process.stdout.readline()
+        silent.cancel()
         if not line:
             self._process.wait()
-            self._errors.seek(0)
-            last = self._errors.read().strip().splitlines()[-1:] or ["its process ended without a word"]
-            raise AutotagError(f"{self.measured.name} could not be measured: {last[0]}")
+            raise AutotagError(f"{self.measured.name} could not be measured: {self._last_words()}")
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+    def _last_words(self) -> str:
+        if self._process.returncode == -signal.SIGKILL:
+            return (
+                f"its process was killed: by this program after {self._silent_seconds:g} s without an answer, or for "
+                "want of memory"
+            )
+        self._errors.seek(0)
+        return (self._errors.read().strip().splitlines() or ["its process ended without a word"])[-1]
 
 
 def take_turns(workers: Sequence[Worker], rounds: int, **request: Any) -> dict[str, Seconds]:
@@ -191,7 +214,10 @@ def _timed(run: Callable[[], object]) -> Mapping[str, float]:
 
 
 def _answer(
-    predict: Callable[[Samples], Probabilities], clip: ClipFormat, request: dict[str, Any]
+    predict: Callable[[Samples], Probabilities],
+    clip: ClipFormat,
+    request: dict[str, Any],
+    say: Callable[[Mapping[str, Any]], None],
 ) -> Mapping[str, Any]:
     if "file" in request:
         content = Path(request["file"]).read_bytes()
@@ -201,7 +227,11 @@ def _answer(
         return _timed(lambda: predict(noise))
     clips = [samples for samples, _ in read_clips(request["examples"])]
     batches = [np.stack(clips[first : first + CLIPS_AT_ONCE]) for first in range(0, len(clips), CLIPS_AT_ONCE)]
-    np.save(request["out"], np.concatenate([predict(batch) for batch in batches]))
+    rows = []
+    for batch in batches:
+        rows.append(predict(batch))
+        say({SO_FAR: sum(map(len, rows))})
+    np.save(request["out"], np.concatenate(rows))
     return {"clips": len(clips)}
 
 
@@ -213,10 +243,14 @@ def main() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: measured.threads])
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
+
+    def say(line: Mapping[str, Any]) -> None:
+        answers.write(json.dumps(line) + "\n")
+        answers.flush()
+
     predict = _predictor(measured)
     for line in sys.stdin:
-        answers.write(json.dumps(_answer(predict, measured.clip, json.loads(line))) + "\n")
-        answers.flush()
+        say(_answer(predict, measured.clip, json.loads(line), say))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -51,5 +52,15 @@ def test_a_worker_that_ends_says_why(tmp_path: Path) -> None:
     with (
         Worker(Measured("LiteRT", str(tmp_path / "none.tflite"))) as worker,
         pytest.raises(AutotagError, match=r"LiteRT could not be measured: .*none\.tflite"),
+    ):
+        worker.ask(clips=1)
+
+
+def test_a_worker_that_is_silent_for_too_long_is_killed(tmp_path: Path) -> None:
+    """A pipe in place of a model: whoever reads it waits for ever."""
+    os.mkfifo(tmp_path / "model.onnx")
+    with (
+        Worker(Measured("ONNX Runtime", str(tmp_path / "model.onnx")), silent_seconds=3) as worker,
+        pytest.raises(AutotagError, match=r"ONNX Runtime could not be measured: .* after 3 s without an answer"),
     ):
         worker.ask(clips=1)
