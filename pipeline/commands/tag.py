@@ -222,6 +222,17 @@ def command(
         sys.exit(1)
 
 
+def refuse_first(*conditions: tuple[object, str]) -> None:
+    """Refuse a call by the words of the first condition that holds.
+
+    Raises:
+        click.UsageError: one does.
+    """
+    for refused, words in conditions:
+        if refused:
+            raise click.UsageError(words)
+
+
 def check_options(ctx: click.Context, options: dict[str, Any]) -> None:
     """Refuse options that do not go together.
 
@@ -232,7 +243,7 @@ def check_options(ctx: click.Context, options: dict[str, Any]) -> None:
     if options["undo"]:
         check_undo(ctx)
     field_given = ctx.get_parameter_source("field") == click.core.ParameterSource.COMMANDLINE
-    for refused, words in (
+    refuse_first(
         (not server and (options["rest"] or options["label"]), "--rest and --label go with --server"),
         (
             not server and (options["tls"] or options["root_certificates"]),
@@ -245,9 +256,7 @@ def check_options(ctx: click.Context, options: dict[str, Any]) -> None:
         (not write and field_given, "--field goes with --write"),
         (not write and options["fields"], "--fields goes with --write"),
         (options["all_runs"] and not options["undo"], "--all-runs goes with --undo"),
-    ):
-        if refused:
-            raise click.UsageError(words)
+    )
 
 
 def check_resume(paths: tuple[str, ...], out: Path | None, options: dict[str, Any]) -> None:
@@ -256,13 +265,11 @@ def check_resume(paths: tuple[str, ...], out: Path | None, options: dict[str, An
     Raises:
         click.UsageError: so it is.
     """
-    for refused, words in (
+    refuse_first(
         (out is None or not (options["as_json"] or options["as_csv"]), "--resume goes with --out and --json or --csv"),
         (options["write"], "--write passes over files that are done by itself, without --resume"),
         (STDIN_ARGUMENT in paths, "standard input (-) cannot be resumed: nobody knows whether it is what it was"),
-    ):
-        if refused:
-            raise click.UsageError(words)
+    )
 
 
 def continued(
@@ -282,15 +289,13 @@ def check_inputs(paths: tuple[str, ...], options: dict[str, Any]) -> None:
         click.UsageError: so it is.
     """
     list_file, stdin = options["list_file"], STDIN_ARGUMENT in paths
-    for refused, words in (
+    refuse_first(
         (not paths and list_file is None, "Missing argument 'FILE|DIR|GLOB|-...', or --files-from LIST"),
         (options["null"] and list_file is None, "-0 (--null) goes with --files-from"),
         (stdin and list_file == STDIN_ARGUMENT, "standard input is the audio (-) or the list (--files-from -)"),
         (stdin and options["write"], "--write writes into files, and standard input (-) is none"),
         (stdin and options["undo"], "--undo is for files, and standard input (-) is none"),
-    ):
-        if refused:
-            raise click.UsageError(words)
+    )
 
 
 @contextlib.contextmanager
