@@ -95,6 +95,7 @@ EXTRAS = {
         "hypothesis>=6.100,<7",
         "kubernetes-validate>=1.31",
         "moto[s3,server]>=5.0.26,<6",
+        "mkdocs-material>=9.5,<10",
         "mypy>=1.14,<2",
         "pip>=24",
         "playwright>=1.49,<2",
