@@ -84,6 +84,7 @@ def command(folder: Path | None, host: str, port: int, browser: bool | None, **o
     access = Access.of(host, token, options["names"])
     quieten_tensorflow()
     with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(listen(host, port))
         app = create_app(
             Settings(
                 models=stack.enter_context(_models(options)),
@@ -94,7 +95,6 @@ def command(folder: Path | None, host: str, port: int, browser: bool | None, **o
                 leaderboards=_leaderboards(options["configs"]),
             )
         )
-        listener = stack.enter_context(listen(host, port))
         address = _address(host, listener.getsockname()[1], token)
         say(f"{address}  (Ctrl-C ends it)")
         if browser or (browser is None and _desktop()):

@@ -119,7 +119,7 @@ class _Page:
             Route("/api/corrections", self.mark, methods=["PUT"]),
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
-        return Starlette(
+        app = Starlette(
             routes=routes,
             lifespan=self.life,
             exception_handlers={
@@ -130,6 +130,8 @@ class _Page:
                 Exception: _of_fault,
             },
         )
+        app.router.redirect_slashes = False
+        return app
 
     @contextlib.asynccontextmanager
     async def life(self, app: Starlette) -> AsyncIterator[None]:
@@ -280,11 +282,11 @@ class _Page:
         place = query.text("board"), query.text("data"), query.text("row"), query.text("tag")
         return JsonAnswer(await self.readers.run(request, lambda check: boards.curve(*place, check)))
 
-    def _shown(self, song: Song, tagged: TaggedFile) -> None:
+    def _shown(self, song: Song, model: str, tagged: TaggedFile) -> None:
         path, corrections = song.below_folder, self.settings.corrections
         if path is not None and corrections is not None:
             heard = [tagged.tags[number] for number in tagged.above.nonzero()[0]]
-            corrections.show(path, tagged.source, heard)
+            corrections.show(path, model, heard)
 
     async def marks(self, request: Request) -> Response:
         """What people said of a song's tags."""

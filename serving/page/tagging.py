@@ -44,8 +44,8 @@ DIGITS: Final = 6
 
 TagGroup = Callable[[str], str]
 """Tag -> group, such as ``instrument``."""
-Heard = Callable[[Song, TaggedFile], None]
-"""Told of each song that was tagged."""
+OnTagged = Callable[[Song, str, TaggedFile], None]
+"""Told of each song that was tagged, and what the model is called."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +61,11 @@ class SongTagger:
     """
 
     def __init__(
-        self, models: Models, group: TagGroup, on_tagged: Heard = lambda song, tagged: None, most: int = MOST_AT_ONCE
+        self,
+        models: Models,
+        group: TagGroup,
+        on_tagged: OnTagged = lambda song, model, tagged: None,
+        most: int = MOST_AT_ONCE,
     ) -> None:
         self.models = models
         self.turns = Turns()
@@ -140,7 +144,7 @@ class SongTagger:
             tagged = next(files)
         if isinstance(tagged, FailedFile):
             raise tagged.error
-        self._on_tagged(song, tagged)
+        self._on_tagged(song, name, tagged)
         told.song(tagged, time.perf_counter() - begin)
 
 

@@ -206,8 +206,9 @@ def sweep_dead(base: Path) -> None:
 
 def _shown_name(name: str) -> str:
     """The last part of a name, on one line."""
-    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2].strip()
-    return printable(last)[:LONGEST_NAME] or "recording"
+    last = printable(name.replace("\\", "/").rstrip("/").rpartition("/")[2].strip())
+    stem, suffix = os.path.splitext(last)
+    return stem[: max(0, LONGEST_NAME - len(suffix))] + suffix[:LONGEST_NAME] or "recording"
 
 
 def _of_disk(error: OSError) -> PageError:
