@@ -82,7 +82,7 @@ class EnsembleScorerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
         for name in config["deformations"]:
             deformed = {one: arrays_of[f"{DEFORMED}{name}"] for one, arrays_of in kept.items()}
             arrays[f"{DEFORMED}{name}"] = combined(combiner, replace(splits["test"], by_network=deformed), names)
-        costs = {cost: sum(float(one.get_custom_property(cost)) for one in evaluations) for cost in COSTS}
+        costs = {cost: sum(one.get_float_custom_property(cost) for one in evaluations) for cost in COSTS}
         weights = combiner.count_params()
         costs["parameters"] += weights
         for size in ("megabytes_float32", "megabytes_int8"):

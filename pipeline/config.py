@@ -17,7 +17,7 @@ from components.labels import ANY, HeadSettings
 from datasets.dataset import MTAT_LAYOUT, Dataset
 from datasets.registry import DATASETS, RULES, find_dataset
 from models.registry import NETWORKS, Network, find_network
-from pipeline.overrides import read_value
+from pipeline.overrides import set_value
 from pipeline.recipes import RECIPES
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import CLIP_SECONDS, N_TAGS, SAMPLE_RATE
@@ -476,8 +476,8 @@ class KubeflowConfig(_Settings):
     retry_seconds: int = Field(60, ge=0, description="before the first retry; doubled for each further one")
     resources: StepResources = Field(StepResources(cpu="1", memory="4Gi"), description="of steps not named in steps")
     steps: dict[str, StepResources] = Field(
-        default_factory=lambda: {"Transform": StepResources(cpu="2", memory="8Gi")},
-        description="name of a step -> what it asks of the cluster",
+        default_factory=lambda: {"Transform*": StepResources(cpu="2", memory="8Gi")},
+        description="name of a step, or several as Trainer_* -> what it asks of the cluster",
     )
 
     @model_validator(mode="after")
@@ -631,30 +631,14 @@ def load_config(path: str | None, overrides: Sequence[str] = ()) -> PipelineConf
     """
     values = read_settings_file(path) if path else {}
     for override in overrides:
-        _set(values, override)
+        if override.startswith(("networks.", "branches.")) and not values.keys() & {"networks", "branches"}:
+            values["networks"] = {name: {} for name in PAPER_NETWORKS}
+        set_value(PipelineConfig, values, override)
     values = convert_old(values, path or "settings")
     try:
         return PipelineConfig.model_validate(values)
     except ValidationError as error:
         raise wrong_setting(error, path or "settings") from None
-
-
-def _set(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise BadInputError(f"--set {override}: expected KEY=VALUE, such as --set networks.mel_1d.epochs=3")
-    *parents, last = key.split(".")
-    try:
-        value = read_value(PipelineConfig, key.split("."), text)
-    except BadInputError as error:
-        raise BadInputError(f"--set {override}: {error}") from None
-    if parents and parents[0] in ("networks", "branches") and not values.keys() & {"networks", "branches"}:
-        values["networks"] = {name: {} for name in PAPER_NETWORKS}
-    for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise BadInputError(f"--set {override}: {parent!r} is a value and has no settings below it")
-    values[last] = value
 
 
 def convert_old(values: dict[str, Any], source: str) -> dict[str, Any]:

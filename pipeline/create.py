@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from tensorflow_data_validation.statistics.stats_options import StatsOptions
 from tensorflow_model_analysis.proto import config_pb2  # in TFX 1.21 tfma itself has no names for these messages
@@ -48,6 +48,7 @@ from pipeline.config import PipelineConfig
 from pipeline.runs import IMPORTED_MODEL
 from preprocessing.constants import SPLITS
 from preprocessing.features import HEALTH_FEATURES, INCOMPLETE
+from preprocessing.runners import BeamSettings
 from preprocessing.storage import absolute
 
 
@@ -122,7 +123,7 @@ def create_pipeline(config: PipelineConfig, inputs: Inputs, metadata: Any = None
     )
     nodes = [example_gen, *validation, transform, *trainers.values(), ensemble]
     nodes += _gate_nodes(config, inputs, examples, ensemble.outputs["model"], heads_of(config.data.head_settings()))
-    return _pipeline(config, nodes, metadata)
+    return assemble(config, nodes, metadata)
 
 
 def create_scoring_pipeline(
@@ -136,6 +137,13 @@ def create_scoring_pipeline(
         keys: network or ensemble -> what its evaluation is known by; an ensemble's networks stand before it.
         metadata: as in create_pipeline.
     """
+    return assemble(config, scoring_nodes(config, inputs, keys)[0], metadata)
+
+
+def scoring_nodes(
+    config: PipelineConfig, inputs: Inputs, keys: Mapping[str, str]
+) -> tuple[list[BaseNode], dict[str, BaseChannel]]:
+    """Return the components of create_scoring_pipeline, and network or ensemble -> its evaluation."""
     example_gen = _example_gen(config, inputs)
     examples = example_gen.outputs["examples"]
     validation = _validation_nodes(config, inputs, examples)
@@ -150,7 +158,9 @@ def create_scoring_pipeline(
     evaluations: dict[str, BaseChannel] = {}
     for name, key in keys.items():
         if name in config.ensembles:
-            nodes.append(_ensemble_scorer(name, key, config, examples, transform, models, evaluations))
+            scorer = _ensemble_scorer(name, key, config, examples, transform, models, evaluations)
+            evaluations[name] = scorer.outputs["evaluation"]
+            nodes.append(scorer)
             continue
         trainer = _trainer(name, config, examples, transform)
         scorer = NetworkScorer(
@@ -169,7 +179,7 @@ def create_scoring_pipeline(
         ).with_id(f"NetworkScorer_{name}")
         models[name], evaluations[name] = trainer.outputs["model"], scorer.outputs["evaluation"]
         nodes += [trainer, scorer]
-    return _pipeline(config, nodes, metadata)
+    return nodes, evaluations
 
 
 def _ensemble_scorer(
@@ -265,10 +275,24 @@ def create_import_pipeline(
     ).with_id(IMPORTED_MODEL)
     gate = _gate_nodes(config, inputs, examples, importer.outputs["result"], model.heads, model.shared)
     gate[0].add_upstream_node(validation[-1])
-    return _pipeline(config, [example_gen, *validation, importer, *gate], metadata)
+    return assemble(config, [example_gen, *validation, importer, *gate], metadata)
 
 
-def _pipeline(config: PipelineConfig, nodes: list[BaseNode], metadata: Any) -> Pipeline:
+class _Whole(Protocol):
+    """What a configuration says of a pipeline as a whole."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def root(self) -> str: ...
+
+    @property
+    def beam(self) -> BeamSettings: ...
+
+
+def assemble(config: _Whole, nodes: list[BaseNode], metadata: Any = None) -> Pipeline:
+    """Return the pipeline of these components; ``metadata`` as in create_pipeline."""
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=os.path.join(os.path.abspath(config.root), "artifacts"),

@@ -60,6 +60,32 @@ def read_value(model: type[BaseModel], key: Sequence[str], text: str) -> Any:
         raise BadInputError(" ".join(str(error).split())) from None
 
 
+def set_value(model: type[BaseModel], values: dict[str, Any], override: str) -> None:
+    """Set one setting in a file's values.
+
+    Args:
+        model: that the values are of.
+        values: as the file has them; changed.
+        override: ``KEY=VALUE`` with a dotted key.
+
+    Raises:
+        BadInputError: it is not that, or the value cannot be read.
+    """
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise BadInputError(f"--set {override}: expected KEY=VALUE, such as --set networks.mel_1d.epochs=3")
+    *parents, last = key.split(".")
+    try:
+        value = read_value(model, key.split("."), text)
+    except BadInputError as error:
+        raise BadInputError(f"--set {override}: {error}") from None
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise BadInputError(f"--set {override}: {parent!r} is a value and has no settings below it")
+    values[last] = value
+
+
 def _may_be_yaml(kinds: Sequence[Any], text: str) -> bool:
     return not all(_is_text(kind) or kind is type(None) for kind in kinds) or not kinds
 

@@ -1,10 +1,10 @@
-"""``autotag kubeflow``: the pipeline on a Kubeflow Pipelines server, now or by the clock."""
+"""``autotag kubeflow``: the pipeline, or a comparison, on a Kubeflow Pipelines server, now or by the clock."""
 
 from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,11 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from pipeline.compare.config import ComparisonConfig
     from pipeline.config import PipelineConfig
     from pipeline.kubeflow.server import Server
+
+    Settings = PipelineConfig | ComparisonConfig
 
 MAX_WIDTH = 1000
 """Of a table, in columns."""
@@ -45,14 +48,19 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Callable[..., None]], 
 
 @click.group()
 def command() -> None:
-    """Run the pipeline on Kubeflow Pipelines, once or on a schedule.
+    """Run the pipeline, or a comparison, on Kubeflow Pipelines, once or on a schedule.
 
-    CONFIG is the file of `autotag run`; its section `kubeflow` says image, volumes, resources of each step and where
-    artifacts go. Paths in it are those that the steps see.
+    CONFIG is the file of `autotag run` or of `autotag compare`; its section `kubeflow` says image, volumes, resources
+    of each step and where artifacts go. Paths in it are those that the steps see.
+
+    A comparison is one pipeline: trainings side by side, as far as the cluster has room, and a last step `Comparison`
+    that writes comparison.csv, .json and .html as an artifact and into kubeflow.work_dir. It needs all of them: if one
+    fails, the others still end, and submitted again without it, or mended, they come from the cache.
 
     \b
-    Example:
+    Examples:
         autotag kubeflow submit my.yaml --host http://localhost:8888
+        autotag kubeflow submit my_comparison.yaml --set 'kubeflow.steps={Trainer_*: {memory: 16Gi, gpus: 1}}'
         autotag kubeflow schedule my.yaml --cron "0 0 2 * * 1"
     """
 
@@ -73,7 +81,7 @@ def compile_(config: str | None, overrides: tuple[str, ...], out: Path) -> None:
     from preprocessing.storage import write_whole
 
     settings = _load(config, overrides)
-    write_whole(str(out.absolute()), _compile(settings, None))
+    write_whole(str(out.absolute()), _compile(settings, {}))
     click.echo(f"written: {out}")
 
 
@@ -107,7 +115,7 @@ def submit(
     """
     settings = _load(config, overrides)
     server = _server(settings, host, token_env)
-    text = _compile(settings, _data_version(settings))
+    text = _compile(settings, _data_versions(settings))
     version = server.publish(settings.name, text)
     click.echo(f"pipeline {settings.name}, version {version.name}: {'uploaded' if version.new else 'is there already'}")
     run_name = name or f"{settings.name} {datetime.datetime.now():%Y-%m-%d %H:%M:%S}"
@@ -155,7 +163,7 @@ def schedule(
     settings = _load(config, overrides)
     experiment = experiment or settings.kubeflow.experiment
     server = _server(settings, host, token_env)
-    text = _compile(settings, None)
+    text = _compile(settings, {})
     wanted = Schedule(
         name or settings.name,
         cron,
@@ -284,7 +292,7 @@ def runs(
             click.echo(f"{one.name}: {one.error}")
 
 
-def _write_metrics(server: Server, settings: PipelineConfig, experiment: str, metadata: str | None, path: str) -> None:
+def _write_metrics(server: Server, settings: Settings, experiment: str, metadata: str | None, path: str) -> None:
     """Write the metrics of the newest run that has ended.
 
     Raises:
@@ -303,24 +311,27 @@ def _write_metrics(server: Server, settings: PipelineConfig, experiment: str, me
         click.echo(f"{experiment}: no run of {settings.name} has ended yet; {path} has no metrics", err=True)
 
 
-def _load(config: str | None, overrides: tuple[str, ...]) -> PipelineConfig:
+def _load(config: str | None, overrides: tuple[str, ...]) -> Settings:
+    from pipeline.compare.config import is_comparison, load_comparison
     from pipeline.config import load_config
+    from preprocessing.settings_file import read_settings_file
 
+    if config is not None and is_comparison(read_settings_file(config)):
+        return load_comparison(config, overrides)
     return load_config(config, overrides)
 
 
-def _server(settings: PipelineConfig, host: str | None, token_env: str | None) -> Server:
+def _server(settings: Settings, host: str | None, token_env: str | None) -> Server:
     from pipeline.kubeflow.server import connect
 
     return connect(settings.kubeflow, host, token_env)
 
 
-def _compile(settings: PipelineConfig, data_version: str | None) -> str:
+def _compile(settings: Settings, data_versions: Mapping[str, str]) -> str:
     with Console(stderr=True).status("starting TFX (about half a minute)"):
-        from components.example_gen import ANY_VERSION
-        from pipeline.kubeflow.compiler import compile_pipeline, to_yaml
+        from pipeline.kubeflow.compiler import compile_config
 
-        return to_yaml(compile_pipeline(settings, data_version or ANY_VERSION))
+        return compile_config(settings, data_versions)
 
 
 def _wait(server: Server, run_id: str, name: str, page: str, text: str) -> None:
@@ -347,18 +358,19 @@ def _now() -> str:
     return f"{datetime.datetime.now():%H:%M:%S}"
 
 
-def _data_version(settings: PipelineConfig) -> str | None:
-    from pipeline.kubeflow.compiler import find_data_version
+def _data_versions(settings: Settings) -> dict[str, str]:
+    from pipeline.kubeflow.compiler import data_pipelines, find_data_versions
 
     with Console(stderr=True).status("checksums of the clips") as status:
-        version = find_data_version(settings, lambda done, total: status.update(f"checksums: {done} of {total} clips"))
-    if version is None:
-        click.echo(
-            f"{settings.data.annotations} cannot be seen from here: the run reads the data as they are and makes "
-            "everything anew",
-            err=True,
-        )
-    return version
+        found = find_data_versions(settings, lambda done, total: status.update(f"checksums: {done} of {total} clips"))
+    for data, pipeline in data_pipelines(settings).items():
+        if data not in found:
+            click.echo(
+                f"{pipeline.data.annotations_file} cannot be seen from here: the run reads the data as they are and "
+                "makes everything anew",
+                err=True,
+            )
+    return found
 
 
 def _duration(began: datetime.datetime, ended: datetime.datetime | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,14 @@ from pipeline.config import (
     CombinerConfig,
     DataConfig,
     EnsembleConfig,
+    KubeflowConfig,
     NetworkConfig,
     PipelineConfig,
     RobustnessConfig,
     check_name,
     deformation_names,
 )
+from pipeline.overrides import set_value
 from preprocessing.runners import BeamSettings
 from preprocessing.settings_file import read_settings_file, wrong_setting
 
@@ -85,6 +87,7 @@ class ComparisonConfig(BaseModel):
     reference: str | None = Field(None, description="network__recipe that others are compared with; the best one")
     note: str = Field("", description="printed with the results")
     beam: BeamSettings = BeamSettings()
+    kubeflow: KubeflowConfig = Field(KubeflowConfig(), description="as in `autotag run`; for `autotag kubeflow`")
 
     @field_validator("networks", "recipes", "data", "ensembles")
     @classmethod
@@ -149,6 +152,7 @@ class ComparisonConfig(BaseModel):
             push=next(iter(networks)),
             robustness=RobustnessConfig(deformations=self.deformations),
             beam=self.beam,
+            kubeflow=self.kubeflow,
         )
 
     def settings(self, entry: Entry) -> NetworkConfig:
@@ -170,13 +174,33 @@ class ComparisonConfig(BaseModel):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
-def load_comparison(path: str) -> ComparisonConfig:
+def is_comparison(values: Mapping[str, Any]) -> bool:
+    """Whether the settings of a file are a comparison's and not a run's.
+
+    They are where they have a setting that comparisons alone have, or where ``data`` is data sets by name.
+    """
+    if values.keys() & (ComparisonConfig.model_fields.keys() - PipelineConfig.model_fields.keys()):
+        return True
+    data = values.get("data")
+    if not isinstance(data, dict) or not data or data.keys() & DataConfig.model_fields.keys():
+        return False
+    return all(isinstance(one, dict) for one in data.values())
+
+
+def load_comparison(path: str, overrides: Sequence[str] = ()) -> ComparisonConfig:
     """Read a comparison's configuration.
+
+    Args:
+        path: YAML file.
+        overrides: ``KEY=VALUE`` with a dotted key; see pipeline.overrides.
 
     Raises:
         BadInputError: says which setting is wrong and why.
     """
+    values = read_settings_file(path)
+    for override in overrides:
+        set_value(ComparisonConfig, values, override)
     try:
-        return ComparisonConfig.model_validate(read_settings_file(path))
+        return ComparisonConfig.model_validate(values)
     except ValidationError as error:
         raise wrong_setting(error, path) from None

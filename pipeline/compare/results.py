@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -55,6 +55,12 @@ class Evaluation:
     figures: Mapping[str, float]
     costs: Mapping[str, float]
     current: bool
+
+    @classmethod
+    def of(cls, entry: Entry, folder: str, properties: Mapping[str, Any], *, current: bool) -> Evaluation:
+        """Return an evaluation with its figures and costs out of its artifact's properties, by name."""
+        figures, costs = ({name: float(properties[name]) for name in names} for names in (METRICS, COSTS))
+        return cls(entry, folder, figures, costs, current)
 
 
 @dataclass(frozen=True)
@@ -134,10 +140,7 @@ def find_evaluations(config: PipelineConfig, keys: Mapping[str, Entry]) -> dict[
             continue
         current = keys.get(str(values.get(KEY))) == entry
         if current or entry not in found or not found[entry].current:
-            figures = {name: float(values[name]) for name in METRICS}
-            found[entry] = Evaluation(
-                entry, artifact.uri, figures, {name: float(values[name]) for name in COSTS}, current
-            )
+            found[entry] = Evaluation.of(entry, artifact.uri, values, current=current)
     return found
 
 

@@ -1,4 +1,4 @@
-"""The pipeline compiled for Kubeflow Pipelines: TFX's compiler, and what it leaves out.
+"""A pipeline, or a comparison, compiled for Kubeflow Pipelines: TFX's compiler, and what it leaves out.
 
 TFX compiles the components; what a step asks of the cluster, retries, which steps may come from the cache, volumes and
 secrets are written into the compiled specification here, in the words of KFP's PipelineSpec and of kfp-kubernetes'
@@ -8,14 +8,17 @@ KubernetesExecutorConfig (the second document of the file).
 from __future__ import annotations
 
 import copy
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, Final
 
 import yaml
 
 from datasets.reading import read_manifest
+from pipeline.compare.config import ComparisonConfig
 from pipeline.config import KubeflowConfig, PipelineConfig, StepResources
 from pipeline.paths import check_paths, check_root
 from preprocessing import storage
@@ -24,14 +27,24 @@ from preprocessing.errors import BadInputError
 Spec = dict[str, Any]
 
 ENTRYPOINT: Final = ("python", "-m", "pipeline.kubeflow.entrypoint")
-NEVER_CACHED: Final = ("Baseline", "Pusher")
-"""They look at the push folder, which KFP's cache knows nothing of."""
+NEVER_CACHED: Final = ("Baseline", "Pusher", "Comparison")
+"""They look at the push folder, or write into work_dir, which KFP's cache knows nothing of."""
+EXAMPLE_GEN: Final = "ClipExampleGen"
+DATA: Final = "data"
+"""What stands for the name of a run's data set, which has none."""
+MOST_BYTES: Final = 127 * 1024
+"""Of all tasks: KFP hands their description to the first pod as one argument, of which Linux takes 128 KiB."""
 NEVER_RETRIED: Final = ("RequireNoAnomalies",)
 """Its failure is its answer."""
 
 
-def for_cluster(config: PipelineConfig) -> PipelineConfig:
-    """Return the settings as the steps see them: kubeflow.work_dir stands for root.
+def for_cluster(config: PipelineConfig, root: str | None = None, data: str = DATA) -> PipelineConfig:
+    """Return the settings as the steps see them.
+
+    Args:
+        config: settings.
+        root: stands for theirs; kubeflow.work_dir unless given.
+        data: name of the setting that is the data.
 
     Raises:
         BadInputError: a path means nothing in a pod, there is no image.
@@ -44,16 +57,16 @@ def for_cluster(config: PipelineConfig) -> PipelineConfig:
         raise BadInputError(f"beam.worker_command {command}: on Kubeflow give the path as the steps and workers see it")
     check_root("kubeflow.work_dir", kubeflow.work_dir)
     check_root("kubeflow.pipeline_root", kubeflow.pipeline_root)
-    changed = config.model_copy(update={"root": kubeflow.work_dir})
+    changed = config.model_copy(update={"root": root or kubeflow.work_dir})
     check_paths(changed)
     for setting, path in (
-        ("data.audio_dir", config.data.audio_dir),
-        ("data.annotations", config.data.annotations_file),
-        ("data.synonyms", config.data.synonyms or "default"),
+        (f"{data}.audio_dir", config.data.audio_dir),
+        (f"{data}.annotations", config.data.annotations_file),
+        (f"{data}.synonyms", config.data.synonyms or "default"),
         ("kubeflow.work_dir", kubeflow.work_dir),
         ("push_dir", changed.pushed),
     ):
-        _check_path(setting, path, kubeflow, read_only=setting.startswith("data."))
+        _check_path(setting, path, kubeflow, read_only=setting.startswith(f"{data}."))
     return changed
 
 
@@ -86,23 +99,82 @@ def compile_pipeline(config: PipelineConfig, data_version: str) -> list[Spec]:
     Raises:
         BadInputError: a setting means nothing on a cluster.
     """
-    from components.example_gen import ANY_VERSION
-    from pipeline.create import Inputs, create_pipeline
-    from pipeline.local_runner import read_schema
+    from pipeline.create import create_pipeline
 
     settings = for_cluster(config)
-    inputs = Inputs(None, data_version, read_schema(config.data.schema_file), "each run")
-    spec = _compile_tfx(create_pipeline(settings, inputs), settings.kubeflow)
+    return _documents(create_pipeline(settings, _inputs(settings, data_version)), settings.kubeflow)
+
+
+def compile_comparison(config: ComparisonConfig, versions: Mapping[str, str]) -> list[Spec]:
+    """Compile a comparison for Kubeflow Pipelines: one pipeline, with all data sets in it.
+
+    Args:
+        config: the comparison; kubeflow.work_dir stands for its root.
+        versions: data set -> as compile_pipeline's data_version.
+
+    Returns:
+        As compile_pipeline.
+
+    Raises:
+        BadInputError: a setting means nothing on a cluster, or there are more trainings than one pipeline can have.
+    """
+    from pipeline.compare.create import create_comparison_pipeline
+
+    settings = config.model_copy(update={"root": config.kubeflow.work_dir})
+    inputs = {}
+    for data in settings.data:
+        pipeline = settings.pipeline(data)
+        inputs[data] = _inputs(for_cluster(pipeline, pipeline.root, f"{DATA}.{data}"), versions[data])
+    return _documents(create_comparison_pipeline(settings, inputs), settings.kubeflow)
+
+
+def compile_config(config: PipelineConfig | ComparisonConfig, versions: Mapping[str, str]) -> str:
+    """Return what is uploaded for a run's configuration, or a comparison's.
+
+    Args:
+        config: settings.
+        versions: as find_data_versions returns them; data without one are read as they are when a run begins.
+
+    Raises:
+        BadInputError: see compile_pipeline and compile_comparison.
+    """
+    from components.example_gen import ANY_VERSION
+
+    known = {data: versions.get(data, ANY_VERSION) for data in data_pipelines(config)}
+    if isinstance(config, ComparisonConfig):
+        return to_yaml(compile_comparison(config, known))
+    return to_yaml(compile_pipeline(config, known[DATA]))
+
+
+def _inputs(config: PipelineConfig, data_version: str) -> Any:
+    from pipeline.create import Inputs
+    from pipeline.local_runner import read_schema
+
+    return Inputs(None, data_version, read_schema(config.data.schema_file), "each run")
+
+
+def _documents(pipeline: Any, kubeflow: KubeflowConfig) -> list[Spec]:
+    from components.example_gen import ANY_VERSION
+
+    spec = _compile_tfx(pipeline, kubeflow)
     steps = list(spec["root"]["dag"]["tasks"])
-    unknown = sorted(settings.kubeflow.steps.keys() - set(steps))
+    size = len(json.dumps(spec["root"], separators=(",", ":")))
+    if size > MOST_BYTES:
+        raise BadInputError(
+            f"{pipeline.pipeline_info.pipeline_name}: the description of its {len(steps)} steps takes "
+            f"{size / 1024:.0f} KiB, and Kubeflow Pipelines can begin with {MOST_BYTES // 1024} at most: divide the "
+            "networks, recipes, seeds or data sets between several files"
+        )
+    unknown = [name for name in sorted(kubeflow.steps) if not any(fnmatchcase(step, name) for step in steps)]
     if unknown:
         raise BadInputError(
             f"kubeflow.steps.{unknown[0]}: there is no such step; the steps are {', '.join(sorted(steps))}"
         )
-    never = NEVER_CACHED if data_version != ANY_VERSION else (*NEVER_CACHED, "ClipExampleGen")
-    spec = with_tasks(spec, lambda step: task_options(step, settings.kubeflow, never))
-    spec = with_containers(spec, lambda step: container_options(step, settings.kubeflow))
-    platform = {step: platform_options(step, settings.kubeflow) for step in steps}
+    as_they_are = (step for step, given in _example_gens(spec).items() if given["data_version"] == ANY_VERSION)
+    never = (*NEVER_CACHED, *as_they_are)
+    spec = with_tasks(spec, lambda step: task_options(step, kubeflow, never))
+    spec = with_containers(spec, lambda step: container_options(step, kubeflow))
+    platform = {step: platform_options(step, kubeflow) for step in steps}
     executors = {_executor(spec, step): options for step, options in platform.items() if options}
     documents = [with_argo_names(spec)]
     if executors:
@@ -128,15 +200,27 @@ class ShardFolder:
     code: str
 
 
-def shard_folder(spec: Spec) -> ShardFolder | None:
-    """Return where a compiled pipeline keeps its shards, None where it is not one of this project."""
-    task = spec.get("root", {}).get("dag", {}).get("tasks", {}).get("ClipExampleGen", {})
-    parameters = task.get("inputs", {}).get("parameters", {})
-    try:
-        folder, code = (parameters[name]["runtimeValue"]["constant"] for name in ("work_dir", "code"))
-    except KeyError:
-        return None
-    return ShardFolder(os.path.normpath(folder), code)
+def shard_folders(spec: Spec) -> list[ShardFolder]:
+    """Return where a compiled pipeline keeps the shards of its data sets; none where it is not one of this project."""
+    return [
+        ShardFolder(os.path.normpath(given["work_dir"]), given["code"])
+        for given in _example_gens(spec).values()
+        if given.keys() >= {"work_dir", "code"}
+    ]
+
+
+def _example_gens(spec: Spec) -> dict[str, Mapping[str, Any]]:
+    """Return step -> its parameters, of the steps that make examples: one for each data set."""
+    tasks: Spec = spec.get("root", {}).get("dag", {}).get("tasks", {})
+    return {
+        step: {
+            name: value["runtimeValue"]["constant"]
+            for name, value in task.get("inputs", {}).get("parameters", {}).items()
+            if "constant" in value.get("runtimeValue", {})
+        }
+        for step, task in tasks.items()
+        if step.partition("-")[0].partition("_")[0] == EXAMPLE_GEN
+    }
 
 
 def step_names(text: str) -> list[str]:
@@ -216,11 +300,13 @@ def task_options(step: str, kubeflow: KubeflowConfig, never_cached: tuple[str, .
 
 
 def resources_of(step: str, kubeflow: KubeflowConfig) -> StepResources:
-    """What a step asks of the cluster; settings of ``steps`` over those of ``resources``."""
-    given = kubeflow.steps.get(step)
-    if given is None:
-        return kubeflow.resources
-    return kubeflow.resources.model_copy(update={name: getattr(given, name) for name in given.model_fields_set})
+    """What a step asks of the cluster: ``resources``, over them ``steps`` of patterns in their order, then by name."""
+    asked = kubeflow.resources
+    patterns = [name for name in kubeflow.steps if name != step and fnmatchcase(step, name)]
+    for name in (*patterns, *({step} & kubeflow.steps.keys())):
+        given = kubeflow.steps[name]
+        asked = asked.model_copy(update={name: getattr(given, name) for name in given.model_fields_set})
+    return asked
 
 
 def container_options(step: str, kubeflow: KubeflowConfig) -> Spec:
@@ -264,6 +350,25 @@ def platform_options(step: str, kubeflow: KubeflowConfig) -> Spec:
 
 def _keys(env: Mapping[str, str]) -> list[Spec]:
     return [{"envVar": variable, "secretKey": key} for variable, key in sorted(env.items())]
+
+
+def data_pipelines(config: PipelineConfig | ComparisonConfig) -> dict[str, PipelineConfig]:
+    """Return data set -> settings of a pipeline that reads it; a run's is called DATA."""
+    if isinstance(config, PipelineConfig):
+        return {DATA: config}
+    return {data: config.pipeline(data) for data in config.data}
+
+
+def find_data_versions(
+    config: PipelineConfig | ComparisonConfig, on_clip: Callable[[int, int], None] | None = None
+) -> dict[str, str]:
+    """Return data set -> fingerprint of its data, without those that cannot be seen from here.
+
+    Raises:
+        BadInputError: some can be seen and cannot be used.
+    """
+    found = {data: find_data_version(pipeline, on_clip) for data, pipeline in data_pipelines(config).items()}
+    return {data: version for data, version in found.items() if version is not None}
 
 
 def find_data_version(config: PipelineConfig, on_clip: Callable[[int, int], None] | None = None) -> str | None:

@@ -31,7 +31,7 @@ from pipeline.garbage import (
     runs_to_keep,
     with_sizes,
 )
-from pipeline.kubeflow.compiler import shard_folder
+from pipeline.kubeflow.compiler import shard_folders
 from pipeline.kubeflow.runs import SUCCEEDED, as_run
 from pipeline.kubeflow.server import FoundRun, NoPipelineError, Server
 from pipeline.local_runner import root_lock
@@ -93,7 +93,7 @@ def _plan(config: PipelineConfig, server: Server, keep: int, work_dir: str) -> P
     kept = runs_to_keep(runs, keep)
     kept_ids = {run.run_id for run in kept}
     codes = {code for run, code in found if run.identity in kept_ids}
-    codes |= {folder.code for spec in server.scheduled_pipelines() if (folder := shard_folder(spec))}
+    codes |= {folder.code for spec in server.scheduled_pipelines() for folder in shard_folders(spec)}
     if not any(os.path.isdir(os.path.join(shards, code)) for code in codes):
         raise BadInputError(
             f"{shards} has nothing of what the newest runs on {server.host} made: nothing is deleted. Is it their "
@@ -117,12 +117,12 @@ def _newest_runs(server: Server, shards: str, keep: int) -> Iterator[tuple[Found
     ended_well = 0
     for run in server.all_runs():
         try:
-            folder = shard_folder(server.pipeline_of(run))
+            here = [folder for folder in shard_folders(server.pipeline_of(run)) if folder.folder == shards]
         except NoPipelineError:
             continue
-        if folder is None or folder.folder != shards:
+        if not here:
             continue
-        yield run, folder.code
+        yield run, here[0].code
         ended_well += run.state == SUCCEEDED
         if ended_well == keep:
             return
@@ -137,6 +137,5 @@ def _refuse_while_going_on(server: Server, shards: str) -> None:
         AutotagError: the server does not answer.
     """
     for run in server.runs_going_on():
-        folder = shard_folder(server.pipeline_of(run))
-        if folder and folder.folder == shards:
+        if any(folder.folder == shards for folder in shard_folders(server.pipeline_of(run))):
             raise BadInputError(f"the run {run.name} ({run.identity}) goes on in {shards}: wait until it has ended")

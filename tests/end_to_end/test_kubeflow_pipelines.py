@@ -97,11 +97,11 @@ class Cluster:
         found = [item for item in json.loads(text)["items"] if item["metadata"]["name"].startswith(self.name)]
         return sorted(found, key=lambda item: str(item["metadata"]["creationTimestamp"]))
 
-    def run(self, *overrides: str) -> "Ran":
-        """Submit the pipeline and run the Workflow that the server made of it."""
+    def run(self, *overrides: str, config: str = "config.yaml") -> "Ran":
+        """Submit a pipeline and run the Workflow that the server made of it."""
         before = {workflow["metadata"]["name"] for workflow in self.workflows()}
         settings = [word for override in overrides for word in ("--set", override)]
-        self.autotag("submit", "config.yaml", *settings)
+        self.autotag("submit", config, *settings)
         (workflow,) = [
             workflow
             for workflow in self.workflows()
@@ -447,3 +447,63 @@ def test_kubeflow_checks_the_file_that_compile_writes(cluster: Cluster, tmp_path
         [check, "-o", tmp_path, tmp_path / "pipeline.yaml"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+COMPARED = ("dieleman_mel", "mfcc_cnn_shallow", "both")
+
+
+def comparison(cluster: Cluster) -> dict[str, Any]:
+    """Of the run's data set, under the run's name and in its folder, so that examples and all come from the cache."""
+    run = configuration(cluster)
+    return {
+        "name": cluster.name,
+        "root": str(cluster.folder / "local"),
+        "data": {"work": run["data"]},
+        "networks": {"dieleman_mel": {"epochs": 2, "precision": "float32"}, "mfcc_cnn_shallow": {"epochs": 1}},
+        "ensembles": {"both": {"of": ["dieleman_mel", "mfcc_cnn_shallow"], "combiner": "logistic"}},
+        "kubeflow": {**run["kubeflow"], "work_dir": str(cluster.folder), "steps": {"Trainer_*": {"cpu": "2"}}},
+    }
+
+
+def test_comparison_on_kubeflow_says_what_a_local_one_says_and_trains_nothing_again(
+    cluster: Cluster, first: Ran
+) -> None:
+    cluster.folder.joinpath("comparison.yaml").write_text(yaml.safe_dump(comparison(cluster)))
+    local = subprocess.Popen(
+        [AUTOTAG, "compare", "comparison.yaml"], cwd=cluster.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)}, text=True,
+    )  # fmt: skip
+    try:
+        ran = cluster.run(config="comparison.yaml")
+        out, err = local.communicate(timeout=600)
+        assert local.returncode == 0, out + err
+    finally:
+        local.kill()
+    trained = {
+        f"{step}-{name.replace('_', '-')}--paper--0" for name in COMPARED[:2] for step in ("Trainer", "NetworkScorer")
+    }
+    assert ran.executed() == {*trained, "EnsembleScorer-both--paper--0", "Comparison"}
+    assert ran.pod("Trainer-dieleman-mel--paper--0")["resources"]["limits"]["cpu"] == "2"
+    files = [cluster.folder / f"comparison.{kind}" for kind in ("csv", "json", "html")]
+    assert all(path.exists() for path in files)
+    theirs, ours = rows(cluster.folder / "comparison.json"), rows(cluster.folder / "local" / "comparison.json")
+    assert set(theirs) == set(ours) == set(COMPARED)
+    for network, row in theirs.items():
+        for metric, figure in row["figures"].items():
+            assert figure == pytest.approx(ours[network]["figures"][metric], abs=1e-4), (network, metric)
+        for cost in ("parameters", "megabytes_float32", "megabytes_int8"):
+            assert row["costs"][cost] == pytest.approx(ours[network]["costs"][cost], rel=1e-4), (network, cost)
+        assert row["current"]
+    assert "dieleman_mel" in files[2].read_text()
+
+    for path in files:
+        path.unlink()
+    again = cluster.run("note=trained once", config="comparison.yaml")
+    assert again.executed() == {"Comparison"}
+    assert rows(cluster.folder / "comparison.json") == theirs
+    assert "trained once" in files[2].read_text()
+
+
+def rows(path: Path) -> dict[str, Any]:
+    """Rows of a comparison's results by network."""
+    return {row["network"]: row for row in json.loads(path.read_text())["rows"]}
