@@ -24,7 +24,7 @@ def command(config_file: Path, minutes: float | None, report_only: bool, out: Pa
     """Train every network of CONFIG by every recipe on every data set, and compare them.
 
     One network is in memory at a time. A killed call, or one whose time was up, is finished by the next. A network that
-    fails is named and the others go on; the exit code is then 1.
+    fails is named and the others go on; the exit code is then 1. On Kubeflow: `autotag kubeflow submit CONFIG`.
 
     \b
     Examples:

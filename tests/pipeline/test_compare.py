@@ -15,11 +15,12 @@ import yaml
 from components.network_scorer import COSTS, Answers
 from components.tag_metrics import METRICS
 from pipeline.compare import results, runner
-from pipeline.compare.config import ComparisonConfig, Entry, load_comparison
+from pipeline.compare.config import ComparisonConfig, Entry, is_comparison, load_comparison
 from pipeline.compare.output import as_csv, as_html, as_json, confusions, group_rows
 from pipeline.compare.results import Evaluation, make_rows
 from pipeline.compare.runner import Progress, train_missing
 from preprocessing.errors import BadInputError
+from preprocessing.settings_file import read_settings_file
 
 SETTINGS: dict[str, Any] = {
     "data": {"one": {"dataset": "synthetic", "audio_dir": "one"}, "two": {"dataset": "synthetic", "audio_dir": "two"}},
@@ -72,6 +73,28 @@ def test_wrong_setting_is_refused_in_one_line(changes: dict[str, Any], said: str
 @pytest.mark.parametrize("path", sorted(Path("pipeline/configs/compare").glob("*.yaml")), ids=lambda path: path.stem)
 def test_ready_made_comparisons_can_be_read(path: Path) -> None:
     assert list(load_comparison(str(path)).entries())
+
+
+def test_file_of_a_comparison_is_known_by_its_shape() -> None:
+    folder = Path("pipeline/configs")
+    assert all(is_comparison(read_settings_file(path)) for path in folder.glob("compare/*.yaml"))
+    assert not any(is_comparison(read_settings_file(path)) for path in folder.glob("*.yaml"))
+    assert is_comparison({"data": {"mine": {"audio_dir": "clips"}}, "networks": {"mel_1d": {}}})
+    assert is_comparison({"data": {"mine": None}, "recipes": {"plain": {}}}), "so that its own fault is named"
+    for run in ({}, {"data": {}}, {"data": {"heads": {"tags": {"top": 5}}}}, {"data": {"audio_dri": "clips"}}):
+        assert not is_comparison(run)
+
+
+def test_settings_of_a_comparison_are_overridden_by_their_types(tmp_path: Path) -> None:
+    path = tmp_path / "comparison.yaml"
+    path.write_text(yaml.safe_dump(SETTINGS))
+    overrides = ["seeds=[3]", "note=5", "networks.mel_1d.epochs=9", "kubeflow.env.AT=12:30", "data.one.split=folder"]
+    changed = load_comparison(str(path), overrides)
+    assert (changed.seeds, changed.note, changed.kubeflow.env) == ((3,), "5", {"AT": "12:30"})
+    assert changed.settings(Entry("one", "mel_1d", "plain", 3)).epochs == 9
+    assert (changed.data["one"].split, changed.data["two"].split) == ("folder", "track")
+    with pytest.raises(BadInputError, match="seedz"):
+        load_comparison(str(path), ["seedz=[3]"])
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from kubeflow_api import MadeUpServer, serve_api
 
 from pipeline.commands import gc
 from pipeline.config import PipelineConfig
-from pipeline.kubeflow.compiler import ShardFolder, shard_folder
+from pipeline.kubeflow.compiler import ShardFolder, shard_folders
 from pipeline.kubeflow.garbage import collect
 from pipeline.kubeflow.server import FoundRun, NoPipelineError, Server
 from preprocessing.errors import BadInputError
@@ -166,11 +166,10 @@ def test_folder_of_shards_is_read_from_what_the_compiler_writes() -> None:
     config = PipelineConfig.model_validate(
         {"data": data, "kubeflow": {"image": "autotag", "work_dir": "/data/autotag"}}
     )
-    found = shard_folder(compile_pipeline(config, "any")[0])
-    assert found
+    (found,) = shard_folders(compile_pipeline(config, "any")[0])
     assert found == ShardFolder("/data/autotag/shards", found.code)
     assert len(found.code) == 16
-    assert shard_folder({}) is None
+    assert shard_folders({}) == []
 
 
 CODES = ("a", "b", "c", "d")

@@ -7,8 +7,10 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,9 +43,9 @@ def metadata(tmp_path: Path) -> Iterator[KubeflowMetadata]:
         yield served
 
 
-def written(server: Server, path: Path, *options: str, name: str = "music") -> Samples:
+def written(server: Server, path: Path, *options: str, name: str = "music", **settings: Any) -> Samples:
     config = path.with_suffix(".yaml")
-    config.write_text(f"name: {name}\n")
+    config.write_text(yaml.safe_dump({"name": name, **settings}))
     arguments = ["runs", str(config), "--host", server.host, "--metrics-file", str(path), *options]
     done = CliRunner().invoke(kubeflow.command, arguments)
     assert done.exit_code == 0, (done.output, done.exception)
@@ -112,6 +114,24 @@ def test_without_ml_metadata_nothing_is_made_up(server: Server, tmp_path: Path) 
         "model_pushed",
     }
     assert not names(samples) & {f"autotag_{name}" for name in unknown}
+
+
+def test_a_run_of_a_comparison_is_written_without_a_model(
+    server: Server, metadata: KubeflowMetadata, tmp_path: Path
+) -> None:
+    steps = ("ClipExampleGen", "Trainer_mel_1d__paper__0", "NetworkScorer_mel_1d__paper__0", "Comparison")
+    server.add_run("r", "SUCCEEDED", 30, **dict.fromkeys(steps, "SUCCEEDED"))
+    metadata.add_step("r", "ClipExampleGen", "cached", {"examples": CLIPS})
+    metadata.add_step("r", "Trainer-mel-1d--paper--0", "cached", {"model": {}})
+    metadata.add_step("r", "NetworkScorer-mel-1d--paper--0", "cached", {"evaluation": {"roc_auc": 0.875}})
+    metadata.add_step("r", "Comparison", "done", {"comparison": {"best_on_one": "mel_1d, paper"}})
+    data = {"one": {"dataset": "synthetic", "audio_dir": "/data/one"}}
+    samples = written(server, tmp_path / "m.prom", "--metadata", metadata.address, data=data, networks={"mel_1d": {}})
+    assert value(samples, "attempt_success") == 1
+    assert value(samples, "node_cached", node="Trainer_mel_1d__paper__0") == 1
+    assert value(samples, "node_cached", node="Comparison") == 0
+    assert value(samples, "clips", kind="clips") == 103
+    assert not names(samples) & {f"autotag_{name}" for name in ("test_roc_auc", "model_blessed", "model_pushed")}
 
 
 def test_a_failed_run_is_seen_and_the_last_good_one_however_long_ago(
