@@ -1,0 +1,122 @@
+"""From listening to a better model: tags marked at the page, a network trained from them, pushed, and heard there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import soundfile as sf
+import yaml
+from keras import layers
+from page_server import Listener, local_access, running_page, write_version
+from registered_networks import registered
+
+from models.convolution import glorot, seed_stream
+from models.front_ends.settings import LogMel
+from models.registry import Network
+from preprocessing.windows import WindowRule
+from serving.page.app import Settings
+from serving.page.corrections import Corrections
+from serving.page.folder import Folder
+from serving.page.models import Models
+from serving.tagging.tagger import LocalModel
+
+pytestmark = pytest.mark.timeout(600)
+
+MEL = LogMel(sample_rate=8000, n_fft=256, hop_length=160, n_mels=16, scale="ln_1p")
+SONGS = 30
+CONFIG = Path(__file__).resolve().parents[2] / "pipeline" / "configs" / "corrections.yaml"
+
+
+def build_pitch(n_outputs: int = 50, *, dtype: str | None = None, seed: int = 0) -> keras.Model:
+    """Log-mel (batch, 16, frames) -> logits (batch, n_outputs): means over time and one layer."""
+    log_mel = keras.Input(MEL.shape(8000), name="log_mel")
+    x = layers.Permute((2, 1), dtype=dtype)(log_mel)
+    x = layers.GlobalAveragePooling1D(dtype=dtype)(layers.BatchNormalization(dtype=dtype)(x))
+    logits = layers.Dense(n_outputs, kernel_initializer=glorot(seed_stream(seed)), dtype="float32", name="logits")(x)
+    return keras.Model(log_mel, logits, name="pitch")
+
+
+@pytest.fixture(scope="module")
+def pitch() -> Iterator[Network]:
+    with registered(
+        "pitch",
+        f"{__name__}:build_pitch",
+        window_samples=8000,
+        sample_rate=8000,
+        front_end=MEL,
+        score_windows=WindowRule(2),
+    ) as network:
+        yield network
+
+
+@pytest.fixture
+def music(tmp_path: Path) -> Path:
+    """Low tones and high ones."""
+    rng = np.random.default_rng(0)
+    for number in range(SONGS):
+        hertz = (200, 2400)[number % 2] * rng.uniform(0.9, 1.1)
+        tone = 0.3 * np.sin(2 * np.pi * hertz * np.arange(16_000) / 8_000) + 0.01 * rng.normal(size=16_000)
+        (tmp_path / "music" / f"band {number % 5}").mkdir(parents=True, exist_ok=True)
+        sf.write(tmp_path / "music" / f"band {number % 5}" / f"{number}.wav", tone.astype(np.float32), 8_000)
+    return tmp_path / "music"
+
+
+def heard(page: Any, song: str, model: str) -> dict[str, float]:
+    lines = page.tag(song, model)
+    (tags,) = [line["tags"] for line in lines if line["type"] == "model"]
+    (song_line,) = [line for line in lines if line["type"] == "song"]
+    return dict(zip(tags, song_line["probabilities"], strict=True))
+
+
+def test_tags_marked_at_the_page_train_a_model_that_the_page_then_uses(
+    pitch: Network, music: Path, tmp_path: Path
+) -> None:
+    from pipeline.config import load_config
+    from pipeline.local_runner import run_pipeline
+
+    listener, version = Listener(), write_version(tmp_path / "listener")
+
+    def load(folder: Path, name: str) -> Any:
+        return listener if folder == version else LocalModel(folder, "tensorflow", name=name)
+
+    models = Models([str(tmp_path / "run" / "pushed"), str(version)], trained=(), load=load)
+    corrections = Corrections(music / "autotag-corrections.csv")
+    with running_page(Settings(models, local_access(), Folder(music), corrections=corrections)) as page:
+        songs = [file["song"] for file in page.client.get("/api/files").json()["files"]]
+        assert len(songs) == SONGS
+        (old,) = [model["name"] for model in page.client.get("/api/models").json()]
+        for song in songs:
+            assert set(heard(page, song, old)) == {"loud", "peak", "half"}
+            number = int(song.rpartition("/")[2].removesuffix(".wav"))
+            for tag, mark in (("half", "wrong"), (("low", "high")[number % 2], "added")):
+                answer = page.client.put("/api/corrections", json={"song": song, "tag": tag, "mark": mark})
+                assert answer.status_code == 200
+
+        settings = yaml.safe_load(CONFIG.read_text())
+        settings["root"] = str(tmp_path / "run")
+        settings["data"].update(
+            annotations=str(music / "autotag-corrections.csv"),
+            audio_dir=str(music),
+            ratio=[6, 2, 2],
+            heads={"tags": {"top": 3}},
+            clip={"seconds": 1, "sample_rate": 16000},
+        )
+        settings["networks"] = {"pitch": {"epochs": 30, "learning_rate": 0.05, "batch_size": 8, "patience": 30}}
+        settings["gate"] = {"min_roc_auc": 0.9, "max_drop": 1.0}
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(settings))
+        run_pipeline(load_config(str(tmp_path / "mine.yaml")))
+
+        cards = page.client.get("/api/models").json()
+        assert [card["default"] for card in cards] == [True, False]
+        new = cards[0]
+        assert Path(new["name"]).parent == tmp_path / "run" / "pushed"
+        assert new["scores"]["roc_auc"] > 0.9
+        for number in range(4):
+            tags = heard(page, f"file:band {number % 5}/{number}.wav", new["name"])
+            assert (tags["low"] > tags["high"]) == (number % 2 == 0)
+            assert "half" not in tags
