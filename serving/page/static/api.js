@@ -70,8 +70,8 @@ export function upload(blob, name, onProgress, signal) {
 }
 
 /** Yields what the server says of a song as it hears it, one object a line (NDJSON). */
-export async function* tagStream(song, models, signal) {
-  const response = await answered("/api/tag", asJson("POST", { song, models, hop: null }, signal));
+export async function* tagStream(song, models, hop, signal) {
+  const response = await answered("/api/tag", asJson("POST", { song, models, hop }, signal));
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {

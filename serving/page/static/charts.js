@@ -3,7 +3,7 @@
 
 import { html, render, svg } from "./vendor/lit-html/lit-html.js";
 
-const MARGIN = { left: 48, right: 14, top: 12, bottom: 42 };
+const MARGIN = { left: 58, right: 14, top: 12, bottom: 42 };
 
 class ChartBox extends HTMLElement {
   #draw = null;
@@ -75,7 +75,7 @@ export function chart({ width, height, x, y, title, body }) {
       ${y.ticks.map((value) => svg`<line class="grid" x1="0" x2=${field.width} y1=${py(value)} y2=${py(value)}/><text class="tick" x="-8" y=${py(value) + 4} text-anchor="end">${y.format(value)}</text>`)}
       ${x.ticks.map((value) => svg`<line class="grid" y1="0" y2=${field.height} x1=${px(value)} x2=${px(value)}/><text class="tick" x=${px(value)} y=${field.height + 17} text-anchor="middle">${x.format(value)}</text>`)}
       <text class="axis" x=${field.width / 2} y=${field.height + 37} text-anchor="middle">${x.label}</text>
-      <text class="axis" transform=${`translate(-37 ${field.height / 2}) rotate(-90)`} text-anchor="middle">${y.label}</text>
+      <text class="axis" transform=${`translate(-46 ${field.height / 2}) rotate(-90)`} text-anchor="middle">${y.label}</text>
       ${body({ x: px, y: py, ...field })}
     </g>
   </svg>`;
@@ -83,3 +83,23 @@ export function chart({ width, height, x, y, title, body }) {
 
 /** An SVG path through the points. */
 export const path = (xs, ys, { x, y }) => xs.map((value, i) => `${i ? "L" : "M"}${x(value).toFixed(1)} ${y(ys[i]).toFixed(1)}`).join("");
+
+/**
+ * Places for labels beside their points, [left, top, anchor] each, such that none covers another or a point.
+ *
+ * `points`: [{x, y, text}], the first of them choose first; `width`: of the field, in pixels.
+ */
+export function labelPlaces(points, width) {
+  const [letter, tall, gap] = [7.4, 15, 9];
+  const taken = points.map(({ x, y }) => [x - 6, y - 6, x + 6, y + 6]);
+  const meets = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
+  return points.map(({ x, y, text }) => {
+    const long = text.length * letter;
+    const lefts = [x + gap, x - gap - long].map((left) => Math.min(width - long, Math.max(0, left)));
+    const tries = [0, 13, -13, 26, -26, 39, -39, 52, -52].flatMap((down) => lefts.map((left) => [left, y - tall / 2 + down]));
+    const boxes = tries.map(([left, top]) => [left, top, left + long, top + tall]);
+    const box = boxes.find((one) => !taken.some((other) => meets(one, other))) ?? boxes[0];
+    taken.push(box);
+    return box[0] < x ? [box[2], box[1] + 12, "end"] : [box[0], box[1] + 12, "start"];
+  });
+}

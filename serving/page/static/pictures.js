@@ -3,12 +3,13 @@
 
 import { onTheme, plain, shade } from "./colours.js";
 import { player } from "./player.js";
-import { clock, percent } from "./words.js";
+import { clock, modelLabel, percent } from "./words.js";
 import { html, render } from "./vendor/lit-html/lit-html.js";
 
 const TAGS_BY_MEAN = 8;
 const MOST_TAGS = 12;
 const TABLE_COLUMNS = 24;
+const TICK_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400];
 
 /** An element with a canvas that is drawn again when its size, the theme or what it shows changes. */
 class Picture extends HTMLElement {
@@ -197,7 +198,7 @@ class TagGram extends Picture {
     this.#seen = names.join("\n");
     this.style.setProperty("--rows", String(names.length || MOST_TAGS));
     render(names.map((name) => html`<span title=${name}>${name}</span>`), this.labels);
-    const model = answer ? ` by ${answer.model}` : "";
+    const model = answer ? ` by ${modelLabel(answer.model)}` : "";
     this.canvas.setAttribute("aria-label", `Taggram${model}: ${names.length} tags over time${names.length ? `, most probable first: ${names.join(", ")}` : ""}. The same as a table follows.`);
   }
 
@@ -210,14 +211,15 @@ class TagGram extends Picture {
     if (!answer?.rows.length || !this.#seconds) return;
     const { silence } = plain();
     const top = this.#top();
-    answer.starts.forEach((start, i) => {
-      const end = answer.starts[i + 1] ?? Math.min(this.#seconds, start + answer.windowSeconds);
-      const left = (start / this.#seconds) * width;
-      const wide = Math.max(0.5, (end / this.#seconds) * width - left);
+    let left = 0;
+    answer.starts.forEach((_, i) => {
+      const right = (Math.min(this.#seconds, answer.end(i)) / this.#seconds) * width;
+      const wide = Math.max(0.5, right - left);
       this.#shown.forEach((tag, row) => {
         context.fillStyle = answer.silent[i] ? silence : shade(answer.rows[i][tag] / top);
         context.fillRect(left, row * tall, wide + 0.3, tall - 1);
       });
+      left = right;
     });
   }
 
@@ -243,6 +245,37 @@ class TagGram extends Picture {
   }
 }
 
+/** Round times under a picture of a song, as many as there is room for. */
+class TimeRuler extends HTMLElement {
+  #seconds = 0;
+  #sizes = new ResizeObserver(() => this.#draw());
+
+  set seconds(seconds) {
+    if (seconds === this.#seconds) return;
+    this.#seconds = seconds;
+    this.#draw();
+  }
+
+  connectedCallback() {
+    this.setAttribute("aria-hidden", "true");
+    this.#sizes.observe(this);
+  }
+
+  disconnectedCallback() {
+    this.#sizes.disconnect();
+  }
+
+  #draw() {
+    if (!this.#seconds || !this.clientWidth) return;
+    const most = Math.max(2, Math.floor(this.clientWidth / 64));
+    const step = TICK_STEPS.find((seconds) => this.#seconds / seconds <= most) ?? TICK_STEPS.at(-1);
+    const times = Array.from({ length: Math.floor(this.#seconds / step) + 1 }, (_, i) => i * step);
+    render(times.map((time) => html`<span>${clock(time)}</span>`), this);
+    [...this.children].forEach((mark, i) => mark.style.setProperty("--at", String(times[i] / this.#seconds)));
+  }
+}
+
+customElements.define("time-ruler", TimeRuler);
 customElements.define("song-waveform", SongWaveform);
 customElements.define("tag-gram", TagGram);
 
@@ -262,7 +295,7 @@ function table(answer) {
     return rows.length ? Math.round((100 * rows.reduce((sum, row) => sum + row[tag], 0)) / rows.length) : "silent";
   };
   return html`<div class="scroll" tabindex="0" role="region" aria-label="Taggram as a table"><table>
-    <caption>Probability in per cent, ${answer.model}</caption>
+    <caption>Probability in per cent, ${modelLabel(answer.model)}</caption>
     <thead><tr><th scope="col">Tag</th>${columns.map((i) => html`<th scope="col" class="number">${clock(answer.starts[i])}</th>`)}</tr></thead>
     <tbody>${shownTags(answer).map((tag) => html`<tr><th scope="row">${answer.tags[tag]}</th>${columns.map((i) => html`<td class="number">${value(i, tag)}</td>`)}</tr>`)}</tbody>
   </table></div>`;

@@ -1,6 +1,6 @@
 // The song that the page is about, its waveform, and what models hear in it.
 
-import { get, send, tagStream } from "./api.js";
+import { get, once, send, tagStream } from "./api.js";
 import { player } from "./player.js";
 
 const PEAKS = 1200;
@@ -21,7 +21,7 @@ class Song extends EventTarget {
     player.load(song, name);
     this.#changed();
     this.#ask("/api/peaks", { song, count: PEAKS }, ({ seconds, peaks }) => ({ seconds, peaks }));
-    this.#ask("/api/corrections", { song }, ({ marks }) => ({ marks }));
+    once("/api/state").then(({ corrections }) => corrections && this.#ask("/api/corrections", { song }, ({ marks }) => ({ marks })), () => {});
   }
 
   /** Marks a tag "right", "wrong" or "added"; null takes the mark away. */
@@ -61,6 +61,8 @@ export class Answer {
   of = null;
   whole = null;
   error = "";
+  note = "";
+  thresholded = null;
   #sums = [];
   #sounding = 0;
 
@@ -70,9 +72,9 @@ export class Answer {
 
   take(line) {
     if (line.type === "model") {
-      const { tags, groups, thresholds, window_seconds: windowSeconds } = line;
-      Object.assign(this, { tags, groups, thresholds, windowSeconds });
-      this.#sums = tags.map(() => 0);
+      this.#begin(line);
+    } else if (line.type === "note") {
+      this.note = line.text;
     } else if (line.type === "windows") {
       line.probabilities.forEach((row, i) => this.#add(line.starts[i], row, line.silent[i]));
       Object.assign(this, { heard: line.heard, of: line.of });
@@ -81,6 +83,12 @@ export class Answer {
     } else if (line.type === "error") {
       this.error = line.error;
     }
+  }
+
+  // A second time where a server changed its model in between: the song begins anew.
+  #begin({ tags, groups, thresholds, thresholded = null, window_seconds: windowSeconds }) {
+    Object.assign(this, { tags, groups, thresholds, thresholded, windowSeconds, starts: [], rows: [], silent: [], heard: 0, of: null, note: "" });
+    [this.#sums, this.#sounding] = [tags.map(() => 0), 0];
   }
 
   #add(start, row, silent) {
@@ -98,23 +106,33 @@ export class Answer {
   }
 
   get above() {
-    return this.whole?.above ?? this.probabilities.map((p, tag) => this.#sounding > 0 && p >= this.thresholds[tag]);
+    return this.whole?.above ?? this.probabilities.map((p, tag) => this.#sounding > 0 && this.hasThreshold(tag) && p >= this.thresholds[tag]);
+  }
+
+  /** False for a tag of which exactly one of its head is chosen: the most probable. */
+  hasThreshold(tag) {
+    return this.thresholded?.[tag] ?? true;
   }
 
   get seconds() {
     return this.whole?.seconds ?? this.of ?? this.heard;
   }
 
-  /** Index of the window that is heard at a second; -1 before it was listened to, or where it is silent. */
+  /** Second at which window i gives way to the next: halfway between their middles, which is where they meet. */
+  end(i) {
+    if (i + 1 < this.starts.length) return (this.starts[i] + this.starts[i + 1] + this.windowSeconds) / 2;
+    return this.starts[i] + this.windowSeconds;
+  }
+
+  /** Index of the window that stands for a second; -1 before it was listened to, or where it is silent. */
   windowAt(second) {
     let [low, high] = [0, this.starts.length];
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (this.starts[middle] <= second) low = middle + 1;
+      if (this.end(middle) <= second) low = middle + 1;
       else high = middle;
     }
-    const at = low - 1;
-    return at >= 0 && second <= this.starts[at] + this.windowSeconds && !this.silent[at] ? at : -1;
+    return low < this.starts.length && !this.silent[low] ? low : -1;
   }
 
   /** Indices of the tags, the most probable first. */
@@ -132,10 +150,11 @@ export class Tagging extends EventTarget {
   state = "running";
   error = "";
 
-  constructor(song, models) {
+  /** `step`: seconds from one window's start to the next one's; null for the windows' own length. */
+  constructor(song, models, step = null) {
     super();
-    this.song = song;
-    this.answers = models.map((model) => finished.get(`${song}\n${model}`) ?? new Answer(model));
+    Object.assign(this, { song, step });
+    this.answers = models.map((model) => finished.get(this.#key(model)) ?? new Answer(model));
     this.#run();
   }
 
@@ -148,6 +167,10 @@ export class Tagging extends EventTarget {
 
   get current() {
     return this.answers.find((answer) => !answer.whole && !answer.error) ?? null;
+  }
+
+  #key(model) {
+    return [this.song, model, this.step].join("\n");
   }
 
   async #run() {
@@ -163,10 +186,10 @@ export class Tagging extends EventTarget {
 
   async #listen(open) {
     const models = open.map((answer) => answer.model);
-    for await (const line of tagStream(this.song, models, this.#abort.signal)) {
+    for await (const line of tagStream(this.song, models, this.step, this.#abort.signal)) {
       const answer = open.find((one) => one.model === line.model);
       answer?.take(line);
-      if (line.type === "song") finished.set(`${this.song}\n${line.model}`, answer);
+      if (line.type === "song") finished.set(this.#key(line.model), answer);
       this.#changed();
     }
   }

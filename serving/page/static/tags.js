@@ -15,10 +15,11 @@ export function grouped(answer, tags) {
 }
 
 class TagBar extends HTMLElement {
-  /** {value, threshold, now}: probabilities; `now` is that of the window being played, null for none. */
+  /** {value, threshold, now}: probabilities; null for no threshold, and `now`, of the window being played, likewise. */
   set shows({ value, threshold, now = null }) {
     this.style.setProperty("--value", String(value));
-    this.style.setProperty("--threshold", String(threshold));
+    this.toggleAttribute("thresholded", threshold !== null);
+    this.style.setProperty("--threshold", String(threshold ?? 0));
     this.toggleAttribute("moving", now !== null);
     if (now !== null) this.style.setProperty("--now", String(now));
   }
@@ -28,14 +29,16 @@ customElements.define("tag-bar", TagBar);
 
 /** One tag of a list; `mark` and `onMark` where it can be corrected. */
 export function tagRow(answer, tag, { mark = null, onMark = null } = {}) {
-  const [name, value, threshold] = [answer.tags[tag], answer.probabilities[tag], answer.thresholds[tag]];
+  const [name, value] = [answer.tags[tag], answer.probabilities[tag]];
+  const threshold = answer.hasThreshold(tag) ? answer.thresholds[tag] : null;
+  const limit = threshold === null ? "" : `, threshold ${percent(threshold)}`;
   const window = player.playing || player.time > 0 ? answer.windowAt(player.time) : -1;
   const now = window < 0 ? null : answer.rows[window][tag];
-  const title = `${name}: ${percent(value)}, threshold ${percent(threshold)}${now === null ? "" : `, at ${clock(player.time)} ${percent(now)}`}`;
+  const title = `${name}: ${percent(value)}${limit}${now === null ? "" : `, at ${clock(player.time)} ${percent(now)}`}`;
   return html`<li class="tag ${mark ? `marked ${mark}` : ""}" title=${title}>
     <span class="tag-name">${name}</span>
     <tag-bar aria-hidden="true" .shows=${{ value, threshold, now }}></tag-bar>
-    <span class="tag-value"><span class="unseen">, probability </span>${percent(value)}<span class="unseen">, threshold ${percent(threshold)}${mark ? `, marked ${mark}` : ""}</span></span>
+    <span class="tag-value"><span class="unseen">, probability </span>${percent(value)}<span class="unseen">${limit}${mark ? `, marked ${mark}` : ""}</span></span>
     ${onMark ? markButtons(name, mark, onMark) : ""}
   </li>`;
 }

@@ -22,7 +22,7 @@ export const counted = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? on
 
 /** 2153138 -> "2.2 M". */
 export function short(n) {
-  if (n >= 1e6) return `${(n / 1e6).toPrecision(n < 1e7 ? 2 : 3)} M`;
+  if (n >= 1e6) return `${Number((n / 1e6).toPrecision(n < 1e7 ? 2 : 3))} M`;
   return n >= 1e4 ? `${Math.round(n / 1e3)} k` : count(n);
 }
 
@@ -41,6 +41,9 @@ export function amount(value) {
   if (value >= 1e4) return short(value);
   return value >= 100 ? count(Math.round(value)) : String(Number(value.toPrecision(2)));
 }
+
+/** A model's name; of a folder of versions the last two parts, "pushed/1795952744". */
+export const modelLabel = (name) => (name.includes("://") ? name : name.split("/").slice(-2).join("/"));
 
 /** Tells a screen reader, politely. */
 export function announce(text) {

@@ -6,7 +6,7 @@ import { taggramTable } from "../pictures.js";
 import { player } from "../player.js";
 import { song, Tagging } from "../song.js";
 import { tagRow } from "../tags.js";
-import { amount, announce, clock, counted, figure, short } from "../words.js";
+import { amount, announce, clock, counted, figure, modelLabel, short } from "../words.js";
 import { html, render } from "../vendor/lit-html/lit-html.js";
 
 export const title = "Compare";
@@ -30,6 +30,7 @@ export function mount(root, parameters) {
     compare() {
       location.hash = toView("compare", { song: song.song, name: song.name, models: at.chosen.join(",") });
       if (at.tagging?.state !== "running") listen();
+      root.querySelector("#beside-title")?.focus();
     },
   };
 
@@ -93,8 +94,9 @@ function page(at, act) {
     <p>Every model that this page knows. Two to ${at.most} of them, side by side on the same song.</p>
     <div class="stack">
       ${at.error ? html`<p class="notice error" role="alert">${at.error}</p>` : ""}
+      ${at.tagging ? result(at, act) : ""}
       <section class="card" aria-labelledby="models-title">
-        <div class="head-row"><h2 id="models-title">Models</h2>
+        <div class="head-row choose"><h2 id="models-title">Models</h2>
           <div class="row">
             <span class="faint" role="status">${why}</span>
             ${song.song === null ? html`<a class="button primary" href="#/listen">Choose a song first</a>` : html`<button type="button" class="button primary" id="compare" ?disabled=${!ready} @click=${act.compare}>Compare on this song</button>`}
@@ -102,7 +104,6 @@ function page(at, act) {
         ${song.song === null ? "" : html`<p class="faint">Song: <a href=${toView("listen", { song: song.song, name: song.name })}>${song.name}</a></p>`}
         ${at.models ? html`<ul class="models">${at.models.map((model) => card(model, at, act))}</ul>` : at.error ? "" : html`<p class="faint">Asking for the models …</p>`}
       </section>
-      ${at.tagging ? result(at, act) : ""}
     </div>`;
 }
 
@@ -111,7 +112,7 @@ function card(model, at, act) {
   const fact = (name, value) => (value ? html`<dt>${name}</dt><dd>${value}</dd>` : "");
   const scores = model.scores ? [`ROC-AUC ${figure(model.scores.roc_auc)}`, `PR-AUC ${figure(model.scores.pr_auc)}`].filter((text) => !text.endsWith("–")).join(", ") : "";
   return html`<li class="model">
-    <label><input type="checkbox" .checked=${chosen} ?disabled=${!chosen && at.chosen.length >= at.most} @change=${(event) => act.choose(model.name, event.target.checked)}> ${model.name}</label>
+    <label><input type="checkbox" .checked=${chosen} ?disabled=${!chosen && at.chosen.length >= at.most} @change=${(event) => act.choose(model.name, event.target.checked)}> <span title=${model.name}>${modelLabel(model.name)}</span></label>
     <div class="row">
       <span class="badge ${model.kind === "pretrained" ? "" : "good"}">${model.kind}</span>
       <span class="badge">${model.here ? "here" : "to be fetched"}</span>
@@ -131,28 +132,43 @@ function result(at, act) {
   const { tagging } = at;
   const answered = tagging.answers.filter((answer) => answer.whole);
   const done = tagging.state !== "running";
+  const same = commonTags(tagging.answers.filter((answer) => answer.tags.length));
   return html`
     <section aria-labelledby="beside-title">
-      <div class="head-row"><h2 id="beside-title">Side by side: ${song.name}</h2>
-        ${done ? "" : html`<div class="row"><progress aria-label="Listening"></progress><span class="faint">${tagging.current?.model ?? ""} listens …</span><button type="button" class="button" @click=${() => tagging.cancel()}>Cancel</button></div>`}</div>
+      <div class="head-row"><h2 id="beside-title" tabindex="-1">Side by side: ${song.name}</h2>
+        ${done ? "" : html`<div class="row"><progress aria-label="Listening"></progress><span class="faint">${modelLabel(tagging.current?.model ?? "")} listens …</span><button type="button" class="button" @click=${() => tagging.cancel()}>Cancel</button></div>`}</div>
       ${tagging.error ? html`<p class="notice error" role="alert">${tagging.error}</p>` : ""}
       ${tagging.state === "cancelled" ? html`<p class="notice">Cancelled.</p>` : ""}
-      <div class="beside" data-models=${tagging.answers.length}>${tagging.answers.map((answer) => panel(answer, at, act))}</div>
+      <div class="beside" data-models=${tagging.answers.length}>${tagging.answers.map((answer) => panel(answer, same && same.map((tag) => placeOf(answer).get(tag)), at, act))}</div>
     </section>
     ${answered.length >= FEWEST ? agreement(answered) : ""}`;
 }
 
-function panel(answer, at, act) {
-  const top = answer.order.slice(0, BARS);
+const placeOf = (answer) => new Map(answer.tags.map((tag, i) => [tag.toLowerCase(), i]));
+
+/** The tags that all of these models know, in small letters, those first that any of them finds most probable. */
+function commonTags(answers) {
+  if (answers.length < FEWEST) return null;
+  const [first, ...others] = answers.map(placeOf);
+  const shared = [...first.keys()].filter((tag) => others.every((places) => places.has(tag)));
+  if (shared.length < BARS) return null;
+  const known = answers.map((answer) => [placeOf(answer), answer.probabilities]);
+  const highest = new Map(shared.map((tag) => [tag, Math.max(...known.map(([places, p]) => p[places.get(tag)]))]));
+  return shared.sort((a, b) => highest.get(b) - highest.get(a)).slice(0, BARS);
+}
+
+/** `same`: indices of the tags that all panels show; null where each shows its own. */
+function panel(answer, same, at, act) {
+  const top = same?.includes(undefined) === false ? same : answer.order.slice(0, BARS);
   const whole = answer.whole;
-  return html`<section class="card" aria-label=${answer.model}>
-    <h3>${answer.model}</h3>
+  return html`<section class="card" aria-label=${modelLabel(answer.model)}>
+    <h3 title=${answer.model}>${modelLabel(answer.model)}</h3>
     ${answer.error ? html`<p class="notice error" role="alert">${answer.error}</p>` : ""}
-    ${whole ? html`<p class="faint"><strong>${whole.took_seconds.toFixed(2)} s</strong> for ${clock(whole.seconds)} of music${whole.cpu_seconds ? `, ${whole.cpu_seconds.toFixed(2)} s of CPU` : ""}</p>` : html`<p class="faint">${answer.error ? "" : answer.rows.length ? `Heard ${clock(answer.heard)}` : "Waits for its turn"}</p>`}
+    ${whole ? html`<p class="faint"><strong>${whole.took_seconds.toFixed(2)} s</strong> for ${clock(whole.seconds)} of music${whole.cpu_seconds ? `, ${whole.cpu_seconds.toFixed(2)} s of CPU` : ""}</p>` : html`<p class="faint">${answer.error ? "" : answer.rows.length ? `Heard ${clock(answer.heard)}` : answer.note || "Waits for its turn"}</p>`}
     ${answer.rows.length ? html`
       <ul class="tags">${top.map((tag) => tagRow(answer, tag))}</ul>
-      <div class="song-time"><tag-gram .answer=${answer} .length=${song.seconds}></tag-gram>
-        <div class="ruler" aria-hidden="true"><span>0:00</span><span>${clock(song.seconds ?? answer.seconds)}</span></div>
+      <div class="song-time"><tag-gram .answer=${answer} .tags=${top} .length=${song.seconds}></tag-gram>
+        <time-ruler .seconds=${song.seconds ?? answer.seconds}></time-ruler>
         <div class="playhead" aria-hidden="true"></div></div>
       ${taggramTable(answer, at.tables.has(answer.model), (open) => { at.tables[open ? "add" : "delete"](answer.model); act.draw(); })}` : ""}
   </section>`;
@@ -181,7 +197,7 @@ function agreement(answers) {
     <div class="scroll" tabindex="0" role="region" aria-label="Agreement of the models"><table>
       <caption>On the tags that both models know: over the threshold or not</caption>
       <thead><tr><th scope="col">Models</th><th scope="col" class="number">Shared tags</th><th scope="col" class="number">Agree</th><th scope="col">Both hear</th><th scope="col">The first alone</th><th scope="col">The second alone</th></tr></thead>
-      <tbody>${pairs.map(([a, b, kinds]) => html`<tr><th scope="row">${a.model}<br>${b.model}</th><td class="number">${kinds.shared}</td>
+      <tbody>${pairs.map(([a, b, kinds]) => html`<tr><th scope="row">${modelLabel(a.model)}<br>${modelLabel(b.model)}</th><td class="number">${kinds.shared}</td>
         <td class="number">${kinds.shared ? `${kinds.agreeing} (${Math.round((100 * kinds.agreeing) / kinds.shared)} %)` : "–"}</td>
         <td>${names(kinds.both)}</td><td>${names(kinds.first)}</td><td>${names(kinds.second)}</td></tr>`)}</tbody>
     </table></div></section>`;

@@ -9,7 +9,7 @@ import { html, render } from "../vendor/lit-html/lit-html.js";
 
 export const title = "Find";
 
-const SIMILAR = 20;
+const [SIMILAR, ON_A_PAGE] = [20, 25];
 
 export function mount(root, parameters) {
   const leaving = new AbortController();
@@ -45,7 +45,7 @@ export function mount(root, parameters) {
     } else if (asked.show === "duplicates") {
       ask((signal) => get("/api/duplicates", {}, signal), { kind: "duplicates" });
     } else if (asked.q) {
-      ask((signal) => get("/api/search", { q: asked.q, page }, signal), { kind: "search", q: asked.q });
+      ask((signal) => get("/api/search", { q: asked.q, count: ON_A_PAGE, page }, signal), { kind: "search", q: asked.q });
     } else {
       at.answer = null;
     }

@@ -1,7 +1,7 @@
 // Leaderboard: the last comparison and the runs, score against cost, and a tag's threshold as a handle.
 
 import { get } from "../api.js";
-import { axis, chart, path } from "../charts.js";
+import { axis, chart, labelPlaces, path } from "../charts.js";
 import { atThreshold, sorted } from "../curves.js";
 import { amount, count, figure } from "../words.js";
 import { html, render, svg } from "../vendor/lit-html/lit-html.js";
@@ -163,20 +163,14 @@ function cloud(width, points, at) {
   const y = axis({ low: Math.max(0, low - slack), high: Math.min(1, high + slack), label: spelt(at.measure), format: (value) => String(value) });
   const said = points.map((point) => `${point.name} ${figure(point.value)} at ${amount(point.cost)}`).join("; ");
   const title = `${spelt(at.measure)} against ${COSTS[at.cost].toLowerCase()}: ${said}`;
-  return chart({ width, height: Math.min(420, Math.max(280, width * 0.5)), x, y, title, body: ({ x: px, y: py, width: wide }) => {
-    const taken = [];
-    return [...points].sort((a, b) => b.value - a.value).map((point) => {
-      const [left, top] = [px(point.cost), py(point.value)];
-      const end = left > wide * 0.66;
-      const length = point.name.length * 7;
-      const box = [end ? left - 9 - length : left + 9, top - 8, end ? left - 9 : left + 9 + length, top + 8];
-      while (taken.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3])) [box[1], box[3]] = [box[1] + 5, box[3] + 5];
-      taken.push(box);
-      return svg`${typeof point.low === "number" ? svg`<line class="whisker" x1=${left} x2=${left} y1=${py(point.low)} y2=${py(point.high)}/>` : ""}
-        <circle class=${point.old ? "point old" : "point"} cx=${left} cy=${top} r="5"><title>${point.name}: ${figure(point.value)}, ${amount(point.cost)}</title></circle>
-        <text x=${end ? box[2] : box[0]} y=${box[1] + 12} text-anchor=${end ? "end" : "start"}>${point.name}</text>`;
-    });
-  } });
+  const body = ({ x: px, y: py, width: wide }) => {
+    const spots = [...points].sort((a, b) => b.value - a.value).map((point) => ({ ...point, text: point.name, x: px(point.cost), y: py(point.value) }));
+    const labels = labelPlaces(spots, wide);
+    return spots.map((spot, i) => svg`${typeof spot.low === "number" ? svg`<line class="whisker" x1=${spot.x} x2=${spot.x} y1=${py(spot.low)} y2=${py(spot.high)}/>` : ""}
+      <circle class=${spot.old ? "point old" : "point"} cx=${spot.x} cy=${spot.y} r="5"><title>${spot.name}: ${figure(spot.value)}, ${amount(spot.cost)}</title></circle>
+      <text x=${labels[i][0]} y=${labels[i][1]} text-anchor=${labels[i][2]}>${spot.name}</text>`);
+  };
+  return chart({ width, height: Math.min(420, Math.max(280, width * 0.5)), x, y, title, body });
 }
 
 function curves(at, data, act) {

@@ -8,16 +8,17 @@ import { taggramTable } from "../pictures.js";
 import { player } from "../player.js";
 import { song, Tagging } from "../song.js";
 import { grouped, tagRow } from "../tags.js";
-import { announce, clock, counted, remember, remembered } from "../words.js";
+import { announce, clock, counted, modelLabel, remember, remembered } from "../words.js";
 import { html, render } from "../vendor/lit-html/lit-html.js";
 
 export const title = "Listen";
 
 const REST_SHOWN = 60;
+const STEPS = [10, 5, 2];
 
 export function mount(root, parameters) {
   const leaving = new AbortController();
-  const at = { state: null, models: [], model: null, tagging: null, all: false, table: false, rest: false, error: "", added: "" };
+  const at = { state: null, models: [], model: null, step: Number(remembered("step")) || null, tagging: null, all: false, table: false, rest: false, error: "", added: "" };
   let window = -1;
 
   render(html`<h1 class="unseen" tabindex="-1">Listen</h1><div class="listen"><aside class="card library" aria-label="Choose a song"></aside><section class="stage" aria-label="Song"></section></div>`, root);
@@ -40,6 +41,11 @@ export function mount(root, parameters) {
       remember("model", name);
       listen();
     },
+    step(seconds) {
+      at.step = seconds;
+      remember("step", seconds === null ? null : String(seconds));
+      listen();
+    },
     again: () => listen(),
     async mark(tag, mark) {
       try {
@@ -55,7 +61,7 @@ export function mount(root, parameters) {
 
   function listen() {
     at.tagging?.cancel();
-    at.tagging = song.song && at.model ? new Tagging(song.song, [at.model]) : null;
+    at.tagging = song.song && at.model ? new Tagging(song.song, [at.model], at.step) : null;
     const mine = at.tagging;
     mine?.addEventListener("change", () => {
       if (mine !== at.tagging) return;
@@ -75,6 +81,7 @@ export function mount(root, parameters) {
       location.replace(toView("listen", { song: song.song, name: song.name }));
       return;
     }
+    root.classList.toggle("has-song", song.song !== null);
     document.title = song.song ? `${song.name} – autotag` : "Listen – autotag";
     draw();
   }
@@ -134,20 +141,26 @@ function welcome(at) {
 function stageOf(at, act) {
   const answer = at.tagging?.answers[0] ?? null;
   const seconds = song.seconds ?? answer?.seconds ?? null;
+  const length = answer?.windowSeconds || at.models.find((model) => model.name === at.model)?.window_seconds;
   return html`
     <div class="card song">
       <header class="song-head">
         <h2 title=${song.name}>${song.name}</h2>
-        <label class="model-choice"><span>Heard by</span>
-          <select @change=${(event) => act.model(event.target.value)}>
-            ${at.models.map((model) => html`<option value=${model.name} ?selected=${model.name === at.model}>${model.name}${model.here ? "" : " (to be fetched)"}</option>`)}
+        <label class="field"><span>Heard by</span>
+          <select id="model" @change=${(event) => act.model(event.target.value)}>
+            ${at.models.map((model) => html`<option value=${model.name} ?selected=${model.name === at.model}>${modelLabel(model.name)}${model.here ? "" : " (to be fetched)"}</option>`)}
+          </select></label>
+        <label class="field"><span>every</span>
+          <select id="step" @change=${(event) => act.step(Number(event.target.value) || null)}>
+            <option value="" ?selected=${at.step === null}>${length ? `${Number(length.toFixed(1))} s` : "window"}</option>
+            ${STEPS.filter((seconds) => !length || seconds < length).map((seconds) => html`<option value=${seconds} ?selected=${at.step === seconds}>${seconds} s</option>`)}
           </select></label>
       </header>
       ${song.error ? html`<p class="notice error" role="alert">${song.error}</p>` : ""}
       <div class="song-time">
         <song-waveform .peaks=${song.peaks} .seconds=${seconds}></song-waveform>
         <tag-gram .answer=${answer} .all=${at.all} .length=${song.seconds}></tag-gram>
-        <div class="ruler" aria-hidden="true">${ruler(seconds)}</div>
+        <time-ruler .seconds=${seconds ?? 0}></time-ruler>
         <div class="playhead" aria-hidden="true"></div>
       </div>
       <div class="row between">
@@ -164,11 +177,6 @@ function stageOf(at, act) {
     ${answer && !answer.error && at.tagging.state !== "failed" ? heardTags(at, answer, act) : ""}`;
 }
 
-function ruler(seconds) {
-  if (!seconds) return "";
-  return [0, 0.25, 0.5, 0.75, 1].map((share) => html`<span>${clock(share * seconds)}</span>`);
-}
-
 function progress(at, answer, act) {
   const tagging = at.tagging;
   if (!tagging || !answer) return html`<span></span>`;
@@ -179,7 +187,7 @@ function progress(at, answer, act) {
   if (tagging.state === "cancelled") return html`<div class="row"><span>Cancelled after ${clock(answer.heard)}.</span>${again}</div>`;
   if (tagging.state === "running") {
     return html`<div class="row"><progress max=${answer.of ?? 1} .value=${answer.of ? answer.heard : 0} aria-label="Listening"></progress>
-      <span class="faint">${answer.of ? `Heard ${clock(answer.heard)} of ${clock(answer.of)}` : "Listening …"}</span>
+      <span class="faint">${answer.of ? `Heard ${clock(answer.heard)} of ${clock(answer.of)}` : answer.note || "Listening …"}</span>
       <button type="button" class="button" id="cancel" @click=${() => tagging.cancel()}>Cancel</button></div>`;
   }
   const whole = answer.whole;

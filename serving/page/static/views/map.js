@@ -102,7 +102,7 @@ function page(at, act) {
   const radio = (value, label, now, onChange, name) => html`<label><input type="radio" name=${name} value=${value} .checked=${value === now} @change=${() => onChange(value)}> ${label}</label>`;
   return html`${intro}
     <div class="stack">
-      <div class="row between card">
+      <div class="row controls card">
         <fieldset><legend>Show</legend>${radio("songs", "songs", at.what, act.what, "what")}${radio("tags", "tags", at.what, act.what, "what")}</fieldset>
         ${at.what === "songs" ? html`<fieldset><legend>By</legend>${Object.entries(METHODS).map(([key, label]) => radio(key, label, at.method, act.method, "method"))}</fieldset>
         <label class="field"><span>Coloured by</span><select id="colour" @change=${(event) => act.tag(event.target.value)}><option value="">strongest tag</option>${(at.map?.tags ?? []).map((tag) => html`<option value=${tag} .selected=${tag === at.tag}>${tag}</option>`)}</select></label>` : ""}
