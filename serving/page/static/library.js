@@ -49,7 +49,7 @@ export function showLibrary(element, chosen, signal) {
 
   function list() {
     const { files, folders, total, page, pages } = answer;
-    const empty = !files.length && !folders.length;
+    const empty = !files.length && (at.query || !folders.length);
     return html`
       ${at.folder ? html`<p class="where"><button type="button" class="plain" @click=${() => ask({ folder: up(), page: 1 })}>← Back</button> <span>${at.folder}</span></p>` : ""}
       ${empty ? html`<p class="faint">${at.query ? `No file has ‘${at.query}’ in its name.` : "There is no audio here."}</p>` : ""}

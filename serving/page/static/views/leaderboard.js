@@ -10,6 +10,7 @@ export const title = "Leaderboard";
 
 const MEASURES = { roc_auc: "ROC-AUC", pr_auc: "PR-AUC", f1: "F1", precision: "Precision", recall: "Recall" };
 const COSTS = { parameters: "Parameters", megabytes: "Megabytes", seconds_per_1000: "Seconds for 1,000 clips", training_minutes: "Minutes of training" };
+const HALF = 0.5; // for a tag of which exactly one of its head is chosen, which has no threshold
 const spelt = (name) => MEASURES[name] ?? name.replaceAll("_", " ");
 
 export function mount(root) {
@@ -25,7 +26,7 @@ export function mount(root) {
     const asked = { board: board.name, data: data.name, row: at.row, tag: at.tag };
     try {
       const curve = await get("/api/leaderboard/curve", asked, leaving.signal);
-      if (asked.row === at.row && asked.tag === at.tag) Object.assign(at, { curve, curveError: "", threshold: curve.threshold });
+      if (asked.row === at.row && asked.tag === at.tag) Object.assign(at, { curve: { ...curve, threshold: curve.threshold ?? HALF }, curveError: "", threshold: curve.threshold ?? HALF });
     } catch (error) {
       if (error.name === "AbortError") return;
       Object.assign(at, { curve: null, curveError: error.message });

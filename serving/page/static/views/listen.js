@@ -201,7 +201,7 @@ function heardTags(at, answer, act) {
   const marks = song.marks;
   const shown = answer.order.filter((tag) => above[tag]);
   const rest = answer.order.filter((tag) => !above[tag]);
-  const onMark = at.state?.corrections ? act.mark : null;
+  const onMark = at.state?.corrections && song.song.startsWith("file:") ? act.mark : null;
   const row = (tag) => tagRow(answer, tag, { mark: marks[answer.tags[tag]] ?? null, onMark });
   const heading = at.tagging.state === "running" ? "Heard so far" : "Heard";
   return html`<section class="card" aria-label="Tags">
@@ -209,7 +209,7 @@ function heardTags(at, answer, act) {
     ${answer.whole?.silent ? html`<p class="notice">There is nothing to hear in this file: it is silent.</p>` : ""}
     ${shown.length || !answer.rows.length ? "" : html`<p class="faint">No tag is over its threshold. The nearest are listed below.</p>`}
     <div class="groups">${grouped(answer, shown).map(([name, tags]) => html`<section aria-label=${name}><h3>${name}</h3><ul class="tags">${tags.map(row)}</ul></section>`)}</div>
-    ${onMark ? corrections(at, answer, act) : ""}
+    ${onMark ? corrections(at, answer, act) : at.state?.corrections ? html`<p class="faint">Marks, right and wrong, can be kept of the folder’s songs alone.</p>` : ""}
     ${rest.length ? html`<details ?open=${at.rest} @toggle=${(event) => { at.rest = event.target.open; act.draw(); }}>
       <summary>${counted(rest.length, "tag")} under the threshold</summary>
       ${at.rest ? html`<ul class="tags columns">${rest.slice(0, REST_SHOWN).map(row)}</ul>` : ""}</details>` : ""}
