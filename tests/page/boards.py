@@ -59,7 +59,7 @@ class Boards:
         if row == "small":
             raise PageError(404, "the scores of ‘small’ were not kept, so it has no curves")
         probabilities = scores(row, tag)
-        false_rates, true_rates, at = roc_curve(LABELS, probabilities)
+        false_rates, true_rates, at = roc_curve(LABELS, probabilities, drop_intermediate=False)
         precision, recall, at_precision = precision_recall_curve(LABELS, probabilities)
         edges = np.linspace(0, 1, 21)
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from preprocessing.clip_format import ClipFormat
 from serving.tagging.tagger import Answers
 
 if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext
     from playwright.sync_api import Page as Tab
 
 RATE = 8_000
@@ -47,6 +49,7 @@ class Ears(Listener):
         return Answers(self.tags, thresholds, rows.astype(np.float32), self.identity(), Heads.of_tags(len(self.tags)))
 
 
+REFUSED = re.compile(r"Failed to load resource: the server responded with a status of (403|404|413|422|503)")
 NASTY = "deep <b>bold <img src=x onerror=alert(1)> & 50%25 loud.wav"
 
 
@@ -64,6 +67,23 @@ def until(tab: Tab, script: str, seconds: float = 15) -> None:
     while not (said := tab.evaluate(script)):
         assert time.monotonic() < end, f"{script} is {said}"
         tab.wait_for_timeout(30)
+
+
+def open_tab(context: BrowserContext, complaints: list[str]) -> Tab:
+    """A tab that writes down what the browser complains of: errors in scripts, and what the policy forbids.
+
+    A request that the server refused is no fault of the page.
+    """
+
+    def hear(text: str) -> None:
+        if not REFUSED.match(text):
+            complaints.append(text)
+
+    tab = context.new_page()
+    tab.set_default_timeout(15_000)
+    tab.on("console", lambda message: hear(message.text) if message.type in ("error", "warning") else None)
+    tab.on("pageerror", lambda error: hear(f"{error.name}: {error.message}"))
+    return tab
 
 
 @dataclass

@@ -78,7 +78,7 @@ def test_score_against_cost_is_a_picture_with_words(tab: Tab) -> None:
     picture = tab.get_by_role("img", name=re.compile(r"^ROC-AUC against parameters: .*large 0\.\d+ at 8 M"))
     expect(picture.locator("circle")).to_have_count(3)
     expect(picture.locator(".whisker")).to_have_count(3)
-    tab.get_by_label("Cost").select_option("megabytes")
+    tab.get_by_role("combobox", name="Cost").select_option("megabytes")
     expect(tab.get_by_role("img", name=re.compile("^ROC-AUC against megabytes"))).to_be_visible()
 
 
@@ -86,7 +86,7 @@ def test_threshold_is_a_handle_that_says_what_it_changes(tab: Tab) -> None:
     tab.goto("/#/leaderboard")
     handle = tab.get_by_label("Threshold", exact=True)
     expect(handle).to_have_attribute("aria-valuetext", re.compile(r"^0\.500: precision"))
-    tab.get_by_label("Tag").select_option("vocal")
+    tab.get_by_role("combobox", name="Tag").select_option("vocal")
     handle.focus()
     for _ in range(20):
         tab.keyboard.press("ArrowRight")
@@ -104,7 +104,7 @@ def test_threshold_is_a_handle_that_says_what_it_changes(tab: Tab) -> None:
 
 def test_network_without_curves_is_said_in_words(tab: Tab) -> None:
     tab.goto("/#/leaderboard")
-    tab.get_by_label("Network").select_option("small")
+    tab.get_by_role("combobox", name="Network").select_option("small")
     expect(tab.get_by_text("the scores of ‘small’ were not kept, so it has no curves")).to_be_visible()
 
 

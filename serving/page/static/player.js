@@ -179,7 +179,7 @@ export function playerKey(event) {
   const own = focused.dataset?.keys === "player";
   if (!own && focused.closest?.(`${TYPED}, dialog`)) return false;
   const arrows = !own && focused.closest?.("input, [role=slider]:not([data-keys])");
-  if (event.key === " " && !focused.closest?.("button, summary, a, input:not([data-keys])")) player.toggle();
+  if (event.key === " " && !focused.closest?.("button, summary, input:not([data-keys])")) player.toggle();
   else if (event.key === "ArrowLeft" && !arrows) player.seekBy(-STEP_SECONDS);
   else if (event.key === "ArrowRight" && !arrows) player.seekBy(STEP_SECONDS);
   else if (event.key === "Home" && !arrows) player.seek(0);

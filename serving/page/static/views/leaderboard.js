@@ -187,10 +187,11 @@ function handle(at, act) {
   const { curve } = at;
   const [before, now] = [atThreshold(curve, curve.threshold), atThreshold(curve, at.threshold)];
   const flips = Math.abs(now.chosen - before.chosen);
-  const moved = at.threshold === curve.threshold;
-  const change = moved
+  const unmoved = at.threshold === curve.threshold;
+  const exact = curve.roc.thresholds.length > curve.clips; // a long curve comes with some of its points left out
+  const change = unmoved
     ? "Move the handle to see what another threshold would change."
-    : `${count(flips)} of ${count(curve.clips)} clips flip ${now.chosen > before.chosen ? "to" : "away from"} ‘${at.tag}’.`;
+    : `${exact ? "" : "About "}${count(flips)} of ${count(curve.clips)} clips flip ${now.chosen > before.chosen ? "to" : "away from"} ‘${at.tag}’.`;
   const row = (label, value, digits) => html`<tr><th scope="row">${label}</th><td class="number">${value(before, digits)}</td><td class="number">${value(now, digits)}</td></tr>`;
   const rate = (key) => (one) => figure(one[key]);
   const whole = (key) => (one) => count(one[key]);
@@ -199,7 +200,7 @@ function handle(at, act) {
       <input id="threshold" type="range" min="0" max="1" step="0.005" .value=${String(at.threshold)} aria-describedby="flips" aria-valuetext=${`${figure(at.threshold)}: precision ${figure(now.precision)}, recall ${figure(now.recall)}, F1 ${figure(now.f1)}`}
         @input=${(event) => act.set({ threshold: Number(event.target.value) })}>
       <output for="threshold">${figure(at.threshold)}</output>
-      <button type="button" class="plain" ?disabled=${moved} @click=${() => act.set({ threshold: curve.threshold })}>Back to ${figure(curve.threshold)}</button></div>
+      <button type="button" class="plain" ?disabled=${unmoved} @click=${() => act.set({ threshold: curve.threshold })}>Back to ${figure(curve.threshold)}</button></div>
     <p id="flips" role="status">${change}</p>
     <div class="pair">
       <chart-box .draw=${(width) => histogram(width, at)}></chart-box>
