@@ -12,10 +12,11 @@ IMAGE  ?= localhost/autotag:$(if $(filter gpu,$(DEVICE)),gpu,latest)
 PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test test-kubeflow test-serving test-flink test-tfx121 image test-image lint format lock clean
+.PHONY: help demo test test-page test-kubeflow test-serving test-flink test-tfx121 image test-image lint format lock clean
 help:
 	@echo "make demo    synthetic clips -> trained, evaluated, pushed model -> tags of a clip (about 8 minutes)"
-	@echo "make test    lint, types and all tests"
+	@echo "make test    lint, types and all tests but those below"
+	@echo "make test-page      the page in a headless Chromium (on PATH as chromium, or AUTOTAG_CHROMIUM=/path/to/it)"
 	@echo "make test-kubeflow   the pipeline on a Kubeflow Pipelines kit beside the checkout"
 	@echo "make test-serving    the tests that need TENSORFLOW_MODEL_SERVER=/path/to/tensorflow_model_server"
 	@echo "make test-flink      the tests on a Flink cluster of this machine; needs Java and Beam's job-server jar"
@@ -39,11 +40,15 @@ demo: $(VENV)/.installed
 	@echo "This model has heard synthetic clips alone. For music of your own: $(BIN)/autotag tag --model musicnn-mtt SONG.mp3"
 
 test: lint
-	$(BIN)/python -m pytest $(PARALLEL) --ignore=tests/end_to_end/test_kubeflow_pipelines.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) --ignore=tests/end_to_end/test_kubeflow_pipelines.py --ignore=tests/page $(PYTEST_ARGS)
 
 # Kubeflow Pipelines' own server, driver and launcher, where they are (AUTOTAG_KUBEFLOW_KIT); skipped elsewhere.
 test-kubeflow: $(VENV)/.installed
 	$(BIN)/python -m pytest -rs tests/end_to_end/test_kubeflow_pipelines.py $(PYTEST_ARGS)
+
+# Without a Chromium pytest alone skips these; here that is a failure. Pictures go to PAGE_SCREENSHOTS.
+test-page: $(VENV)/.installed
+	AUTOTAG_TEST_PAGE=1 $(BIN)/python -m pytest tests/page $(PYTEST_ARGS)
 
 test-serving: $(VENV)/.installed
 	@test -x "$$TENSORFLOW_MODEL_SERVER" || { echo "set TENSORFLOW_MODEL_SERVER to the path of tensorflow_model_server"; exit 2; }

@@ -52,6 +52,14 @@ def serious(tab: Tab) -> list[str]:
     ]
 
 
+def test_axe_core_finds_what_is_wrong(tab: Tab) -> None:
+    tab.goto("/")
+    expect(tab.get_by_role("list", name="Songs")).to_be_visible()
+    tab.evaluate("document.querySelector('main').append(document.createElement('select'))")
+    tab.evaluate(AXE.read_text(encoding="utf-8"))
+    assert [line.partition(":")[0] for line in serious(tab)] == ["select-name"]
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", list(WIDTHS))
 @pytest.mark.parametrize("view", list(VIEWS))
@@ -73,6 +81,8 @@ def test_view_is_well_set(browser: Browser, studio: Studio, view: str, width: st
         expect(tab.locator("[aria-busy=true]")).to_have_count(0)
         tab.evaluate("document.fonts.ready.then(() => new Promise(requestAnimationFrame))")
         assert tab.evaluate("document.documentElement.scrollWidth") <= WIDTHS[width][0]
+        tall = tab.evaluate("document.documentElement.scrollHeight")
+        tab.set_viewport_size({"width": WIDTHS[width][0], "height": max(tall, WIDTHS[width][1])})
         PICTURES.mkdir(parents=True, exist_ok=True)
         tab.screenshot(path=PICTURES / f"{view}-{width}-{theme}.png", full_page=True)
         tab.evaluate(AXE.read_text(encoding="utf-8"))

@@ -271,7 +271,11 @@ class TimeRuler extends HTMLElement {
     const step = TICK_STEPS.find((seconds) => this.#seconds / seconds <= most) ?? TICK_STEPS.at(-1);
     const times = Array.from({ length: Math.floor(this.#seconds / step) + 1 }, (_, i) => i * step);
     render(times.map((time) => html`<span>${clock(time)}</span>`), this);
-    [...this.children].forEach((mark, i) => mark.style.setProperty("--at", String(times[i] / this.#seconds)));
+    [...this.children].forEach((mark, i) => {
+      const share = times[i] / this.#seconds;
+      mark.style.setProperty("--at", String(share));
+      mark.classList.toggle("last", i > 0 && (1 - share) * this.clientWidth < 20);
+    });
   }
 }
 

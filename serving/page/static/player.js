@@ -150,7 +150,7 @@ export function showBar(element) {
     if (player.song === null) return;
     render(bar(), element);
     const range = element.querySelector("input");
-    range.value = player.time;
+    if (range) range.value = player.time;
   };
   player.addEventListener("change", draw);
   player.addEventListener("time", draw);
@@ -162,12 +162,15 @@ function bar() {
   return html`
     <button type="button" class="play" aria-label=${player.playing ? "Pause" : "Play"} aria-keyshortcuts="Space" @click=${() => player.toggle()}>${player.playing ? PAUSE : PLAY}</button>
     <a class="bar-name" href=${toView("listen", { song: player.song, name: player.name })}>${player.name}</a>
-    <span class="bar-time">${clock(player.time)}</span>
+    ${player.error ? html`<p class="notice error" role="alert">${player.error}</p>` : position(length)}`;
+}
+
+function position(length) {
+  return html`<span class="bar-time">${clock(player.time)}</span>
     <input type="range" data-keys="player" min="0" max=${length || 1} step="0.1" aria-label="Position in the song"
       aria-valuetext=${`${clock(player.time)} of ${clock(length)}`} ?disabled=${!length}
       @input=${(event) => player.seek(Number(event.target.value))}>
-    <span class="bar-time">${clock(length)}</span>
-    ${player.error ? html`<p class="notice error" role="alert">${player.error}</p>` : ""}`;
+    <span class="bar-time">${clock(length)}</span>`;
 }
 
 const TYPED = "input:not([type=range]):not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable]";

@@ -193,9 +193,9 @@ export function agreementOf(a, b) {
 function agreement(answers) {
   const pairs = answers.flatMap((a, i) => answers.slice(i + 1).map((b) => [a, b, agreementOf(a, b)]));
   const names = (tags) => (tags.length ? `${tags.slice(0, NAMED).join(", ")}${tags.length > NAMED ? ` and ${tags.length - NAMED} more` : ""}` : "none");
-  return html`<section class="card" aria-labelledby="agreement-title"><h2 id="agreement-title">Agreement</h2>
-    <div class="scroll" tabindex="0" role="region" aria-label="Agreement of the models"><table>
-      <caption>On the tags that both models know: over the threshold or not</caption>
+  return html`<section class="card" aria-labelledby="agreement-title"><div class="head-row"><h2 id="agreement-title">Agreement</h2></div>
+    <p class="faint" id="agreement-about">On the tags that both models know: over the threshold or not</p>
+    <div class="scroll" tabindex="0" role="region" aria-label="Agreement of the models"><table aria-labelledby="agreement-title" aria-describedby="agreement-about">
       <thead><tr><th scope="col">Models</th><th scope="col" class="number">Shared tags</th><th scope="col" class="number">Agree</th><th scope="col">Both hear</th><th scope="col">The first alone</th><th scope="col">The second alone</th></tr></thead>
       <tbody>${pairs.map(([a, b, kinds]) => html`<tr><th scope="row">${modelLabel(a.model)}<br>${modelLabel(b.model)}</th><td class="number">${kinds.shared}</td>
         <td class="number">${kinds.shared ? `${kinds.agreeing} (${Math.round((100 * kinds.agreeing) / kinds.shared)} %)` : "–"}</td>

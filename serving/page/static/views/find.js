@@ -1,6 +1,6 @@
 // Find: songs of the index by their tags, those that sound like a song or a second of it, and duplicates.
 
-import { get, once, playlist } from "../api.js";
+import { get, playlist } from "../api.js";
 import { toView } from "../addresses.js";
 import { playButton, player } from "../player.js";
 import { song } from "../song.js";
@@ -36,12 +36,24 @@ export function mount(root, parameters) {
     draw();
   }
 
-  function update(asked) {
+  async function update(asked) {
     at.asked = asked;
+    draw();
+    try {
+      at.state = await get("/api/state", {}, leaving.signal); // anew: the folder may have been indexed meanwhile
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      at.error = error.message;
+    }
+    if (asked === at.asked && at.state?.index) look(asked);
+    draw();
+  }
+
+  function look(asked) {
     const page = Number(asked.page ?? 1);
     if (asked.like) {
       const name = asked.name ?? asked.like.split("/").pop().replace(/^file:/, "");
-      ask((signal) => get("/api/similar", { song: asked.like, second: asked.second, count: SIMILAR, tags: asked.q }, signal), { kind: "similar", name, second: asked.second });
+      ask((signal) => get("/api/similar", { song: asked.like, second: asked.second, count: SIMILAR, tags: asked.q }, signal), { kind: "similar", name, second: asked.second, q: asked.q });
     } else if (asked.show === "duplicates") {
       ask((signal) => get("/api/duplicates", {}, signal), { kind: "duplicates" });
     } else if (asked.q) {
@@ -49,7 +61,6 @@ export function mount(root, parameters) {
     } else {
       at.answer = null;
     }
-    draw();
   }
 
   const act = {
@@ -75,9 +86,6 @@ export function mount(root, parameters) {
 
   player.addEventListener("change", draw, { signal: leaving.signal });
   update(parameters);
-  once("/api/state")
-    .then((state) => (at.state = state), (error) => (at.error = error.message))
-    .then(draw);
   return {
     update,
     leave() {
@@ -121,7 +129,7 @@ const noIndex = () => html`<div class="card stack"><h2>There is no index yet</h2
 function answer(at, act) {
   const found = at.answer;
   if (found.kind === "duplicates") return duplicates(found);
-  const heading = found.kind === "search" ? html`${counted(found.total ?? found.songs.length, "song")} for ‘${found.q}’` : html`Sounds like ${found.name}${found.second ? ` at ${clock(Number(found.second))}` : ""}`;
+  const heading = found.kind === "search" ? html`${counted(found.total ?? found.songs.length, "song")} for ‘${found.q}’` : html`Sounds like ${found.name}${found.second ? ` at ${clock(Number(found.second))}` : ""}${found.q ? html`: ${found.q} <a class="plain" href=${toView("find", { q: found.q })}>Search all songs</a>` : ""}`;
   if (!found.songs.length) return html`<div class="card"><h2>${heading}</h2><p>Nothing was found. Leave a tag out, or take ‘not’ away.</p></div>`;
   const pages = found.pages ?? 1;
   const page = found.page ?? 1;

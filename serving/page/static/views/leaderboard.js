@@ -107,8 +107,8 @@ function page(at, act) {
 
 function heading(label, name, sort, onSort, number = true) {
   const direction = sort[0] === name ? sort[1] : "none";
-  const arrow = { none: "", ascending: "↑", descending: "↓" }[direction];
-  return html`<th scope="col" class=${number ? "number" : ""} aria-sort=${direction}><button type="button" class="sort" @click=${() => onSort(name)}>${label}<span class="arrow" aria-hidden="true">${arrow}</span></button></th>`;
+  const arrow = { none: "", ascending: "\u00a0↑", descending: "\u00a0↓" }[direction];
+  return html`<th scope="col" class=${number ? "number" : ""} aria-sort=${direction}><button type="button" class="sort" @click=${() => onSort(name)}>${label}<span aria-hidden="true">${arrow}</span></button></th>`;
 }
 
 const chooser = (label, value, options, onChange) => html`<label class="field"><span>${label}</span>
@@ -126,8 +126,8 @@ function table(at, board, data, act) {
   return html`<section class="card" aria-labelledby="board-title">
     <div class="head-row"><h2 id="board-title">${board.name}: ${data.name}</h2>
       ${places.length > 1 ? chooser("Results", `${at.board}/${at.data}`, places, (value) => act.chooseData(...value.split("/").map(Number))) : ""}</div>
-    <div class="scroll" tabindex="0" role="region" aria-label="Comparison"><table id="board">
-      <caption>${count(data.clips)} test clips, ${count(data.tags.length)} tags. Under a figure stands its 95 % interval.</caption>
+    <p class="faint" id="board-about">${count(data.clips)} test clips, ${count(data.tags.length)} tags. Under a figure stands its 95 % interval.</p>
+    <div class="scroll" tabindex="0" role="region" aria-label="Comparison"><table id="board" aria-labelledby="board-title" aria-describedby="board-about">
       <thead><tr>${head("Network", "name", false)}${head("Recipe", "recipe", false)}${measures.map((name) => head(spelt(name), name))}${costs.map((name) => head(COSTS[name], name))}
         ${deformed.map((name) => html`<th scope="col" class="number">${name}</th>`)}${published ? html`<th scope="col">Published</th>` : ""}</tr></thead>
       <tbody>${rows.map((row) => html`<tr class=${row.name === at.row ? "chosen" : ""}>

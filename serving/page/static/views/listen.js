@@ -141,6 +141,7 @@ function welcome(at) {
 function stageOf(at, act) {
   const answer = at.tagging?.answers[0] ?? null;
   const seconds = song.seconds ?? answer?.seconds ?? null;
+  const broken = song.error || (answer?.rows.length ? "" : (at.tagging?.error || answer?.error || ""));
   const length = answer?.windowSeconds || at.models.find((model) => model.name === at.model)?.window_seconds;
   return html`
     <div class="card song">
@@ -156,15 +157,14 @@ function stageOf(at, act) {
             ${STEPS.filter((seconds) => !length || seconds < length).map((seconds) => html`<option value=${seconds} ?selected=${at.step === seconds}>${seconds} s</option>`)}
           </select></label>
       </header>
-      ${song.error ? html`<p class="notice error" role="alert">${song.error}</p>` : ""}
-      <div class="song-time">
+      ${broken ? html`<p class="notice error" role="alert">${broken}</p>` : html`<div class="song-time">
         <song-waveform .peaks=${song.peaks} .seconds=${seconds}></song-waveform>
         <tag-gram .answer=${answer} .all=${at.all} .length=${song.seconds}></tag-gram>
         <time-ruler .seconds=${seconds ?? 0}></time-ruler>
         <div class="playhead" aria-hidden="true"></div>
-      </div>
+      </div>`}
       <div class="row between">
-        ${progress(at, answer, act)}
+        ${progress(at, answer, act, broken)}
         <div class="row">
           ${answer?.tags.length > 12 ? html`<button type="button" class="plain" aria-pressed=${String(at.all)} @click=${() => { at.all = !at.all; act.draw(); }}>${at.all ? "Fewer tags" : `All ${answer.tags.length} tags`}</button>` : ""}
           <a class="plain" href=${toView("compare", { song: song.song, name: song.name })}>Compare models</a>
@@ -177,12 +177,12 @@ function stageOf(at, act) {
     ${answer && !answer.error && at.tagging.state !== "failed" ? heardTags(at, answer, act) : ""}`;
 }
 
-function progress(at, answer, act) {
+function progress(at, answer, act, broken) {
   const tagging = at.tagging;
   if (!tagging || !answer) return html`<span></span>`;
   const again = html`<button type="button" class="button" @click=${act.again}>Try again</button>`;
   if (tagging.state === "failed" || answer.error) {
-    return html`<div class="row"><p class="notice error" role="alert">${tagging.error || answer.error}</p>${again}</div>`;
+    return html`<div class="row">${broken ? "" : html`<p class="notice error" role="alert">${tagging.error || answer.error}</p>`}${again}</div>`;
   }
   if (tagging.state === "cancelled") return html`<div class="row"><span>Cancelled after ${clock(answer.heard)}.</span>${again}</div>`;
   if (tagging.state === "running") {

@@ -1,6 +1,6 @@
 // Map: the library as points, coloured by a tag; a click plays. The list beside it does the same by keyboard.
 
-import { get, once } from "../api.js";
+import { get } from "../api.js";
 import { toView } from "../addresses.js";
 import { category, onTheme, OTHERS, plain, shade } from "../colours.js";
 import { playButton, player, playSong } from "../player.js";
@@ -83,11 +83,12 @@ export function mount(root, parameters) {
 
   player.addEventListener("change", draw, { signal: leaving.signal });
   draw();
-  once("/api/state").then((state) => {
+  get("/api/state", {}, leaving.signal).then((state) => {
     at.state = state;
     draw();
     if (state.index) load();
   }, (error) => {
+    if (error.name === "AbortError") return;
     at.error = error.message;
     draw();
   });
