@@ -9,12 +9,13 @@ No engine but TensorFlow imports TensorFlow, so that the first answer comes with
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +24,15 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from preprocessing.audio import Samples
+from preprocessing.audio import Samples, to_pcm
 from preprocessing.clip_format import PAPER_CLIP
 from preprocessing.errors import AutotagError, BadInputError
 from serving.engines.engine_files import litert_file, litert_weights, onnx_file
+from serving.engines.last_layer import LastLayer, find_last_layer, with_output
 from serving.model_info import SAVED_MODEL_NAME, read_model_info
 
 WAVEFORM: Final = "waveform"
+EMBEDDING: Final = "embedding"
 FEATURE: Final = re.compile(r"feature_\d+")
 """Names of the tensors between front ends and networks in an ONNX file."""
 
@@ -44,12 +47,16 @@ FLOAT32_ORDER: Final = ("openvino", "onnxruntime", "litert", "tensorflow")
 """Likewise for a model whose LiteRT file is in float32. ``musicnn``, seconds a clip on one core of that processor, MP3
 bytes to tags (benchmarks/pretrained.py): OpenVINO bfloat16 0.089, ONNX Runtime 0.235, LiteRT 0.26."""
 
+EMBEDDING_ORDER: Final = ("openvino", "onnxruntime", "tensorflow")
+"""Those that give embeddings, the fastest first."""
+
 MOST_AT_ONCE: Final = 8
 """Clips computed at a time at most: each takes up to 200 MB."""
 
 Probabilities = npt.NDArray[np.float32]
+Vectors = npt.NDArray[np.float32]
 Runner = Callable[[Samples], Probabilities]
-"""Float32 [1, samples] -> float32 [1, n_tags]; for one thread at a time."""
+"""Float32 [1, samples] -> float32 [1, n_tags], or [1, n_tags + embedding]; for one thread at a time."""
 
 
 class Engine(Protocol):
@@ -64,6 +71,20 @@ class Engine(Protocol):
 
     def predict(self, waveforms: Samples) -> Probabilities:
         """Float32 [n, clip samples] in [-1, 1] -> probabilities float32 [n, n_tags].
+
+        Raises:
+            ValueError: another shape.
+        """
+        ...
+
+
+class EmbeddingEngine(Engine, Protocol):
+    """A model that gives its embeddings too."""
+
+    def embed(self, waveforms: Samples) -> tuple[Probabilities, Vectors]:
+        """Float32 [n, clip samples] in [-1, 1] -> probabilities float32 [n, n_tags] and embeddings float32 [n, size].
+
+        An embedding is what the SavedModel's signature ``embedding`` gives of a clip of this length that is not silent.
 
         Raises:
             ValueError: another shape.
@@ -91,9 +112,49 @@ def load_engine(model_dir: Path, name: str = AUTO, threads: int | None = None) -
     missing = _missing(name, model_dir)
     if missing is not None:
         raise BadInputError(missing)
-    threads = threads or usable_cores()
+    with _words(model_dir, name):
+        return _ENGINES[name].load(model_dir, threads or usable_cores())
+
+
+def load_embedding_engine(model_dir: Path, name: str = AUTO, threads: int | None = None) -> EmbeddingEngine:
+    """Load a pushed model so that it gives embeddings: in OpenVINO, ONNX Runtime or TensorFlow.
+
+    The first two take them from inside the ONNX file, of a network alone and of several with the combiner ``dense``;
+    of other combiners the SavedModel gives them.
+
+    Args:
+        model_dir: as load_engine has it.
+        name: one of EMBEDDING_ORDER, or "auto".
+        threads: as load_engine has it.
+
+    Raises:
+        BadInputError: as load_engine; or the engine has no embeddings of this model.
+    """
+    if name not in (AUTO, *EMBEDDING_ORDER):
+        raise BadInputError(f"{name} gives no embeddings; take one of the engines {', '.join(EMBEDDING_ORDER)}")
+    reasons = {}
+    for engine in EMBEDDING_ORDER if name == AUTO else (name,):
+        reason = _missing(engine, model_dir)
+        if reason is None:
+            with _words(model_dir, engine):
+                loaded = _ENGINES[engine].load_embedding(model_dir, threads or usable_cores())
+            if loaded is not None:
+                return loaded
+            reason = f"the file for {engine} does not say which layer is the last: take --engine tensorflow"
+        reasons[engine] = reason
+    if name == AUTO:
+        raise BadInputError(
+            f"the model at {model_dir} gives embeddings with none of the engines that are installed: "
+            "pip install openvino or onnxruntime"
+        )
+    raise BadInputError(reasons[name])
+
+
+@contextlib.contextmanager
+def _words(model_dir: Path, name: str) -> Iterator[None]:
+    """Say in one error what keeps an engine from loading a model."""
     try:
-        return _ENGINES[name].load(model_dir, threads)
+        yield
     except AutotagError:
         raise
     except Exception as error:  # each engine has error classes of its own, some of them plain Exception
@@ -108,6 +169,7 @@ class _Kind:
     package: str
     file: Callable[[Path], Path]
     load: Callable[[Path, int], Engine]
+    load_embedding: Callable[[Path, int], EmbeddingEngine | None] = lambda *_: None
 
 
 def _missing(name: str, model_dir: Path) -> str | None:
@@ -150,6 +212,7 @@ class _ClipByClip:
         make_runners: (how many, threads of each) -> runners.
         threads: that may be used.
         samples: of a clip.
+        n_tags: of a runner's columns; the others are the embedding. None for all.
     """
 
     def __init__(
@@ -159,8 +222,10 @@ class _ClipByClip:
         make_runners: Callable[[int, int], Sequence[Runner]],
         threads: int,
         samples: int = PAPER_CLIP.samples,
+        n_tags: int | None = None,
     ) -> None:
         self.name = name
+        self._n_tags = n_tags
         self._samples = samples
         self.precision = precision
         self._make_runners = make_runners
@@ -171,6 +236,15 @@ class _ClipByClip:
 
     def predict(self, waveforms: Samples) -> Probabilities:
         """See Engine."""
+        return self._rows(waveforms)[:, : self._n_tags]
+
+    def embed(self, waveforms: Samples) -> tuple[Probabilities, Vectors]:
+        """See EmbeddingEngine."""
+        assert self._n_tags is not None
+        rows = self._rows(waveforms)
+        return rows[:, : self._n_tags], rows[:, self._n_tags :]
+
+    def _rows(self, waveforms: Samples) -> Probabilities:
         waveforms = _check(waveforms, self._samples)
         if len(waveforms) < 2 or self._at_once == 1:
             runner = self._alone[0]
@@ -215,9 +289,20 @@ def _litert_runner(interpreter_class: Any, file: Path) -> Runner:
 
 
 def _load_onnxruntime(model_dir: Path, threads: int) -> Engine:
+    return _onnxruntime(model_dir, threads, None)
+
+
+def _embed_by_onnxruntime(model_dir: Path, threads: int) -> EmbeddingEngine | None:
+    layer = _last_layer(model_dir)
+    return _onnxruntime(model_dir, threads, layer) if layer is not None else None
+
+
+def _onnxruntime(model_dir: Path, threads: int, layer: LastLayer | None) -> _ClipByClip:
     import onnxruntime  # type: ignore[import-untyped]
 
     content = onnx_file(model_dir).read_bytes()
+    if layer is not None:
+        content = with_output(content, layer.tensor)
 
     def make_runners(count: int, threads: int) -> list[Runner]:
         options = onnxruntime.SessionOptions()
@@ -226,21 +311,45 @@ def _load_onnxruntime(model_dir: Path, threads: int) -> Engine:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
         def run(clip: Samples) -> Probabilities:
-            probabilities: Probabilities = session.run(None, {session.get_inputs()[0].name: clip})[0]
-            return probabilities
+            return _row(session.run(None, {session.get_inputs()[0].name: clip}), layer)
 
         return [run] * count  # a session may be run by several threads
 
-    return _ClipByClip("onnxruntime", "float32", make_runners, threads, _clip_samples(model_dir))
+    info = read_model_info(model_dir)
+    return _ClipByClip("onnxruntime", "float32", make_runners, threads, info.clip.samples, len(info.tags))
+
+
+def _row(outputs: Sequence[npt.NDArray[np.float32]], layer: LastLayer | None) -> npt.NDArray[np.float32]:
+    """What an ONNX file gives of one clip -> float32 [1, n_tags], with a layer the embedding behind it."""
+    if layer is None:
+        return outputs[0]
+    return np.concatenate([outputs[0], layer.embedding(outputs[1])], axis=1)
+
+
+def _last_layer(model_dir: Path) -> LastLayer | None:
+    """Where the ONNX file has the embedding; None for combiners that have no layer, or none over all networks."""
+    combiner = read_model_info(model_dir).combiner
+    if combiner is not None and combiner.kind != "dense":
+        return None
+    return find_last_layer(onnx_file(model_dir).read_bytes())
 
 
 def _load_openvino(model_dir: Path, threads: int) -> Engine:
+    return _openvino(model_dir, threads, None)
+
+
+def _embed_by_openvino(model_dir: Path, threads: int) -> EmbeddingEngine | None:
+    layer = _last_layer(model_dir)
+    return _openvino(model_dir, threads, layer) if layer is not None else None
+
+
+def _openvino(model_dir: Path, threads: int, layer: LastLayer | None) -> _ClipByClip:
     import openvino  # type: ignore[import-untyped]
 
     core = openvino.Core()
     fast = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
     front_ends = _front_ends(openvino, core.read_model(onnx_file(model_dir)))
-    networks = _networks(openvino, core.read_model(onnx_file(model_dir)))
+    networks = _networks(openvino, core.read_model(onnx_file(model_dir)), layer)
 
     def make_runners(count: int, threads: int) -> list[Runner]:
         def compiled(model: Any, precision: str) -> Any:
@@ -248,19 +357,20 @@ def _load_openvino(model_dir: Path, threads: int) -> Engine:
             return core.compile_model(model, "CPU", {**options, "INFERENCE_NUM_THREADS": count * threads})
 
         to_features, to_tags = compiled(front_ends, "f32"), compiled(networks, fast)
-        return [_openvino_runner(to_features, to_tags) for _ in range(count)]
+        return [_openvino_runner(to_features, to_tags, layer) for _ in range(count)]
 
+    info = read_model_info(model_dir)
     precision = {"bf16": "bfloat16", "f32": "float32"}[fast]
-    return _ClipByClip("openvino", precision, make_runners, threads, _clip_samples(model_dir))
+    return _ClipByClip("openvino", precision, make_runners, threads, info.clip.samples, len(info.tags))
 
 
-def _openvino_runner(front_ends: Any, networks: Any) -> Runner:
+def _openvino_runner(front_ends: Any, networks: Any, layer: LastLayer | None) -> Runner:
     to_features, to_tags = front_ends.create_infer_request(), networks.create_infer_request()
 
     def run(clip: Samples) -> Probabilities:
         features = list(to_features.infer({WAVEFORM: clip}).values())
-        probabilities: Probabilities = to_tags.infer(features)[0].copy()
-        return probabilities
+        answers = to_tags.infer(features)
+        return _row([answers[place].copy() for place in range(len(answers))], layer)
 
     return run
 
@@ -271,8 +381,10 @@ def _front_ends(openvino: Any, model: Any) -> Any:
     return openvino.Model(results, [model.inputs[0].get_node()], "front_ends")
 
 
-def _networks(openvino: Any, model: Any) -> Any:
+def _networks(openvino: Any, model: Any, layer: LastLayer | None) -> Any:
     """What follows the features, which it takes in the order in which ``_front_ends`` gives them."""
+    if layer is not None:
+        model.add_outputs(layer.tensor)
     parameters = []
     for port in _feature_ports(model):
         readers = port.get_target_inputs()
@@ -328,6 +440,7 @@ class _TensorFlow:
         if WAVEFORM not in names:
             raise BadInputError(f"the model at {model_dir} has no signature {WAVEFORM!r}, only {names}")
         self._predict = self._model.signatures[WAVEFORM]
+        self._embed = self._model.signatures[EMBEDDING] if EMBEDDING in names else None
         self._samples = _clip_samples(model_dir)
 
     def predict(self, waveforms: Samples) -> Probabilities:
@@ -338,10 +451,31 @@ class _TensorFlow:
         probabilities: Probabilities = self._predict(waveform=waveform)["predictions"].numpy()
         return probabilities
 
+    def embed(self, waveforms: Samples) -> tuple[Probabilities, Vectors]:
+        """See EmbeddingEngine. The two signatures compute the networks twice."""
+        import tensorflow as tf
+
+        assert self._embed is not None
+        probabilities = self.predict(waveforms)
+        pcm = tf.constant([to_pcm(waveform).tobytes() for waveform in waveforms])
+        vectors: Vectors = self._embed(pcm=pcm)[EMBEDDING].numpy()
+        return probabilities, vectors
+
+
+def _embed_by_tensorflow(model_dir: Path, threads: int) -> EmbeddingEngine | None:
+    loaded = _TensorFlow(model_dir, threads)
+    return loaded if loaded._embed is not None else None
+
 
 _ENGINES: Final = {
     "litert": _Kind("ai_edge_litert", "ai-edge-litert", litert_file, _load_litert),
-    "openvino": _Kind("openvino", "openvino", onnx_file, _load_openvino),
-    "onnxruntime": _Kind("onnxruntime", "onnxruntime", onnx_file, _load_onnxruntime),
-    "tensorflow": _Kind("tensorflow", "tensorflow", lambda model_dir: model_dir / SAVED_MODEL_NAME, _TensorFlow),
+    "openvino": _Kind("openvino", "openvino", onnx_file, _load_openvino, _embed_by_openvino),
+    "onnxruntime": _Kind("onnxruntime", "onnxruntime", onnx_file, _load_onnxruntime, _embed_by_onnxruntime),
+    "tensorflow": _Kind(
+        "tensorflow",
+        "tensorflow",
+        lambda model_dir: model_dir / SAVED_MODEL_NAME,
+        _TensorFlow,
+        _embed_by_tensorflow,
+    ),
 }

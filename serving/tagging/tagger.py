@@ -33,7 +33,7 @@ from preprocessing.level import Level, levelled
 from preprocessing.silence import is_silent, mean_of_heard
 from preprocessing.stretches import Stretch
 from preprocessing.windows import least_rest
-from serving.engines.runtimes import AUTO, load_engine, usable_cores
+from serving.engines.runtimes import AUTO, load_embedding_engine, load_engine, usable_cores
 from serving.model_info import MODEL_INFO_NAME, find_model, read_model_info
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ MOST_TIMES: Final = 2
 """How often a song is tagged where a server changes its version in between: the second time, one is there alone."""
 
 Probabilities = npt.NDArray[np.float32]
+Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Answers:
         model: identity of what gave them, as TagSource has it.
         heads: slices of the tags, by which they are decided; None where a server's model does not tell them, and each
             tag's threshold decides.
+        embeddings: float32 [n, size], what the model's last layer reads; None where the source gives none.
     """
 
     tags: tuple[str, ...]
@@ -72,6 +74,7 @@ class Answers:
     probabilities: Probabilities
     model: str
     heads: Heads | None = None
+    embeddings: Vectors | None = None
 
 
 class TagSource(Protocol):
@@ -106,6 +109,20 @@ class TagSource(Protocol):
         ...
 
 
+def model_digest(model_dir: Path) -> str:
+    """Return 16 hexadecimal digits that tell a version from all others, whatever computes it.
+
+    Of the card and of the checkpoint's index, which holds a checksum of each weight.
+
+    Raises:
+        OSError: there is none.
+    """
+    digest = hashlib.sha256()
+    for name in (MODEL_INFO_NAME, "variables/variables.index"):
+        digest.update((model_dir / name).read_bytes())
+    return digest.hexdigest()[:16]
+
+
 class LocalModel:
     """A pushed model, loaded in this process.
 
@@ -114,6 +131,8 @@ class LocalModel:
         engine: what computes, a name that serving.engines.runtimes knows; "auto" is the fastest one for this model.
         threads: of the engine; None leaves it to the engine.
         name: what people call the model; else the folder as it was given.
+        embeddings: whether answers carry them; of the engines only some give them
+            (serving.engines.runtimes.EMBEDDING_ORDER), and "auto" is then the fastest of these.
 
     Raises:
         BadInputError: there is no such model, or it cannot be loaded.
@@ -122,7 +141,12 @@ class LocalModel:
     calls_at_once = 1  # an engine uses all cores by itself
 
     def __init__(
-        self, model_dir: Path | str, engine: str = AUTO, threads: int | None = None, name: str | None = None
+        self,
+        model_dir: Path | str,
+        engine: str = AUTO,
+        threads: int | None = None,
+        name: str | None = None,
+        embeddings: bool = False,
     ) -> None:
         self.name = name or str(model_dir)
         self.model_dir = find_model(Path(model_dir))
@@ -130,19 +154,21 @@ class LocalModel:
         self.tags: tuple[str, ...] | None = self.info.tags
         self.clip = self.info.clip
         self._thresholds = np.asarray(self.info.thresholds, dtype=np.float32)
-        self._engine = load_engine(self.model_dir, engine, threads)
-        self._identity = f"autotag {self._digest()} {self._engine.name}-{self._engine.precision}"
+        self._embedding = load_embedding_engine(self.model_dir, engine, threads) if embeddings else None
+        self._engine = self._embedding or load_engine(self.model_dir, engine, threads)
+        self.digest = model_digest(self.model_dir)
+        self._identity = f"autotag {self.digest} {self._engine.name}-{self._engine.precision}"
+
+    @functools.cached_property
+    def embedding_size(self) -> int:
+        """Numbers in an embedding; 0 where answers carry none."""
+        if self._embedding is None:
+            return 0
+        return self._embedding.embed(np.zeros((1, self.clip.samples), np.float32))[1].shape[1]
 
     def identity(self) -> str:
         """Digest of the model card and of its weights, and what computes: the engine and its arithmetic."""
         return self._identity
-
-    def _digest(self) -> str:
-        """Of the card and of the checkpoint's index, which holds a checksum of each weight."""
-        digest = hashlib.sha256()
-        for name in (MODEL_INFO_NAME, "variables/variables.index"):
-            digest.update((self.model_dir / name).read_bytes())
-        return digest.hexdigest()[:16]
 
     def answer(self, windows: Samples) -> Answers:
         """Float32 [n, clip samples] at the clip's rate -> answers of n rows.
@@ -150,8 +176,9 @@ class LocalModel:
         A model that was trained here hears what is stored, 16 bits with the peaks clipped. Those of others were trained
         on what their decoder gave, and clipping the overshoot of a loud MP3 changes a tag by up to 0.06 (musicnn).
         """
-        rows = self._engine.predict(from_pcm(to_pcm(windows)) if self.info.origin is None else windows)
-        return Answers(self.info.tags, self._thresholds, rows, self._identity, self.info.heads)
+        heard = from_pcm(to_pcm(windows)) if self.info.origin is None else windows
+        rows, vectors = (self._engine.predict(heard), None) if self._embedding is None else self._embedding.embed(heard)
+        return Answers(self.info.tags, self._thresholds, rows, self._identity, self.info.heads, vectors)
 
 
 class ServedModel:
@@ -254,6 +281,8 @@ class TaggedFile:
         heads: as Answers has them.
         silent_windows: bool [windows], there is nothing to hear; None for none of them.
         part: where in the file that lies, where only a part was to be heard; None for all of it.
+        embedding: float32 [size], mean over the windows in which there is something to hear, 0 without any; None where
+            the model was not asked for it.
     """
 
     path: Path
@@ -270,6 +299,7 @@ class TaggedFile:
     heard: Heard | None = None
     silent_windows: npt.NDArray[np.bool_] | None = None
     part: HeardPart | None = None
+    embedding: Vectors | None = None
 
     @property
     def begin(self) -> float:
@@ -379,6 +409,7 @@ class Tagger:
         level: at which the model is given a window (preprocessing.level).
         stretch: what is to be heard of each file; None for all.
         places: where the bytes of a file lie that is not under its name.
+        on_window: called with each window of a file in turn, as it was decoded; from several threads.
 
     Raises:
         BadInputError: the model cannot be loaded, or the hop is out of range.
@@ -393,7 +424,9 @@ class Tagger:
         level: Level = "as_is",
         stretch: Stretch | None = None,
         places: Mapping[Path, Path] | None = None,
+        on_window: Callable[[Path, Window], None] | None = None,
     ) -> None:
+        self.on_window = on_window
         self.source: TagSource = LocalModel(source) if isinstance(source, str | Path) else source
         clip = self.source.clip
         if hop_seconds is not None and not SHORTEST_HOP_SECONDS <= hop_seconds <= clip.seconds:
@@ -488,6 +521,8 @@ class Tagger:
             for window in stream_windows(stream.blocks, self.hop_samples, clip):
                 if stopped.is_set():
                     raise ClipError("stopped", f"{path} was being decoded when all was stopped")
+                if self.on_window is not None:
+                    self.on_window(path, window)
                 end = (window.start + window.length) / clip.sample_rate
                 song.collect(WINDOWS_AHEAD - 1)
                 silent = is_silent(window.samples, clip.sample_rate)
@@ -516,6 +551,7 @@ class Tagger:
             heard=stream.heard,
             silent_windows=silences,
             part=HeardPart(stream.begin, stream.file_seconds) if self.stretch is not None else None,
+            embedding=song.embedding(),
         )
 
 
@@ -585,6 +621,14 @@ class _Song:
             rows[~np.array(silences, bool)] = np.concatenate([answer.probabilities for answer in answers])
         return rows
 
+    def embedding(self) -> Vectors | None:
+        """Float32 [size], the mean of those of the windows that are heard; 0 of a silent file, None without any."""
+        vectors = [answer.embeddings for answer in self.answers if answer.embeddings is not None]
+        if not vectors:
+            return None
+        rows = np.concatenate(vectors)
+        return mean_of_heard(rows, np.full(len(rows), all(self.silences)))
+
     def forget(self) -> None:
         """Let what is still waiting go."""
         for answer in self._waiting:
@@ -608,7 +652,7 @@ class _Watcher:
         if self._on_answers is None or news is None:
             return
         new, rows = news
-        answers = dataclasses.replace(song.answers[0], probabilities=rows)
+        answers = dataclasses.replace(song.answers[0], probabilities=rows, embeddings=None)
         starts, silent = np.array(song.starts[new]) / rate + begin, np.array(song.silences[new], bool)
         self._on_answers(song.path, HeardWindows(answers, starts, silent, end, claimed))
 
@@ -713,8 +757,11 @@ class _WindowQueue:
                 for _, answer in batch:
                     answer.set_exception(error)
             else:
-                for (_, answer), row in zip(batch, answers.probabilities, strict=True):
-                    answer.set_result(dataclasses.replace(answers, probabilities=row[None]))
+                vectors = answers.embeddings
+                for row, (_, answer) in enumerate(batch):
+                    one = None if vectors is None else vectors[row : row + 1]
+                    mine = answers.probabilities[row : row + 1]
+                    answer.set_result(dataclasses.replace(answers, probabilities=mine, embeddings=one))
 
     def _next_batch(self) -> list[tuple[Samples, Future[Answers]]]:
         """Wait for a window and take those that are there besides; none at the end."""
