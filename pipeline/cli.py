@@ -32,6 +32,9 @@ COMMANDS: Final = {
     "gc": ("gc", "Delete what old runs left and nothing needs any more."),
     "tag": ("tag", "Name what is heard in audio files."),
     "page": ("page", "Open a page to listen, look, compare and find."),
+    "index": ("index", "Hear a folder's files once, to find songs by sound and tags."),
+    "similar": ("similar", "Find songs that sound like a file, or like one second of it."),
+    "search": ("search", "Find songs by tags: piano, not vocal."),
     "pretrained": ("pretrained", "List trained models of others, or fetch some."),
     "import": ("import_weights", "Make a pushed version of trained weights."),
     "export": ("export", "Write the pushed model for phones (LiteRT) or as ONNX."),
@@ -51,13 +54,13 @@ EXTRAS: Final = {
     "kfp": "kubeflow",
     "grpc": "serving",
     "matplotlib": "tag",
+    "sklearn": "page",
+    "usearch": "page",
     "h5py": "tfx",
     "keras": "tfx",
     "tensorflow": "tfx",
     "starlette": "page",
     "uvicorn": "page",
-    "sklearn": "page",
-    "usearch": "page",
 }
 """Package that a command imports -> extra that brings it."""
 

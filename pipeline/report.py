@@ -26,11 +26,11 @@ from models.registry import NETWORKS, Published
 from pipeline.config import PipelineConfig
 from pipeline.plots import combiner_curves, network_curves, robustness_bars
 from pipeline.runs import Run
-from pipeline.tag_map.layout import lay_out
 from pipeline.tag_map.picture import page_picture
 from pipeline.tag_map.vectors import FEWEST, of_network_files
 from preprocessing.constants import SPLITS
 from preprocessing.errors import BadInputError
+from serving.library.layout import lay_out
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 NOT_MEASURED: Final = "not measured"
@@ -440,7 +440,7 @@ def tag_map(report: Report) -> tuple[Markup | None, str]:
         vectors = of_network_files(there, tags, f"the last layers of {', '.join(there)}")
     except BadInputError as error:
         return None, str(error)
-    return Markup(page_picture(vectors, lay_out(vectors))), ", ".join(there)
+    return Markup(page_picture(vectors, lay_out(vectors.vectors))), ", ".join(there)
 
 
 def render(report: Report) -> str:

@@ -14,9 +14,9 @@ from preprocessing.constants import N_TAGS
 from preprocessing.errors import BadInputError
 
 if TYPE_CHECKING:
-    from pipeline.tag_map.layout import Method
     from pipeline.tag_map.vectors import TagVectors
     from preprocessing.clips import AnnotatedClip
+    from serving.library.layout import Method
 
 SOURCES: Final = ("model", "annotations", "examples", "words")
 SHOWN_PAIRS: Final = 5

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from datasets.tag_groups import tag_group
-from pipeline.tag_map.layout import Method, lay_out
 from pipeline.tag_map.picture import own_pictures
 from pipeline.tag_map.projector import write_projector
 from pipeline.tag_map.vectors import TagVectors
 from preprocessing.whole_files import write_whole
+from serving.library.layout import Method, lay_out
 
 PNG_FILE: Final = "tag-map.png"
 SVG_FILE: Final = "tag-map.svg"
@@ -39,7 +39,7 @@ def write_map(vectors: TagVectors, method: Method, folder: Path) -> Written:
     Raises:
         OSError: a file cannot be written.
     """
-    layout = lay_out(vectors, method)
+    layout = lay_out(vectors.vectors, method)
     png, svg, nameless = own_pictures(vectors, layout)
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")

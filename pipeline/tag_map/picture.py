@@ -24,8 +24,8 @@ from matplotlib.figure import Figure
 
 from datasets.tag_groups import GROUPS, OTHER, tag_group
 from pipeline.plots import GRID, INK, MUTED, STYLE, svg
-from pipeline.tag_map.layout import Layout
 from pipeline.tag_map.vectors import TagVectors
+from serving.library.layout import Layout
 
 COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 SHAPES: Final = ("o", "s", "^", "D", "v", "P")

@@ -29,6 +29,7 @@ FRAMES_AT_ONCE: Final = 256
 
 Fingerprint = npt.NDArray[np.uint32]
 
+
 @functools.cache
 def _bands(sample_rate: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.intp]]:
     """Window of a frame, and in which bins of its spectrum the bands begin and the last one ends."""
@@ -83,9 +84,7 @@ def fingerprint(samples: Samples, sample_rate: int) -> Fingerprint:
     return whole.finish()
 
 
-def _energies(
-    frames: Samples, window: npt.NDArray[np.float32], edges: npt.NDArray[np.intp]
-) -> npt.NDArray[np.float32]:
+def _energies(frames: Samples, window: npt.NDArray[np.float32], edges: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
     """Float32 [frames, size] -> float32 [frames, BITS + 1]."""
     spectrum = scipy.fft.rfft(frames * window)[:, : edges[-1]]
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)

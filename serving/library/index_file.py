@@ -197,12 +197,12 @@ def words(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         text, name = str(error), f"the index {printable(path)}"
         if "not a database" in text:
-            raise BadInputError(f"{printable(path)} is no index of autotag's: name another file with --index") from error
+            raise BadInputError(f"{printable(path)} is no index of autotag's: name another with --index") from error
         if "malformed" in text:
-            raise AutotagError(f"{name} is damaged ({text}): delete it and make it anew with `autotag index`") from error
+            raise AutotagError(f"{name} is damaged ({text}): delete it and index anew") from error
         if "disk is full" in text:
             raise AutotagError(
-                f"{name}: No space left on device; what is in it is whole. Make room and call again: it goes on from there"
+                f"{name}: No space left on device; what is in it is whole. Make room and call again"
             ) from error
         if "locked" in text:
             raise AutotagError(f"{name} is held by another program for more than {PATIENCE_SECONDS:g} s") from error
@@ -259,7 +259,12 @@ class IndexFile:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {FORMAT}")
-                about = {"card": card.to_json(), "folder": _folder_seen_from(path, folder), "revision": 0, "complete": 0}
+                about = {
+                    "card": card.to_json(),
+                    "folder": _folder_seen_from(path, folder),
+                    "revision": 0,
+                    "complete": 0,
+                }
                 connection.executemany("INSERT INTO about VALUES (?, ?)", list(about.items()))
             return cls(path, connection)
 
@@ -286,6 +291,17 @@ class IndexFile:
     def _about(self, key: str) -> Any:
         with words(self.path):
             return self._connection.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()[0]
+
+    @contextlib.contextmanager
+    def one_state(self) -> Iterator[None]:
+        """What is read while the block runs is of one revision, whatever others write meanwhile."""
+        with words(self.path):
+            self._connection.execute("BEGIN")
+            try:
+                self._connection.execute("SELECT count(*) FROM about").fetchone()
+                yield
+            finally:
+                self._connection.execute("ROLLBACK")
 
     def states(self) -> dict[str, FileState]:
         """Return path -> state of all songs."""
@@ -370,7 +386,8 @@ class IndexFile:
         """Return what was worked out of the songs as they are now; None where it was not."""
         with words(self.path):
             row = self._connection.execute(
-                "SELECT content FROM derived WHERE name = ? AND revision = (SELECT value FROM about WHERE key = 'revision')",
+                "SELECT content FROM derived WHERE name = ? "
+                "AND revision = (SELECT value FROM about WHERE key = 'revision')",
                 (name,),
             ).fetchone()
         return row[0] if row is not None else None
@@ -418,4 +435,3 @@ def _folder_seen_from(index: Path, folder: Path) -> bytes:
     """The folder as it stands in the index: relative where the index lies in it, so that both may be moved together."""
     where, folder = Path(os.path.abspath(index)).parent, Path(os.path.abspath(folder))
     return os.fsencode(os.path.relpath(folder, where) if where == folder or folder in where.parents else folder)
-

@@ -126,9 +126,7 @@ class Summary:
             "silent": self.silent,
             "incomplete": self.incomplete,
             "failed": len(self.failures),
-            "failures": [
-                {"file": lossless(row.path), "kind": row.kind, "error": row.reason} for row in self.failures
-            ],
+            "failures": [{"file": lossless(row.path), "kind": row.kind, "error": row.reason} for row in self.failures],
             "left_out": self.left_out.to_json(),
         }
 

@@ -39,8 +39,8 @@ def index_to_write(folder: Path, given: Path | None) -> Path:
     index = folder / INDEX_NAME
     if not os.access(index if index.exists() else folder, os.W_OK):
         raise BadInputError(
-            f"{printable(folder)} is read-only, and the index {INDEX_NAME} would lie in it: say with --index FILE where "
-            "else it is to be"
+            f"{printable(folder)} is read-only, and its index {INDEX_NAME} would lie in it: say with --index FILE "
+            "where else that is to be"
         )
     return index
 

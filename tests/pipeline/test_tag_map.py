@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from network_files import keras_file
 
 from pipeline.cli import group
-from pipeline.tag_map.layout import lay_out, principal_components
 from pipeline.tag_map.output import write_map
 from pipeline.tag_map.picture import FONT_POINTS, MARK_POINTS, MARKS, page_picture, place_names
 from pipeline.tag_map.projector import METADATA_FILE, VECTORS_FILE, write_projector
@@ -30,6 +29,7 @@ from pipeline.tag_map.vectors import (
 )
 from preprocessing.errors import BadInputError
 from preprocessing.examples import encode_example, write_record
+from serving.library.layout import lay_out, principal_components
 
 TAGS = ("guitar", "strings", "woman", "female", "techno", "quiet", "slow", "hum", "no vocals", "60s")
 
@@ -165,7 +165,7 @@ def test_principal_components_are_the_widest_directions() -> None:
 @pytest.mark.parametrize("method", ["tsne", "pca"])
 def test_every_number_of_tags_and_dimensions_has_places_the_same_each_time(count: int, width: int, method: str) -> None:
     vectors = made_up(count, width)
-    first, second = (lay_out(vectors, method).places for _ in range(2))
+    first, second = (lay_out(vectors.vectors, method).places for _ in range(2))
     assert first.shape == (count, 2)
     assert np.isfinite(first).all()
     np.testing.assert_array_equal(first, second)
@@ -174,13 +174,13 @@ def test_every_number_of_tags_and_dimensions_has_places_the_same_each_time(count
 def test_tags_that_all_have_one_vector_have_places() -> None:
     vectors = TagVectors.of(list("abcd"), np.ones((4, 3)), "a test")
     for method in ("tsne", "pca"):
-        assert np.isfinite(lay_out(vectors, method).places).all()
+        assert np.isfinite(lay_out(vectors.vectors, method).places).all()
 
 
 def test_tsne_keeps_clusters_together() -> None:
     random = np.random.default_rng(0)
     rows = np.repeat(np.eye(3, 20), 8, axis=0) + 0.05 * random.normal(size=(24, 20))
-    places = lay_out(TagVectors.of([str(number) for number in range(24)], rows, "a test"), "tsne").places
+    places = lay_out(TagVectors.of([str(number) for number in range(24)], rows, "a test").vectors, "tsne").places
     distances = np.linalg.norm(places[:, None] - places[None], axis=2) + np.diag(np.full(24, np.inf))
     assert (distances.argmin(axis=1) // 8 == np.arange(24) // 8).all()
 
@@ -237,7 +237,7 @@ def test_a_map_is_the_same_bytes_each_time_and_names_every_tag(tmp_path: Path) -
 
 def test_the_pages_picture_takes_the_pages_colours() -> None:
     vectors = TagVectors.of(["<b>&", *TAGS[1:]], made_up().vectors, "a <test>")
-    picture = page_picture(vectors, lay_out(vectors, "pca"))
+    picture = page_picture(vectors, lay_out(vectors.vectors, "pca"))
     assert picture.startswith("<svg")
     assert "var(--ink)" in picture
     assert "&lt;b&gt;&amp;" in picture

@@ -1,4 +1,4 @@
-"""Places on paper for tag vectors: principal components, or t-SNE."""
+"""Places on paper for vectors, of tags or of songs: principal components, or t-SNE."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.tag_map.vectors import TagVectors, Vectors
-
+Vectors = npt.NDArray[np.float32]
 Method = Literal["tsne", "pca"]
 MOST_NEIGHBOURS: Final = 30.0
-"""t-SNE's perplexity where there are tags enough, scikit-learn's default."""
+"""t-SNE's perplexity where there are vectors enough, scikit-learn's default."""
 EXACT: Final = 1000
-"""Tags up to which t-SNE compares each with each: the same places on every machine's number of cores."""
+"""Vectors up to which t-SNE compares each with each: the same places on every machine's number of cores."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where tags stand.
+    """Where vectors stand.
 
     Attributes:
-        places: float64 [tags, 2].
+        places: float64 [vectors, 2].
         method: how they were found, in words.
         axes: what the two directions mean; empty where they mean nothing.
     """
@@ -32,20 +31,20 @@ class Layout:
     axes: tuple[str, str] = ("", "")
 
 
-def lay_out(vectors: TagVectors, method: Method = "tsne", seed: int = 0) -> Layout:
-    """Find a place for each tag; the same ones for the same vectors and seed.
+def lay_out(vectors: Vectors, method: Method = "tsne", seed: int = 0) -> Layout:
+    """Find a place for each of float32 [vectors, width], each of length 1; the same ones for the same vectors and seed.
 
     t-SNE (van der Maaten and Hinton 2008) keeps neighbours together and begins at the principal components; how far
-    groups are apart means little. Its perplexity is a third of the other tags, at most MOST_NEIGHBOURS. Distances are
+    groups are apart means little. Its perplexity is a third of the others, at most MOST_NEIGHBOURS. Distances are
     those of vectors of length 1, so neighbours are those with the largest cosines.
     """
     from sklearn.manifold import TSNE
 
-    components, shares = principal_components(vectors.vectors)
+    components, shares = principal_components(vectors)
     if method == "pca":
         first, second = (f"{100 * share:.0f} % of the variance" for share in shares)
         return Layout(components, "principal components", (f"first component, {first}", f"second component, {second}"))
-    count = len(vectors.tags)
+    count = len(vectors)
     perplexity = min(MOST_NEIGHBOURS, max(1.0, (count - 1) / 3))
     spread = components[:, 0].std()
     tsne = TSNE(
@@ -55,12 +54,12 @@ def lay_out(vectors: TagVectors, method: Method = "tsne", seed: int = 0) -> Layo
         method="exact" if count <= EXACT else "barnes_hut",
         random_state=seed,
     )
-    places = tsne.fit_transform(vectors.vectors).astype(np.float64)
+    places = tsne.fit_transform(vectors).astype(np.float64)
     return Layout(places, f"t-SNE, perplexity {perplexity:.3g}")
 
 
 def principal_components(vectors: Vectors) -> tuple[npt.NDArray[np.float64], tuple[float, float]]:
-    """First two principal components, float64 [tags, 2], and their shares of the variance."""
+    """First two principal components, float64 [vectors, 2], and their shares of the variance."""
     from sklearn.decomposition import PCA
 
     pca = PCA(n_components=min(2, *vectors.shape), svd_solver="full")
