@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -156,6 +157,7 @@ def _inputs(config: PipelineConfig, data_version: str) -> Any:
 def _documents(pipeline: Any, kubeflow: KubeflowConfig) -> list[Spec]:
     from components.example_gen import ANY_VERSION
 
+    _check_name(pipeline.pipeline_info.pipeline_name)
     spec = _compile_tfx(pipeline, kubeflow)
     steps = list(spec["root"]["dag"]["tasks"])
     size = len(json.dumps(spec["root"], separators=(",", ":")))
@@ -228,6 +230,14 @@ def step_names(text: str) -> list[str]:
     return list(next(yaml.safe_load_all(text))["root"]["dag"]["tasks"])
 
 
+def _check_name(name: str) -> None:
+    if not re.fullmatch("[a-z0-9][a-z0-9-]{0,127}", name):
+        other = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")[:128] or "autotag"
+        raise BadInputError(
+            f"name {name}: a pipeline on Kubeflow is named with small letters, digits and '-' alone: --set name={other}"
+        )
+
+
 def _compile_tfx(pipeline: Any, kubeflow: KubeflowConfig) -> Spec:
     from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
@@ -236,11 +246,7 @@ def _compile_tfx(pipeline: Any, kubeflow: KubeflowConfig) -> Spec:
             default_image=kubeflow.image, default_commands=list(ENTRYPOINT), use_pipeline_spec_2_1=True
         )
     )
-    try:
-        job = runner.run(pipeline, write_out=False)
-    except ValueError as error:  # the pipeline's name
-        raise BadInputError(f"name {pipeline.pipeline_info.pipeline_name}: {error}") from None
-    spec: Spec = job["pipelineSpec"]
+    spec: Spec = runner.run(pipeline, write_out=False)["pipelineSpec"]
     return spec
 
 

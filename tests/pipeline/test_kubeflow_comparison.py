@@ -162,7 +162,7 @@ def test_garbage_collection_knows_the_shards_of_all_data_sets(documents: list[di
         ({"kubeflow": on_cluster(image=None)}, "kubeflow.image is not set"),
         ({"kubeflow": on_cluster(work_dir="/scratch")}, "kubeflow.work_dir /scratch"),
         ({"kubeflow": on_cluster(steps={"Trainer_mel_2d*": {"gpus": 1}})}, "kubeflow.steps.Trainer_mel_2d*: there is"),
-        ({"name": "my_taggers"}, "name my_taggers"),
+        ({"name": "my_taggers"}, "--set name=my-taggers"),
         ({"seeds": list(range(20))}, "divide the networks, recipes, seeds or data sets between several files"),
     ],
 )
