@@ -173,6 +173,8 @@ def test_folder_of_shards_is_read_from_what_the_compiler_writes() -> None:
 
 
 CODES = ("a", "b", "c", "d")
+COMPARED = ("c", "d")
+"""Codes of pipelines that are comparisons, of this folder's data set and another one."""
 RUNS = st.lists(st.tuples(st.sampled_from(("succeeded", "failed", "canceled")), st.sampled_from(CODES)), max_size=8)
 
 
@@ -199,9 +201,16 @@ class Known:
         return []
 
     def _spec(self, code: str) -> dict[str, Any]:
-        values = {"work_dir": str(self._shards), "code": code}
-        parameters = {key: {"runtimeValue": {"constant": value}} for key, value in values.items()}
-        return {"root": {"dag": {"tasks": {"ClipExampleGen": {"inputs": {"parameters": parameters}}}}}}
+        if code in COMPARED:
+            folders = {"ClipExampleGen--other": "/data/other/shards", "ClipExampleGen--one": str(self._shards)}
+        else:
+            folders = {"ClipExampleGen": str(self._shards)}
+        tasks = {}
+        for step, folder in folders.items():
+            values = {"work_dir": folder, "code": code}
+            parameters = {key: {"runtimeValue": {"constant": value}} for key, value in values.items()}
+            tasks[step] = {"inputs": {"parameters": parameters}}
+        return {"root": {"dag": {"tasks": tasks}}}
 
 
 @given(RUNS, st.sets(st.sampled_from(CODES)), st.integers(1, 4))
