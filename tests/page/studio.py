@@ -49,7 +49,7 @@ class Ears(Listener):
         return Answers(self.tags, thresholds, rows.astype(np.float32), self.identity(), Heads.of_tags(len(self.tags)))
 
 
-REFUSED = re.compile(r"Failed to load resource: the server responded with a status of (403|404|413|422|503)")
+REFUSED = re.compile(r"Failed to load resource: the server responded with a status of (400|403|404|413|422|503)")
 NASTY = "deep <b>bold <img src=x onerror=alert(1)> & 50%25 loud.wav"
 
 

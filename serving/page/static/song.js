@@ -24,9 +24,11 @@ class Song extends EventTarget {
     once("/api/state").then(({ corrections }) => corrections && this.#ask("/api/corrections", { song }, ({ marks }) => ({ marks })), () => {});
   }
 
-  /** Marks a tag "right", "wrong" or "added"; null takes the mark away. */
-  async mark(tag, mark) {
-    const { marks } = await send("PUT", "/api/corrections", { song: this.song, tag, mark });
+  /** Marks a tag of what a model says "right", "wrong" or "added"; null takes the mark away. */
+  async mark(tag, mark, model) {
+    const song = this.song;
+    const { marks } = await send("PUT", "/api/corrections", { song, tag, mark, model });
+    if (song !== this.song) return;
     this.marks = marks;
     this.#changed();
   }

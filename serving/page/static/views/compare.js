@@ -11,7 +11,7 @@ import { html, render } from "../vendor/lit-html/lit-html.js";
 
 export const title = "Compare";
 
-const [FEWEST, BARS, NAMED] = [2, 10, 8];
+const [FEWEST, BARS, FEWEST_SHARED, NAMED] = [2, 10, 3, 8];
 
 export function mount(root, parameters) {
   const leaving = new AbortController();
@@ -151,7 +151,7 @@ function commonTags(answers) {
   if (answers.length < FEWEST) return null;
   const [first, ...others] = answers.map(placeOf);
   const shared = [...first.keys()].filter((tag) => others.every((places) => places.has(tag)));
-  if (shared.length < BARS) return null;
+  if (shared.length < FEWEST_SHARED) return null;
   const known = answers.map((answer) => [placeOf(answer), answer.probabilities]);
   const highest = new Map(shared.map((tag) => [tag, Math.max(...known.map(([places, p]) => p[places.get(tag)]))]));
   return shared.sort((a, b) => highest.get(b) - highest.get(a)).slice(0, BARS);

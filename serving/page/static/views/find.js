@@ -140,7 +140,7 @@ function answer(at, act) {
       <div><a class="name" href=${toView("listen", { song: one.song, name: one.name })}>${one.name}</a>
         <p class="faint">${(one.tags ?? []).map(([tag, p]) => `${tag} ${percent(p)}`).join(", ")}</p></div>
       <div class="aside faint">${typeof one.similarity === "number" ? html`<span>${found.kind === "similar" ? "alike" : "fits"} ${percent(one.similarity)}</span><br>` : ""}${one.seconds ? clock(one.seconds) : ""}
-        <a class="plain" href=${toView("find", { like: one.song, name: one.name })} aria-label=${`Sounds like ${one.name}`}>More like it</a></div></li>`)}</ol>
+        <a class="plain" href=${toView("find", { like: one.song, name: one.name })}>More like it<span class="unseen">: ${one.name}</span></a></div></li>`)}</ol>
     ${pages > 1 ? html`<nav class="pages" aria-label="Pages of results">
       ${page > 1 ? html`<a class="plain" href=${toView("find", { ...at.asked, page: page - 1 })}>← Previous</a>` : html`<span></span>`}<span>${count(page)} of ${count(pages)}</span>
       ${page < pages ? html`<a class="plain" href=${toView("find", { ...at.asked, page: page + 1 })}>Next →</a>` : html`<span></span>`}</nav>` : ""}

@@ -98,7 +98,7 @@ function page(at, act) {
     <p>The last comparison and the runs: what the networks reach, what they cost, and what a threshold does.</p>
     <div class="stack">
       ${at.error ? html`<p class="notice error" role="alert">${at.error}</p>` : ""}
-      ${!at.answer && !at.error ? html`<p class="faint">Reading the results …</p>` : ""}
+      ${!at.answer && !at.error ? html`<p class="faint">Reading the results, which takes up to a minute the first time …</p>` : ""}
       ${at.answer && !data && !at.answer.runs.length ? html`<div class="card"><h2>Nothing to show yet</h2><p>Start the page with <code>--config FILE</code>, a configuration of <code>autotag compare</code> or <code>autotag run</code>; its results stand here.</p></div>` : ""}
       ${data ? html`${table(at, board, data, act)}${scatter(at, data, act)}${curves(at, data, act)}` : ""}
       ${at.answer?.runs.length ? runs(at, act) : ""}

@@ -49,7 +49,7 @@ export function mount(root, parameters) {
     again: () => listen(),
     async mark(tag, mark) {
       try {
-        await song.mark(tag, mark);
+        await song.mark(tag, mark, at.model);
         at.added = "";
         announce(mark ? `${tag} marked ${mark}` : `Mark of ${tag} taken away`);
       } catch (error) {
