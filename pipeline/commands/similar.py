@@ -12,7 +12,7 @@ import click
 from pipeline.library_options import form_of, form_options, index_option, write_playlist
 from pipeline.terminal import check_output, decoders_notes_hidden, quieten_tensorflow, say
 from preprocessing.errors import BadInputError
-from preprocessing.names import lossless, printable
+from preprocessing.names import lossless
 from serving.engines.runtimes import AUTO, EMBEDDING_ORDER
 from serving.library.library import Library, Match
 from serving.library.listening import SongListener, load_model, parse_second
@@ -68,10 +68,15 @@ def command(file: Path | None, **options: Any) -> None:
     with Library(_index(file, options["index_file"])) as library:
         output = SongOutput(sys.stdout, form_of(options), library.folder, "similarity")
         if file is None:
-            output.groups(library.duplicates())
+            groups = library.duplicates()
+            output.groups(groups)
+            if not groups:
+                say("no song is there more than once")
             return
         found = _found(library, file, options)
         output.matches(found)
+        if not found:
+            say("no song fits")
         write_playlist(library, [match.song for match in found], options)
 
 
@@ -93,7 +98,4 @@ def _found(library: Library, file: Path, options: dict[str, Any]) -> list[Match]
     listener = SongListener(source, library.card, library.index)
     with decoders_notes_hidden():
         heard = listener.listen(file, options["at"])
-    found = library.similar_to(heard.embedding, options["top"], options["tags"], without=name)
-    if not found:
-        say(f"no song of {printable(library.index)} fits {options['tags']!r}")
-    return found
+    return library.similar_to(heard.embedding, options["top"], options["tags"], without=name)

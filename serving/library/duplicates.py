@@ -23,7 +23,7 @@ MOST_DIFFERENT: Final = 0.32
 """Share of bits that may differ."""
 LEAST_OVERLAP: Final = 0.5
 """Of the longer fingerprint."""
-FEWEST_STEPS: Final = 16
+FEWEST_STEPS: Final = 32
 """That tell anything: two seconds."""
 LONGEST_RATIO: Final = 2.0
 """Between two lengths."""

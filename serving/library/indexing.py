@@ -203,6 +203,7 @@ class _Run:
     def __init__(self, file: IndexFile, folder: Path, source: LocalModel, choices: Choices, say: Say) -> None:
         self.summary = Summary(file.path, file.card.model)
         self.to_do: list[Path] = []
+        self._gone: list[str] = []
         self._file, self._folder, self._source, self._choices, self._say = file, folder, source, choices, say
         self._states: dict[Path, FileState] = {}
         self._digests: dict[Path, bytes] = {}
@@ -213,7 +214,7 @@ class _Run:
         self._lock = threading.Lock()
 
     def find(self, index: Path) -> None:
-        """Look at the folder: what is new or changed is to be heard, what is gone goes out of the index."""
+        """Look at the folder: what is new or changed is to be heard."""
         found = find_audio([str(self._folder)])
         left_out = found.left_out
         _pass_over(index, self._folder, left_out)
@@ -229,17 +230,15 @@ class _Run:
             else:
                 self.to_do.append(path)
         unreadable = [self._name(Path(folder)) for folder in left_out.unreadable]
-        gone = [name for name in (*states, *failed) if name not in there and not _below(name, unreadable)]
+        self._gone = [name for name in (*states, *failed) if name not in there and not _below(name, unreadable)]
         self.summary.files = len(found.files)
-        self.summary.vanished = sum(name in states for name in gone)
+        self.summary.vanished = sum(name in states for name in self._gone)
         self.summary.left_out, self.summary.unreadable = left_out, left_out.unreadable
-        if gone:
-            self._file.write(vanished=gone)
-        if self.to_do:
+        if self.to_do or self._gone:
             self._file.set_complete(False)
 
     def hear(self, bar: Bar) -> None:
-        """Tag the files that are to be heard, and write their rows as they come."""
+        """Tag the files that are to be heard, and write their rows as they come; then let the vanished ones go."""
         tagger = Tagger(self._source, jobs=self._choices.jobs, on_window=self._take_window)
         try:
             with contextlib.closing(tagger.tag_files(self._unheard(bar), bar.advance)) as answers:
@@ -252,6 +251,8 @@ class _Run:
             self._write()
             raise
         self._write()
+        if self._gone:  # at last, for a file that was moved is known by its old row
+            self._file.write(vanished=self._gone)
 
     def finish(self, index: Path) -> None:
         """Count what is in the index now."""
