@@ -12,14 +12,16 @@ IMAGE  ?= localhost/autotag:$(if $(filter gpu,$(DEVICE)),gpu,latest)
 PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test test-page test-kubeflow test-serving test-flink test-tfx121 image test-image lint format lock clean
+.PHONY: help venv demo docs test test-page test-kubeflow test-serving test-flink test-tfx121 image test-image lint format lock clean
 help:
+	@echo "make venv    the environment $(VENV), from the lock file; the other targets make it too (some minutes)"
 	@echo "make demo    synthetic clips -> trained, evaluated, pushed model -> tags of a clip (about 8 minutes)"
 	@echo "make test    lint, types and all tests but those below"
 	@echo "make test-page      the page in a headless Chromium (on PATH as chromium, or AUTOTAG_CHROMIUM=/path/to/it)"
 	@echo "make test-kubeflow   the pipeline on a Kubeflow Pipelines kit beside the checkout"
 	@echo "make test-serving    the tests that need TENSORFLOW_MODEL_SERVER=/path/to/tensorflow_model_server"
 	@echo "make test-flink      the tests on a Flink cluster of this machine; needs Java and Beam's job-server jar"
+	@echo "make docs    the documentation, into build/docs; a dead link ends it (some seconds)"
 	@echo "make format  let ruff rewrite the code"
 	@echo "make test-tfx121     all tests on TFX 1.21 and Python 3.13, in a container; needs podman or docker"
 	@echo "make image   the container image, as $(IMAGE) (DEVICE=gpu: with CUDA's libraries); needs podman or docker"
@@ -30,6 +32,8 @@ help:
 $(VENV)/.installed: $(LOCK) $(UV_LOCK) setup.py pyproject.toml requirements/make_venv.sh .python-version
 	requirements/make_venv.sh $(VENV) $(LOCK) $(UV_LOCK)
 	@touch $@
+
+venv: $(VENV)/.installed
 
 # A second call takes what is there: clips, examples, networks.
 demo: $(VENV)/.installed
@@ -65,6 +69,11 @@ lint: $(VENV)/.installed
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Also one of the tests, in a folder of its own.
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "written: build/docs/index.html"
 
 image:
 	$(ENGINE) build $(if $(findstring podman,$(ENGINE)),--format docker) --build-arg DEVICE=$(DEVICE) -t $(IMAGE) .

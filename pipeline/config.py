@@ -85,7 +85,7 @@ class HeadConfig(_Settings):
 class ClipConfig(_Settings):
     """What a clip is."""
 
-    seconds: float = Field(CLIP_SECONDS, gt=0, le=600)
+    seconds: float = Field(CLIP_SECONDS, gt=0, le=600, description="length")
     sample_rate: int = Field(SAMPLE_RATE, ge=1000, le=96_000, description="Hz")
 
     @property
@@ -104,14 +104,14 @@ class DataConfig(_Settings):
     audio_dir: str = Field("demo-data", description="folder that the paths in the annotations are relative to")
     annotations: str | None = Field(None, description="file or folder; annotations_final.csv in audio_dir unless given")
     split: str = Field("track", description="rule by which clips are divided")
-    ratio: tuple[int, int, int] = PAPER_RATIO
-    seed: int = 0
+    ratio: tuple[int, int, int] = Field(PAPER_RATIO, description="train : valid : test, of the seeded rules")
+    seed: int = Field(0, description="of the seeded rules")
     heads: dict[str, HeadConfig] = Field(
         default_factory=lambda: {"tags": HeadConfig(top=N_TAGS)}, description="name -> what is answered"
     )
-    synonyms: str | None = None
-    shard_clips: int = Field(128, ge=1)
-    clip: ClipConfig = ClipConfig()
+    synonyms: str | None = Field(None, description="tags to merge: a YAML file, or `default` for MagnaTagATune's")
+    shard_clips: int = Field(128, ge=1, description="clips in a file of examples, on average")
+    clip: ClipConfig = Field(ClipConfig(), description="length and rate of a clip")
     excerpts: Literal["first", "centre", "even"] = Field("first", description="where a long track's clips are taken")
     excerpt_count: int = Field(1, ge=1, description="clips of a long track")
     columns: dict[str, str] = Field(default_factory=dict, description="of a table: role -> the column's name")
@@ -248,9 +248,9 @@ class NetworkConfig(_Settings):
     recipe: Literal["paper", "comparison", "good"] = Field(
         "paper", description="what stands for settings that are not given: pipeline/recipes.py"
     )
-    epochs: int = Field(30, ge=1)
-    batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
+    epochs: int = Field(30, ge=1, description="at most")
+    batch_size: int = Field(16, ge=1, description="windows in a step")
+    learning_rate: float = Field(1e-3, gt=0, description="at its highest")
     schedule: Literal["constant", "cosine", "one_cycle", "plateau", "adam_sgd"] = Field(
         "cosine", description="of the learning rate: components/optimisation.py"
     )
@@ -259,10 +259,12 @@ class NetworkConfig(_Settings):
     average: float = Field(0.0, ge=0, lt=1, description="momentum of the weights' moving average; 0 for none")
     monitor: Literal["roc_auc", "pr_auc", "loss"] = Field("roc_auc", description="on the validation split")
     patience: int = Field(5, ge=1, description="epochs without a better figure")
-    seed: int = 0
-    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
+    seed: int = Field(0, description="of weights, order, windows and augmentation")
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        "auto", description="of training; auto is bfloat16 where the device multiplies in it"
+    )
     dropout: float | None = Field(None, ge=0, lt=1, description="of the network's own dropout layers; theirs")
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share by which labels are drawn to the middle")
     class_balance: float = Field(0.0, ge=0, le=1, description="exponent of the weight of rare tags")
     freeze_batch_norm: bool = Field(False, description="of a network with trained weights")
     time_shift: bool = Field(False, description="turn each training clip round by a random time")
@@ -279,7 +281,9 @@ class NetworkConfig(_Settings):
         0.0, ge=0, le=0.5, description="share of the bands under a mask at most; not of waveforms"
     )
     time_mask: float = Field(0.0, ge=0, le=0.5, description="share of the frames under a mask at most")
-    windows: WindowsConfig = WindowsConfig()
+    windows: WindowsConfig = Field(
+        WindowsConfig(), description="of a clip, that a network learns from and is asked about"
+    )
     weights: str | None = Field(
         None, description="to start from: a name that `autotag pretrained` lists, a pushed version, a .keras file"
     )
@@ -309,12 +313,14 @@ class NetworkConfig(_Settings):
 class CombinerConfig(_Settings):
     """How combiners that are trained in epochs are trained: in float32, on the networks' probabilities."""
 
-    epochs: int = Field(100, ge=1)
-    batch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = "cosine"
-    patience: int = Field(10, ge=1)
-    seed: int = 0
+    epochs: int = Field(100, ge=1, description="at most")
+    batch_size: int = Field(64, ge=1, description="clips in a step")
+    learning_rate: float = Field(1e-3, gt=0, description="at its highest")
+    schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = Field(
+        "cosine", description="of the learning rate"
+    )
+    patience: int = Field(10, ge=1, description="epochs without a better figure")
+    seed: int = Field(0, description="of weights and order")
     folds: int = Field(3, ge=2, le=20, description="of the training split, for combiners that are fitted out of fold")
 
     def training_settings(self) -> dict[str, Any]:
@@ -382,10 +388,10 @@ class MetadataConfig(_Settings):
     """Where ML Metadata is kept: a file under the run's root, or a server that several people and machines share."""
 
     kind: Literal["sqlite", "mysql", "postgresql"] = Field("sqlite", description="mysql is MariaDB's too")
-    host: str | None = None
+    host: str | None = Field(None, description="of the database server")
     port: int | None = Field(None, ge=1, le=65535, description="3306 (mysql) or 5432 (postgresql) unless given")
-    database: str | None = Field(None, pattern=r"^[A-Za-z0-9_]+$")
-    user: str | None = None
+    database: str | None = Field(None, pattern=r"^[A-Za-z0-9_]+$", description="name of the database")
+    user: str | None = Field(None, description="of the database")
     password_env: str | None = Field(
         "AUTOTAG_METADATA_PASSWORD", description="variable that holds the password; null where the server asks for none"
     )
@@ -410,7 +416,7 @@ class TolerationConfig(_Settings):
 
     key: str = Field(min_length=1, description="nvidia.com/gpu, for one")
     value: str | None = Field(None, description="any unless given")
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(None, description="any unless given")
 
 
 class StepResources(_Settings):
@@ -418,10 +424,10 @@ class StepResources(_Settings):
 
     cpu: str | None = Field(None, pattern=_CPU, description="cores, requested and at most: 2, 0.5 or 500m")
     memory: str | None = Field(None, pattern=_MEMORY, description="requested and at most: 8Gi, 512Mi")
-    gpus: int = Field(0, ge=0)
+    gpus: int = Field(0, ge=0, description="requested and at most")
     gpu_type: str = Field("nvidia.com/gpu", description="name of the cluster's resource")
     node_selector: dict[str, str] = Field(default_factory=dict, description="labels that the node must carry")
-    tolerations: tuple[TolerationConfig, ...] = ()
+    tolerations: tuple[TolerationConfig, ...] = Field((), description="taints of nodes that it puts up with")
 
 
 class VolumeConfig(_Settings):
@@ -434,7 +440,7 @@ class VolumeConfig(_Settings):
 class SecretConfig(_Settings):
     """A Kubernetes secret for every step, as variables or as files."""
 
-    name: str = Field(min_length=1)
+    name: str = Field(min_length=1, description="of the secret")
     env: dict[str, str] = Field(default_factory=dict, description="environment variable -> key in the secret")
     path: str | None = Field(None, pattern="^/", description="folder in which the keys lie as files")
 
@@ -452,7 +458,7 @@ class KubeflowConfig(_Settings):
     namespace: str | None = Field(None, description="in multi-user mode")
     token_env: str | None = Field(None, description="variable that holds a bearer token for the API")
     token_file: str | None = Field(None, description="file that holds it, read again for each request")
-    experiment: str = Field("autotag", min_length=1)
+    experiment: str = Field("autotag", min_length=1, description="in which runs are listed")
     service_account: str | None = Field(
         None, min_length=1, description="Kubernetes service account of the steps; the server's own unless given"
     )
@@ -466,11 +472,15 @@ class KubeflowConfig(_Settings):
     work_dir: str = Field(
         "/data/autotag", pattern="^/", description="stands for root in the steps: shards, checkpoints, pushed models"
     )
-    volumes: tuple[VolumeConfig, ...] = (VolumeConfig(claim="autotag-data", path="/data"),)
-    secrets: tuple[SecretConfig, ...] = ()
+    volumes: tuple[VolumeConfig, ...] = Field(
+        (VolumeConfig(claim="autotag-data", path="/data"),), description="that every step sees"
+    )
+    secrets: tuple[SecretConfig, ...] = Field((), description="for every step")
     env: dict[str, str] = Field(default_factory=dict, description="environment variables of every step")
-    image_pull_secrets: tuple[str, ...] = ()
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
+    image_pull_secrets: tuple[str, ...] = Field((), description="names of secrets with which the image is fetched")
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
+        None, description="the cluster's own unless given"
+    )
     caching: bool = Field(True, description="take a step's result from an earlier run with the same inputs")
     retries: int = Field(2, ge=0, description="of a step that failed")
     retry_seconds: int = Field(60, ge=0, description="before the first retry; doubled for each further one")
@@ -497,24 +507,28 @@ class KubeflowConfig(_Settings):
 class PipelineConfig(_Settings):
     """Everything that a run is made from."""
 
-    name: str = "autotag"
+    name: str = Field("autotag", description="of the pipeline, by which runs are listed")
     root: str = Field("demo-run", description="artifacts, metadata, checkpoints and pushed models")
     push_dir: str | None = Field(None, description="where TF Serving looks; ROOT/pushed unless given")
-    data: DataConfig = DataConfig()
+    data: DataConfig = Field(DataConfig(), description="what is learnt from")
     networks: dict[str, NetworkConfig] = Field(
-        default_factory=lambda: {name: NetworkConfig() for name in PAPER_NETWORKS}, min_length=1
+        default_factory=lambda: {name: NetworkConfig() for name in PAPER_NETWORKS},
+        min_length=1,
+        description="what is trained",
     )
-    ensembles: dict[str, EnsembleConfig] = Field(default_factory=dict)
-    combiner: CombinerConfig = CombinerConfig()
+    ensembles: dict[str, EnsembleConfig] = Field(
+        default_factory=dict, description="of networks above; the paper's, where its three networks are all there is"
+    )
+    combiner: CombinerConfig = Field(CombinerConfig(), description="how those of ensembles are fitted")
     push: str | None = Field(None, description="network or ensemble of the model that is pushed")
-    gate: GateConfig = GateConfig()
-    robustness: RobustnessConfig = RobustnessConfig()
+    gate: GateConfig = Field(GateConfig(), description="when a model may be pushed")
+    robustness: RobustnessConfig = Field(RobustnessConfig(), description="under which deformations it is tested")
     beam: BeamSettings = Field(
         BeamSettings(),
         description="of ExampleGen, StatisticsGen, Transform, Evaluator and the like, as autotag preprocess has it",
     )
-    metadata: MetadataConfig = MetadataConfig()
-    kubeflow: KubeflowConfig = KubeflowConfig()
+    metadata: MetadataConfig = Field(MetadataConfig(), description="where ML Metadata is kept")
+    kubeflow: KubeflowConfig = Field(KubeflowConfig(), description="where and how it runs on Kubeflow")
 
     @model_validator(mode="before")
     @classmethod

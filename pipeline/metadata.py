@@ -1,6 +1,6 @@
 """How ML Metadata is reached: a SQLite file under the run's root, or a MySQL, MariaDB or PostgreSQL server.
 
-What ML Metadata 1.16 has built in (docs/runbook.md says how it was tried):
+What ML Metadata 1.16 has built in (docs/how-to/runbook.md says how it was tried):
 
 - the client of MariaDB, with ``mysql_native_password`` alone: no ``caching_sha2_password`` (MySQL 8's default), no
   ``ed25519``, and none of it can be added. No TLS was built in either way that a password could rely on.

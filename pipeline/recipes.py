@@ -3,8 +3,8 @@
 - ``paper``: plain, as Bengani, Vadivel and Jothi (2019) describe their training, with early stopping.
 - ``comparison``: Won et al. 2020 (arXiv 2006.00751, section 3.3, and their published code): Adam and then SGD by a
   timetable of 200 epochs, one random window a clip and epoch, no augmentation, the epoch with the lowest loss.
-- ``good``: the plain one with what helped on real music beyond its interval, and nothing else: docs/recipes.md has the
-  figures, benchmarks/recipe.py makes them.
+- ``good``: the plain one with what helped on real music beyond its interval, and nothing else: benchmarks/recipe.py
+  makes the figures, docs/explanation/recipes.md has them.
 """
 
 from __future__ import annotations

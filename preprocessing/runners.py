@@ -78,7 +78,7 @@ class BeamSettings:
     """Where a Beam job runs.
 
     Attributes:
-        runner: a key of RUNNERS.
+        runner: direct, flink, spark, dataflow or prism.
         workers: processes of the direct runner; by clips and cores where it is not said.
         flink_master: ``HOST:PORT`` of Flink's REST interface, or ``[local]`` for a Flink of the job's own.
         parallelism: of the Flink job; 1 unless said, for Beam's job server does not know the cluster's default.

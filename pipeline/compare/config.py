@@ -81,12 +81,12 @@ class ComparisonConfig(BaseModel):
     ensembles: dict[str, EnsembleConfig] = Field(
         default_factory=dict, description="name -> as in `autotag run`, of networks above; made by each recipe and seed"
     )
-    combiner: CombinerConfig = CombinerConfig()
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    combiner: CombinerConfig = Field(CombinerConfig(), description="as in `autotag run`")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="each network is trained once with each")
     deformations: tuple[str, ...] = Field((), description="of the test split: preprocessing/deformations.py")
     reference: str | None = Field(None, description="network__recipe that others are compared with; the best one")
     note: str = Field("", description="printed with the results")
-    beam: BeamSettings = BeamSettings()
+    beam: BeamSettings = Field(BeamSettings(), description="as in `autotag run`")
     kubeflow: KubeflowConfig = Field(KubeflowConfig(), description="as in `autotag run`; for `autotag kubeflow`")
 
     @field_validator("networks", "recipes", "data", "ensembles")

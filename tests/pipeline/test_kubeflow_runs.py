@@ -230,7 +230,7 @@ def test_run_that_ml_metadata_does_not_have_has_no_executions(metadata: Kubeflow
 
 
 def test_alerts_ask_for_metrics_that_a_run_on_kubeflow_has_too(pushed_run: Samples) -> None:
-    rules = (Path(__file__).parents[2] / "docs" / "alerts.yaml").read_text(encoding="utf-8")
+    rules = (Path(__file__).parents[2] / "docs" / "how-to" / "alerts.yaml").read_text(encoding="utf-8")
     asked = set(re.findall(r"autotag_\w+", rules))
     assert len(asked) >= 6
     assert asked <= names(pushed_run)

@@ -147,7 +147,7 @@ def test_a_metrics_file_that_cannot_be_written_fails_a_run_that_did_well_and_hid
 def test_alerts_ask_for_metrics_that_a_run_writes(made_up: MadeUpPipeline) -> None:
     made_up.add_run("1")
     written = {name for name, _ in parse(exposition(attempt_metrics("made-up", True, list_runs(made_up.config), 1.5)))}
-    docs = Path(__file__).parents[2] / "docs"
+    docs = Path(__file__).parents[2] / "docs" / "how-to"
     groups = yaml.safe_load((docs / "alerts.yaml").read_text(encoding="utf-8"))["groups"]
     expressions = [rule["expr"] for group in groups for rule in group["rules"]]
     assert len(expressions) == 6
