@@ -72,7 +72,7 @@ def _help(command: click.Command) -> Iterator[str]:
             continue
         title, *lines = paragraph.removeprefix("\b\n").splitlines()
         body = inspect.cleandoc("\n".join(lines))
-        yield f"{_plain(title)}\n\n```console\n{body}\n```"
+        yield f"{_plain(title)}\n\n```bash\n{body}\n```"
 
 
 def _names(names: str) -> str:

@@ -19,7 +19,7 @@ are **published** ones, none measured here: ROC-AUC and PR-AUC, macro means over
 do not compare: [why](../explanation/splits.md). Size and time were measured:
 [What we measured](../explanation/measurements.md#networks-size-and-time).
 
-```console
+```bash
 autotag networks
 ```
 """
@@ -30,7 +30,7 @@ What `--dataset` of a command and `data.dataset` of a configuration can name, fr
 [a published one](../how-to/train-on-a-data-set.md), and on [your own music](../how-to/train-on-your-own-music.md).
 What the split rules mean: [Splits](../explanation/splits.md).
 
-```console
+```bash
 autotag dataset
 autotag dataset jamendo music/jamendo
 ```

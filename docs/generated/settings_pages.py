@@ -23,7 +23,7 @@ CONFIGURATION = """# Configuration
 What `autotag run`, `autotag runs`, `autotag report`, `autotag gc` and `autotag kubeflow` read: a YAML file. What is not
 set has the default that stands here. `--set KEY=VALUE` sets one over the file, with dots between the names:
 
-```console
+```bash
 autotag run my.yaml --set networks.mel_1d.epochs=40 --set gate.min_roc_auc=0.85
 autotag run my.yaml --show-config
 ```
@@ -38,7 +38,7 @@ What [`autotag compare`](commands.md#autotag-compare) reads: a YAML file.
 [How to compare networks](../how-to/compare.md) shows one. Data, networks, ensembles and the combiner are
 set as in [a configuration](configuration.md).
 
-```console
+```bash
 autotag compare my.yaml --show-config
 ```
 """
