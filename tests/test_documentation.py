@@ -141,9 +141,9 @@ def test_python_is_python(document: str, block: str) -> None:
 
 @pytest.mark.parametrize("name", [*DOCUMENTS, "ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.md"])
 def test_links_within_the_repository_lead_somewhere(name: str) -> None:
-    """As GitHub shows it; those of docs/ to pages that are made are looked at when the documentation is built."""
+    """In the repository itself, where there are no made pages: only docs/ may lead to these."""
     text = (ROOT / name).read_text(encoding="utf-8")
-    made = {f"docs/{page}" for page in [*_hook().PAGES, *_hook().TEXTS.values()]}
+    made = {f"docs/{page}" for page in [*_hook().PAGES, *_hook().TEXTS.values()] if name.startswith("docs/")}
     for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
         path = (ROOT / name).parent / link
         assert path.exists() or str(path.resolve().relative_to(ROOT)) in made, link
