@@ -123,7 +123,7 @@ function page(at, act) {
     </div>`;
 }
 
-const noIndex = () => html`<div class="card stack"><h2>There is no index yet</h2>
+const noIndex = () => html`<div class="card gap"><h2>There is no index yet</h2>
   <p><code>autotag index FOLDER</code> listens to every song of a folder once and keeps what it hears. Then this page searches by tags, finds what sounds alike, and draws the map.</p></div>`;
 
 function answer(at, act) {
@@ -134,8 +134,7 @@ function answer(at, act) {
   const pages = found.pages ?? 1;
   const page = found.page ?? 1;
   return html`<section class="card" aria-labelledby="found-title">
-    <div class="head-row"><h2 id="found-title">${heading}</h2><div class="row"><span class="faint" role="status">${at.saved}</span>
-      <button type="button" class="button" id="save" @click=${act.save}>Save as .m3u</button></div></div>
+    <div class="head-row"><h2 id="found-title">${heading}</h2><div class="row"><button type="button" class="button" id="save" @click=${act.save}>Save as .m3u</button><span class="faint" role="status">${at.saved}</span></div></div>
     <ol class="results">${found.songs.map((one) => html`<li>${playButton(one.song, one.name)}
       <div><a class="name" href=${toView("listen", { song: one.song, name: one.name })}>${one.name}</a>
         <p class="faint">${(one.tags ?? []).map(([tag, p]) => `${tag} ${percent(p)}`).join(", ")}</p></div>
