@@ -183,7 +183,7 @@ def test_taggram_is_a_table_too(tab: Tab) -> None:
     )
     tab.get_by_text("Taggram as a table").click()
     row = tab.locator(".as-table tr", has_text="guitar").locator("td")
-    assert row.all_inner_texts() == ["100"] * 5 + ["0"] * 5
+    expect(row).to_have_text(["100"] * 5 + ["0"] * 5)
 
 
 def test_pointer_on_the_taggram_names_tag_time_and_probability(tab: Tab) -> None:
