@@ -34,7 +34,7 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     """Map raw features to what the networks train on.
 
     Args:
-        inputs: the raw example's features (README, example contract).
+        inputs: the raw example's features (docs/reference/examples.md).
         custom_config: ``heads`` (components.labels.HeadSettings as JSON) and ``clip`` (ClipFormat as JSON).
 
     Returns:

@@ -71,7 +71,7 @@ def clip_example(
     clip: ClipFormat = PAPER_CLIP,
     excerpt: Excerpt = BEGINNING,
 ) -> bytes:
-    """Turn one audio file into its serialised tf.Example (the example contract in README).
+    """Turn one audio file into its serialised tf.Example (docs/reference/examples.md).
 
     A pure function of the file and its annotation; nothing of the rest of the data set is in it.
 

@@ -1,7 +1,7 @@
 """A window brought to one level, as a Keras layer, in front of networks that are trained so (``level: rms``).
 
 A recording that is turned down then has the tags that it had. What that costs and saves is measured by
-pipeline/configs/compare/level.yaml; the figures are in the README.
+pipeline/configs/compare/level.yaml; docs/explanation/level.md has the figures.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The signatures of the pushed SavedModel: README's table says what goes in and comes out.
+"""The signatures of the pushed SavedModel: docs/reference/pushed-model.md says what goes in and out.
 
 Every one checks what it is given (serving.graph.request_checks) before any other operator sees it.
 """

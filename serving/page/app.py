@@ -1,4 +1,4 @@
-"""The page's server: which address is answered by what. See README, `The page`, for what it does.
+"""The page's server: which address is answered by what. docs/how-to/page.md says what it does.
 
 Songs are named by texts (serving.page.songs), models by those of their list. Everything is JSON but audio, tags as they
 are heard (NDJSON) and playlists; errors are ``{"error": sentence}``.
