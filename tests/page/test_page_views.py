@@ -87,6 +87,8 @@ def test_threshold_is_a_handle_that_says_what_it_changes(tab: Tab) -> None:
     handle = tab.get_by_label("Threshold", exact=True)
     expect(handle).to_have_attribute("aria-valuetext", re.compile(r"^0\.500: precision"))
     tab.get_by_role("combobox", name="Tag").select_option("vocal")
+    expect(tab.locator("#effect caption")).to_contain_text("vocal")
+    expect(handle).to_be_enabled()
     handle.focus()
     for _ in range(20):
         tab.keyboard.press("ArrowRight")

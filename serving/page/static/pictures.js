@@ -267,7 +267,7 @@ class TimeRuler extends HTMLElement {
 
   #draw() {
     if (!this.#seconds || !this.clientWidth) return;
-    const most = Math.max(2, Math.floor(this.clientWidth / 64));
+    const most = Math.max(2, Math.floor(this.clientWidth / 52));
     const step = TICK_STEPS.find((seconds) => this.#seconds / seconds <= most) ?? TICK_STEPS.at(-1);
     const times = Array.from({ length: Math.floor(this.#seconds / step) + 1 }, (_, i) => i * step);
     render(times.map((time) => html`<span>${clock(time)}</span>`), this);

@@ -26,7 +26,7 @@ export function mount(root) {
     const asked = { board: board.name, data: data.name, row: at.row, tag: at.tag };
     try {
       const curve = await get("/api/leaderboard/curve", asked, leaving.signal);
-      if (asked.row === at.row && asked.tag === at.tag) Object.assign(at, { curve: { ...curve, threshold: curve.threshold ?? HALF }, curveError: "", threshold: curve.threshold ?? HALF });
+      if (asked.row === at.row && asked.tag === at.tag) Object.assign(at, { curve: { ...curve, row: asked.row, tag: asked.tag, threshold: curve.threshold ?? HALF }, curveError: "", threshold: curve.threshold ?? HALF });
     } catch (error) {
       if (error.name === "AbortError") return;
       Object.assign(at, { curve: null, curveError: error.message });
@@ -185,26 +185,27 @@ function curves(at, data, act) {
 
 function handle(at, act) {
   const { curve } = at;
+  const waiting = curve.row !== at.row || curve.tag !== at.tag; // another one has been asked for
   const [before, now] = [atThreshold(curve, curve.threshold), atThreshold(curve, at.threshold)];
   const flips = Math.abs(now.chosen - before.chosen);
   const unmoved = at.threshold === curve.threshold;
   const exact = curve.roc.thresholds.length > curve.clips; // a long curve comes with some of its points left out
   const change = unmoved
     ? "Move the handle to see what another threshold would change."
-    : `${exact ? "" : "About "}${count(flips)} of ${count(curve.clips)} clips flip ${now.chosen > before.chosen ? "to" : "away from"} ‘${at.tag}’.`;
+    : `${exact ? "" : "About "}${count(flips)} of ${count(curve.clips)} clips flip ${now.chosen > before.chosen ? "to" : "away from"} ‘${at.curve.tag}’.`;
   const row = (label, value, digits) => html`<tr><th scope="row">${label}</th><td class="number">${value(before, digits)}</td><td class="number">${value(now, digits)}</td></tr>`;
   const rate = (key) => (one) => figure(one[key]);
   const whole = (key) => (one) => count(one[key]);
   return html`
     <div class="handle-row"><label for="threshold">Threshold</label>
-      <input id="threshold" type="range" min="0" max="1" step="0.005" .value=${String(at.threshold)} aria-describedby="flips" aria-valuetext=${`${figure(at.threshold)}: precision ${figure(now.precision)}, recall ${figure(now.recall)}, F1 ${figure(now.f1)}`}
+      <input id="threshold" type="range" min="0" max="1" step="0.005" .value=${String(at.threshold)}  ?disabled=${waiting} aria-describedby="flips" aria-valuetext=${`${figure(at.threshold)}: precision ${figure(now.precision)}, recall ${figure(now.recall)}, F1 ${figure(now.f1)}`}
         @input=${(event) => act.set({ threshold: Number(event.target.value) })}>
       <output for="threshold">${figure(at.threshold)}</output>
       <button type="button" class="plain" ?disabled=${unmoved} @click=${() => act.set({ threshold: curve.threshold })}>Back to ${figure(curve.threshold)}</button></div>
     <p id="flips" role="status">${change}</p>
     <div class="pair">
       <chart-box .draw=${(width) => histogram(width, at)}></chart-box>
-      <div class="scroll" tabindex="0" role="region" aria-label="What the threshold changes"><table id="effect"><caption>${at.row}, ‘${at.tag}’: ${count(curve.positives)} of ${count(curve.clips)} clips carry it</caption>
+      <div class="scroll" tabindex="0" role="region" aria-label="What the threshold changes"><table id="effect"><caption>${curve.row}, ‘${at.curve.tag}’: ${count(curve.positives)} of ${count(curve.clips)} clips carry it</caption>
         <thead><tr><th scope="col"></th><th scope="col" class="number">at ${figure(curve.threshold)}</th><th scope="col" class="number">at ${figure(at.threshold)}</th></tr></thead>
         <tbody>${row("Precision", rate("precision"))}${row("Recall", rate("recall"))}${row("F1", rate("f1"))}${row("Rightly tagged", whole("found"))}${row("Wrongly tagged", whole("wrongly"))}${row("Missed", whole("missed"))}</tbody></table></div>
       <chart-box .draw=${(width) => rocChart(width, at, before, now)}></chart-box>
@@ -217,7 +218,7 @@ const squarish = (width) => Math.min(360, Math.max(250, width * 0.7));
 
 function rocChart(width, at, before, now) {
   const { roc } = at.curve;
-  const title = `ROC curve of ${at.tag}. At the threshold ${figure(at.threshold)}: true positive rate ${figure(now.recall)}, false positive rate ${figure(now.fpr)}`;
+  const title = `ROC curve of ${at.curve.tag}. At the threshold ${figure(at.threshold)}: true positive rate ${figure(now.recall)}, false positive rate ${figure(now.fpr)}`;
   return chart({ width, height: squarish(width), x: unit("False positive rate"), y: unit("True positive rate"), title, body: (place) => svg`
     <line class="chance" x1="0" y1=${place.height} x2=${place.width} y2="0"/><path class="curve" d=${path(roc.false_positive_rate, roc.true_positive_rate, place)}/>
     <circle class="start" cx=${place.x(before.fpr)} cy=${place.y(before.recall ?? 0)} r="5"/><circle class="handle" cx=${place.x(now.fpr)} cy=${place.y(now.recall ?? 0)} r="6"/>` });
@@ -225,7 +226,7 @@ function rocChart(width, at, before, now) {
 
 function prChart(width, at, before, now) {
   const { pr, positives, clips } = at.curve;
-  const title = `Precision-recall curve of ${at.tag}. At the threshold ${figure(at.threshold)}: precision ${figure(now.precision)}, recall ${figure(now.recall)}. Chance is ${figure(positives / clips)}`;
+  const title = `Precision-recall curve of ${at.curve.tag}. At the threshold ${figure(at.threshold)}: precision ${figure(now.precision)}, recall ${figure(now.recall)}. Chance is ${figure(positives / clips)}`;
   return chart({ width, height: squarish(width), x: unit("Recall"), y: unit("Precision"), title, body: (place) => svg`
     <line class="chance" x1="0" x2=${place.width} y1=${place.y(positives / clips)} y2=${place.y(positives / clips)}/><path class="curve" d=${path(pr.recall, pr.precision, place)}/>
     ${before.precision === null ? "" : svg`<circle class="start" cx=${place.x(before.recall)} cy=${place.y(before.precision)} r="5"/>`}
@@ -241,8 +242,8 @@ function histogram(width, at) {
   const [yes, no] = [share(positive), share(negative)];
   const x = unit("Probability");
   const y = axis({ low: 0, high: Math.max(...yes, ...no) * 1.05, label: "Share of clips", format: (value) => `${Math.round(100 * value)}` });
-  const title = `How probable ${at.tag} is to the network, for clips with the tag and without it`;
-  return html`<p class="faint"><span class="swatch with"></span>with ‘${at.tag}’ &nbsp; <span class="swatch without"></span>without, per cent of each</p>${chart({ width, height: 230, x, y, title, body: (place) => svg`
+  const title = `How probable ${at.curve.tag} is to the network, for clips with the tag and without it`;
+  return html`<p class="faint"><span class="swatch with"></span>with ‘${at.curve.tag}’ &nbsp; <span class="swatch without"></span>without, per cent of each</p>${chart({ width, height: 230, x, y, title, body: (place) => svg`
     ${[["no", no], ["yes", yes]].map(([kind, shares]) => shares.map((value, i) => svg`<rect class=${kind} x=${place.x(edges[i]) + (kind === "yes" ? (place.x(edges[i + 1]) - place.x(edges[i])) / 2 : 0)} y=${place.y(value)} width=${Math.max(1, (place.x(edges[i + 1]) - place.x(edges[i])) / 2 - 0.5)} height=${Math.max(0, place.height - place.y(value))}/>`))}
     <line class="cut" x1=${place.x(at.threshold)} x2=${place.x(at.threshold)} y1="0" y2=${place.height}/>` })}`;
 }
