@@ -194,3 +194,5 @@ def test_documentation_is_built_without_a_dead_link_and_asks_no_other_host(tmp_p
         loaded.feed(page.read_text(encoding="utf-8"))
         assert loaded.addresses
         assert not [address for address in loaded.addresses if re.match(r"(https?:)?//", address)], page
+        if page.name != "404.html":  # it is shown at any address, and so names its files from the root
+            assert all((page.parent / re.sub(r"[?#].*", "", address)).is_file() for address in loaded.addresses), page
