@@ -1,18 +1,20 @@
 """One SavedModel that holds all: audio in, tag probabilities, tag names and thresholds out.
 
+<<<<<<< HEAD
 Written with keras.export.ExportArchive, which TF Serving, TFX's Evaluator and tf.saved_model.load all accept. What each
 signature takes and gives stands in serving.graph.signatures and docs/reference/pushed-model.md.
+=======
+TensorFlow Serving, TFX's Evaluator and tf.saved_model.load all accept it. What each signature takes and gives stands in
+serving.graph.signatures and in README.
+>>>>>>> a65c34b (A SavedModel holds its weights and its networks once)
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -86,13 +88,13 @@ def write_engine_files(out_dir: Path | str, ensemble: Ensemble, info: ModelInfo)
 
 
 def _write_saved_model(out_dir: str, ensemble: Ensemble, info: ModelInfo) -> None:
-    archive = keras.export.ExportArchive()
-    for network in ensemble.networks:
-        archive.track(network)
-    for name, (function, spec) in signatures(ensemble, info).items():
-        archive.add_endpoint(name, function, input_signature=[spec])
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints every signature
-        archive.write_out(out_dir, verbose=False)
+    """As keras.export.ExportArchive does, which traces each signature twice and stores the weights twice."""
+    variables = [variable.value for network in ensemble.networks for variable in network.variables]
+    concrete = {
+        name: tf.function(function, autograph=False).get_concrete_function(spec)
+        for name, (function, spec) in signatures(ensemble, info).items()
+    }
+    tf.saved_model.save(tf.train.Checkpoint(variables=variables), out_dir, signatures=concrete)
     _name_classify_method(os.path.join(out_dir, SAVED_MODEL_NAME))
 
 

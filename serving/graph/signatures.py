@@ -52,7 +52,13 @@ def signatures(ensemble: Ensemble, info: ModelInfo) -> dict[str, tuple[Signature
             "silent": silent,
         }
 
-    tags_of = with_heard(ensemble.from_waveform, clip)
+    def traced_once(compute: Callable[[Any], Any]) -> Any:
+        """One function in the graph that all signatures call: each would have the networks in it anew."""
+        windows = tf.TensorSpec([None, clip.samples], tf.float32, name="windows")
+        return tf.function(with_heard(compute, clip), [windows], autograph=False)
+
+    tags_of = traced_once(ensemble.from_waveform)
+    vectors_of = traced_once(ensemble.embed)
 
     def of_examples(examples: Any) -> tuple[Any, Any]:
         def of_some(some: dict[str, Any]) -> Any:
@@ -102,8 +108,7 @@ def signatures(ensemble: Ensemble, info: ModelInfo) -> dict[str, tuple[Signature
 
     def embedding(pcm: Any) -> dict[str, Any]:
         sound = request_checks.check_pcm(pcm, clip)
-        vectors = with_heard(ensemble.embed, clip)
-        by_window, silent, counts = by_windows(sound, vectors, ensemble.embedding_size)
+        by_window, silent, counts = by_windows(sound, vectors_of, ensemble.embedding_size)
         return {
             "embedding": mean_of_heard(by_window, silent, counts),
             "windows": counts,
