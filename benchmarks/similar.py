@@ -225,12 +225,13 @@ def copies_table(folder: Path, index: Path, count: int, source: LocalModel) -> N
     owner = [*range(len(paths)), *(of[name][0] for name in names)]
     group_of = {row: number for number, group in enumerate(groups) for row in group}
     print(f"\n{len(owner)} files, of which {len(names)} are copies of {count} clips; {took:.1f} s\n")
-    print("| copy | bits that differ, median and most | found with its clip |\n|---|---|---|")
+    print("| copy | least cosine | bits that differ, median and most | found with its clip |\n|---|---|---|---|")
     for number, coding in enumerate(CODINGS):
         own = [(len(paths) + at, of[name][0]) for at, name in enumerate(names) if of[name][1] == number]
         apart = [difference(prints[copy], prints[clip]) for copy, clip in own]
         found = sum(group_of.get(copy, -1) == group_of.get(clip, -2) for copy, clip in own)
-        print(f"| {coding} | {np.median(apart):.3f}, {max(apart):.3f} | {found} of {len(own)} |")
+        least = min(float(vectors[copy] @ vectors[clip]) for copy, clip in own)
+        print(f"| {coding} | {least:.3f} | {np.median(apart):.3f}, {max(apart):.3f} | {found} of {len(own)} |")
     others = {
         tuple(sorted({owner[row] for row in group})) for group in groups if len({owner[row] for row in group}) > 1
     }

@@ -41,14 +41,16 @@ def difference(first: Fingerprint, second: Fingerprint) -> float:
     if shorter < least:
         return 1.0
     agreements = _by_offset(_signs(first) @ _signs(second).T)
-    both_silent = _by_offset(np.outer(first == 0, second == 0).astype(np.float32))
-    steps = _by_offset(np.ones((len(first), len(second)), np.float32))
-    heard = steps - both_silent
+    offset = np.arange(len(agreements))
+    heard = np.minimum(np.minimum(offset, offset[::-1]) + 1, shorter).astype(np.float32)
+    silent = first == 0, second == 0
+    if silent[0].any() and silent[1].any():
+        both_silent = _by_offset(np.outer(*silent).astype(np.float32))
+        agreements, heard = agreements - BITS * both_silent, heard - both_silent
     told = heard >= least
     if not told.any():
         return 1.0
-    agreeing = (agreements - BITS * both_silent)[told] / (BITS * heard[told])
-    return float((1 - agreeing.max()) / 2)
+    return float((1 - (agreements[told] / (BITS * heard[told])).max()) / 2)
 
 
 def _signs(fingerprint: Fingerprint) -> npt.NDArray[np.float32]:
