@@ -24,12 +24,13 @@ from preprocessing.audio import Samples
 from preprocessing.clip_format import ClipFormat
 from preprocessing.errors import AutotagError, ClipError
 from preprocessing.names import printable, to_json
+from serving.engines.runtimes import usable_cores
 from serving.page.answers import PageError
 from serving.page.models import Models
 from serving.page.songs import Song
 from serving.page.turns import Turns
 from serving.page.work import Check, GoneError
-from serving.tagging.tagger import Answers, FailedFile, HeardWindows, TaggedFile, Tagger, TagSource
+from serving.tagging.tagger import WINDOWS_AT_ONCE, Answers, FailedFile, HeardWindows, TaggedFile, Tagger, TagSource
 
 MOST_AT_ONCE: Final = 32
 """Requests that are answered at a time."""
@@ -39,6 +40,8 @@ LINES_AHEAD: Final = 32
 SLOWEST_READER_SECONDS: Final = 60.0
 """So long is waited for a reader to take a line."""
 MOST_MODELS: Final = 4
+WINDOWS_HELD: Final = min(WINDOWS_AT_ONCE, usable_cores())
+"""Of a song, that wait for their turn: as many as are computed at a time, for there may be many songs."""
 DIGITS: Final = 6
 """Of a probability."""
 
@@ -138,7 +141,7 @@ class SongTagger:
         source = _InTurns(self.models.source(name, say, check), self.turns, check)
         begin, label = time.perf_counter(), Path(song.name)
         told = _Told(name, self._group, source.clip.seconds, lines, source)
-        tagger = Tagger(source, hop_seconds=hop, jobs=1, places={label: song.path})
+        tagger = Tagger(source, hop_seconds=hop, jobs=1, places={label: song.path}, windows_ahead=WINDOWS_HELD)
         files = tagger.tag_files([label], lambda *_: told.decoding(check), lambda _, heard: told.windows(heard))
         with contextlib.closing(files):
             tagged = next(files)

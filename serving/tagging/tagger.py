@@ -410,6 +410,7 @@ class Tagger:
         stretch: what is to be heard of each file; None for all.
         places: where the bytes of a file lie that is not under its name.
         on_window: called with each window of a file in turn, as it was decoded; from several threads.
+        windows_ahead: of one file that may wait for their answers.
 
     Raises:
         BadInputError: the model cannot be loaded, or the hop is out of range.
@@ -425,6 +426,7 @@ class Tagger:
         stretch: Stretch | None = None,
         places: Mapping[Path, Path] | None = None,
         on_window: Callable[[Path, Window], None] | None = None,
+        windows_ahead: int = WINDOWS_AHEAD,
     ) -> None:
         self.on_window = on_window
         self.source: TagSource = LocalModel(source) if isinstance(source, str | Path) else source
@@ -436,6 +438,7 @@ class Tagger:
         self.level = level
         self.stretch = stretch
         self.places = places or {}
+        self.windows_ahead = windows_ahead
 
     def tag_file(self, path: Path | str) -> TaggedFile:
         """Tag one file.
@@ -524,7 +527,7 @@ class Tagger:
                 if self.on_window is not None:
                     self.on_window(path, window)
                 end = (window.start + window.length) / clip.sample_rate
-                song.collect(WINDOWS_AHEAD - 1)
+                song.collect(self.windows_ahead - 1)
                 silent = is_silent(window.samples, clip.sample_rate)
                 song.ask(window.start, None if silent else self._at_level(window.samples))
                 watcher.progress(path, end, stream.seconds)
