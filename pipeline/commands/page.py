@@ -49,6 +49,13 @@ TOKEN_BYTES: Final = 16
     type=click.Path(dir_okay=False, path_type=Path),
     help=f"Where tags are kept that people mark.  [default: FOLDER/{CORRECTIONS_NAME}, when one is marked]",
 )
+@click.option(
+    "--index",
+    "index_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="What `autotag index` wrote.  [default: FOLDER/autotag-index.sqlite, also when it comes later]",
+)
 @click.option("--host", default="localhost", show_default=True, help="Name or address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="0: any free one.")
 @click.option("--token", help="That everybody must know; made up where --host is not this machine alone.")
@@ -69,14 +76,16 @@ def command(folder: Path | None, host: str, port: int, browser: bool | None, **o
         autotag page music --config pipeline/configs/compare/demo.yaml --config my.yaml
         autotag page music --host 0.0.0.0
     """
+    from serving.library.places import INDEX_NAME
     from serving.page.app import Settings, create_app
     from serving.page.corrections import Corrections
     from serving.page.folder import Folder
     from serving.page.safety import Access, is_loopback
     from serving.page.server import listen, make_server
 
-    if folder is None and options["corrections"] is not None:
-        raise click.UsageError("--corrections are of songs of a folder: autotag page FOLDER")
+    for option in ("corrections", "index_file"):
+        if folder is None and options[option] is not None:
+            raise click.UsageError(f"--{option.removesuffix('_file')} is of songs of a folder: autotag page FOLDER")
     token = options["token"]
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(TOKEN_BYTES)
@@ -93,6 +102,7 @@ def command(folder: Path | None, host: str, port: int, browser: bool | None, **o
                 group=_group,
                 corrections=None if marks is None else Corrections(marks),
                 leaderboards=_leaderboards(options["configs"]),
+                index=None if folder is None else options["index_file"] or folder / INDEX_NAME,
             )
         )
         address = _address(host, listener.getsockname()[1], token)

@@ -15,7 +15,7 @@ from serving.library.neighbours import Vectors
 from serving.model_info import find_model
 from serving.pretrained.catalogue import CATALOGUE
 from serving.tagging.models import model_folder
-from serving.tagging.tagger import LocalModel, Tagger
+from serving.tagging.tagger import LocalModel, Tagger, TagSource
 
 AROUND_SECONDS: Final = 10.0
 """That are heard where one second was meant, half of them before it; less where a model takes shorter windows."""
@@ -43,39 +43,45 @@ class SongListener:
         source: loaded with its embeddings.
         card: of the index that is asked afterwards.
         index: the index, for the message.
+        asked: through whom the model is asked, as in turns with others; itself unless given.
 
     Raises:
         BadInputError: it is another model than the index's, or gives no embeddings.
     """
 
-    def __init__(self, source: LocalModel, card: IndexCard, index: Path) -> None:
+    def __init__(self, source: LocalModel, card: IndexCard, index: Path, asked: TagSource | None = None) -> None:
         card.check_same(source.digest, source.name, index)
         if not source.embedding_size:
             raise BadInputError(f"{source.name} was loaded without its embeddings")
-        self._source = source
+        self._source: TagSource = asked or source
 
-    def listen(self, path: Path, at: float | None = None) -> Heard:
+    def listen(self, path: Path, at: float | None = None, name: str = "") -> Heard:
         """Hear a whole file, or what is around a second of it.
+
+        Args:
+            path: of the file.
+            at: the second.
+            name: what to call the file in messages; its path unless given.
 
         Raises:
             ClipError: it cannot be decoded.
             BadInputError: there is no such second, or nothing to hear.
         """
-        stretch = None
+        stretch, called = None, Path(name or path)
         if at is not None:
             around = min(AROUND_SECONDS, self._source.clip.seconds)
             stretch = Stretch(max(0.0, at - around / 2), around)
         try:
-            song = Tagger(self._source, jobs=1, stretch=stretch).tag_file(path)
+            song = Tagger(self._source, jobs=1, stretch=stretch, places={called: path}).tag_file(called)
         except ClipError as error:
             if error.kind == "no_part":
-                raise BadInputError(_ended(path, at)) from error
+                raise BadInputError(_ended(called, at)) from error
             raise
         if at is not None and song.end < at:
-            raise BadInputError(_ended(path, at))
+            raise BadInputError(_ended(called, at))
         if song.silent:
             where = "" if at is None else f" around {at:g} s"
-            raise BadInputError(f"{printable(path)}: there is nothing to hear{where}, so that nothing is like it")
+            raise BadInputError(f"{printable(called)}: there is nothing to hear{where}, so that nothing is like it")
         assert song.embedding is not None
         return Heard(song.embedding, song.probabilities, song.seconds)
 

@@ -12,8 +12,9 @@ import logging
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import anyio.to_thread
 from starlette.applications import Starlette
@@ -31,6 +32,7 @@ from serving.model_info import code_version
 from serving.page.answers import JsonAnswer, PageError, Query, error_answer, read_body
 from serving.page.audio import HeardFiles, Outlines, media_type
 from serving.page.corrections import Corrections
+from serving.page.finding import Finder
 from serving.page.folder import Folder
 from serving.page.leaderboards import Leaderboards
 from serving.page.models import Models
@@ -45,8 +47,13 @@ STATIC: Final = Path(__file__).with_name("static")
 SWEEP_SECONDS: Final = 30.0
 MOST_PEAKS: Final = 8_000
 MOST_ON_A_PAGE: Final = 500
+MOST_FOUND: Final = 200
+MOST_IN_PLAYLIST: Final = 10_000
+MOST_PLAYLIST_BYTES: Final = 8 << 20
+LONGEST_NAME: Final = 100
 DECODED_AT_ONCE: Final = 2
 READ_AT_ONCE: Final = 2
+FOUND_AT_ONCE: Final = 4
 MOST_WAITING: Final = 64
 """Requests for one kind of work that may wait."""
 _RANGE: Final = re.compile(r"bytes=(?P<first>\d{0,18})-(?P<last>\d{0,18})", re.ASCII)
@@ -69,6 +76,7 @@ class Settings:
         group: of each tag, such as ``instrument``.
         corrections: where people's marks are kept; None for nowhere.
         leaderboards: comparisons and runs; None for none.
+        index: file of the folder's index, whether it is there yet or not; None for none.
         limits: of what people bring.
         temporary: where what they bring lies; None for the system's place.
     """
@@ -79,6 +87,7 @@ class Settings:
     group: TagGroup = lambda tag: "other"
     corrections: Corrections | None = None
     leaderboards: Leaderboards | None = None
+    index: Path | None = None
     limits: Limits = field(default_factory=Limits)
     temporary: Path | None = None
 
@@ -93,11 +102,13 @@ class _Page:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.tagger = SongTagger(settings.models, settings.group, self._shown)
+        self.finder = _finder(settings, self.tagger)
         self.uploads = Uploads(settings.limits, settings.temporary)
         self.songs = Songs(settings.folder, self.uploads)
-        self.tagger = SongTagger(settings.models, settings.group, self._shown)
         self.outlines, self.heard = Outlines(), HeardFiles(self.uploads.folder)
         self.decoders = Workers(DECODED_AT_ONCE, MOST_WAITING)
+        self.finders = Workers(FOUND_AT_ONCE, MOST_WAITING)
         self.readers = Workers(READ_AT_ONCE, MOST_WAITING)
 
     def app(self) -> Starlette:
@@ -113,6 +124,12 @@ class _Page:
             Route("/api/peaks", self.peaks),
             Route("/api/models", self.models),
             Route("/api/tag", self.tag, methods=["POST"]),
+            Route("/api/similar", self.similar),
+            Route("/api/search", self.search),
+            Route("/api/duplicates", self.duplicates),
+            Route("/api/playlist", self.playlist, methods=["POST"]),
+            Route("/api/map", self.map),
+            Route("/api/tag-map", self.tag_map),
             Route("/api/leaderboard", self.leaderboard),
             Route("/api/leaderboard/curve", self.curve),
             Route("/api/corrections", self.marks, methods=["GET"]),
@@ -144,6 +161,8 @@ class _Page:
                 task.cancel()
             self.tagger.close()
             self.uploads.close()
+            if self.finder is not None:
+                self.finder.close()
 
     async def _sweep(self) -> None:
         while True:
@@ -175,7 +194,7 @@ class _Page:
                 "version": code_version(),
                 "folder": None if folder is None else lossless(folder.name),
                 "files": files,
-                "index": None,
+                "index": None if self.finder is None else await anyio.to_thread.run_sync(self.finder.state),
                 "leaderboards": self.settings.leaderboards is not None,
                 "ffmpeg": find_ffmpeg() is not None,
                 "limits": {
@@ -282,6 +301,64 @@ class _Page:
         place = query.text("board"), query.text("data"), query.text("row"), query.text("tag")
         return JsonAnswer(await self.readers.run(request, lambda check: boards.curve(*place, check)))
 
+    def finding(self) -> Finder:
+        """Return what finds.
+
+        Raises:
+            PageError: there is no folder.
+        """
+        if self.finder is None:
+            raise PageError(404, "the page was started without a folder: autotag page FOLDER")
+        return self.finder
+
+    async def similar(self, request: Request) -> Response:
+        """Songs that sound like a song."""
+        query, finder = Query(request, "song", "second", "count", "tags"), self.finding()
+        second, count = query.seconds("second"), query.integer("count", 10, 1, MOST_FOUND)
+        tags = query.text("tags", "")
+        song = await anyio.to_thread.run_sync(self.songs.find, query.text("song"))
+        work = partial(finder.similar, song, second, count, tags)
+        return JsonAnswer(await self.finders.run(request, work))
+
+    async def search(self, request: Request) -> Response:
+        """Songs by their tags."""
+        query, finder = Query(request, "q", "count", "page"), self.finding()
+        count, page = query.integer("count", 50, 1, MOST_ON_A_PAGE), query.integer("page", 1, 1, 1_000_000)
+        words = query.text("q")
+        return JsonAnswer(await self.finders.run(request, lambda check: finder.search(words, count, page)))
+
+    async def duplicates(self, request: Request) -> Response:
+        """Songs that are one recording."""
+        Query(request)
+        finder = self.finding()
+        return JsonAnswer(await self.finders.run(request, lambda check: finder.duplicates()))
+
+    async def playlist(self, request: Request) -> Response:
+        """Songs as a file for players."""
+        body = await read_body(request, "songs", "name", most_bytes=MOST_PLAYLIST_BYTES)
+        songs, name, finder = body.texts("songs", 1, MOST_IN_PLAYLIST), body.optional_text("name"), self.finding()
+        content = await self.finders.run(request, lambda check: finder.playlist(songs))
+        file = re.sub(r"[^\w .-]", "_", name or "", flags=re.ASCII).strip(" .")[:LONGEST_NAME] or "autotag"
+        headers = {"content-disposition": f'attachment; filename="{file}.m3u8"'}
+        return Response(content, media_type="audio/x-mpegurl", headers=headers)
+
+    async def map(self, request: Request) -> Response:
+        """Songs as points."""
+        query, finder = Query(request, "method", "tag"), self.finding()
+        method: Literal["pca", "tsne"] = "tsne" if query.text("method", "pca") == "tsne" else "pca"
+        if query.text("method", "pca") != method:
+            raise PageError(400, "the method is pca or tsne")
+        tag = query.text("tag", "") or None
+        return JsonAnswer(await self.finders.run(request, lambda check: finder.song_map(method, tag)))
+
+    async def tag_map(self, request: Request) -> Response:
+        """Tags as points."""
+        Query(request)
+        finder = self.finding()
+        tags, points = await self.finders.run(request, lambda check: finder.tag_map())
+        groups = [self.settings.group(tag) for tag in tags]
+        return JsonAnswer({"tags": list(tags), "groups": groups, "points": points})
+
     def _shown(self, song: Song, model: str, tagged: TaggedFile) -> None:
         path, corrections = song.below_folder, self.settings.corrections
         if path is not None and corrections is not None:
@@ -306,6 +383,12 @@ class _Page:
             raise PageError(409, "corrections are kept of songs of the folder alone: put the song there, and start the "
                                  "page with that folder")  # fmt: skip
         return JsonAnswer({"marks": await anyio.to_thread.run_sync(corrections.mark, song.below_folder, *said)})
+
+
+def _finder(settings: Settings, tagger: SongTagger) -> Finder | None:
+    if settings.folder is None or settings.index is None:
+        return None
+    return Finder(settings.index, settings.folder.root, settings.models, tagger.turns)
 
 
 class _Audio(FileResponse):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -20,17 +19,15 @@ from typing import Any, Final
 import numpy as np
 
 from models.heads import Heads
-from preprocessing.audio import Samples
-from preprocessing.clip_format import ClipFormat
 from preprocessing.errors import AutotagError, ClipError
 from preprocessing.names import printable, to_json
 from serving.engines.runtimes import usable_cores
 from serving.page.answers import PageError
 from serving.page.models import Models
 from serving.page.songs import Song
-from serving.page.turns import Turns
+from serving.page.turns import InTurns, Turns
 from serving.page.work import Check, GoneError
-from serving.tagging.tagger import WINDOWS_AT_ONCE, Answers, FailedFile, HeardWindows, TaggedFile, Tagger, TagSource
+from serving.tagging.tagger import WINDOWS_AT_ONCE, Answers, FailedFile, HeardWindows, TaggedFile, Tagger
 
 MOST_AT_ONCE: Final = 32
 """Requests that are answered at a time."""
@@ -138,7 +135,7 @@ class SongTagger:
         def say(line: str) -> None:
             lines.put({"type": "note", "model": name, "text": printable(line)})
 
-        source = _InTurns(self.models.source(name, say, check), self.turns, check)
+        source = InTurns(self.models.source(name, say, check), self.turns, check)
         begin, label = time.perf_counter(), Path(song.name)
         told = _Told(name, self._group, source.clip.seconds, lines, source)
         tagger = Tagger(source, hop_seconds=hop, jobs=1, places={label: song.path}, windows_ahead=WINDOWS_HELD)
@@ -192,58 +189,10 @@ class _Lines:
             self._check.leave()
 
 
-class _InTurns:
-    """A model that is asked in turns with others; keeps count of what it computed with.
-
-    Attributes:
-        cpu_seconds: of this process while it answered; without what this song's own decoding took meanwhile.
-    """
-
-    calls_at_once = 1
-
-    def __init__(self, source: TagSource, turns: Turns, check: Check) -> None:
-        self.name, self.tags = source.name, source.tags
-        self.decoder: int | None = None
-        self.cpu_seconds = 0.0
-        self._source, self._turns, self._check = source, turns, check
-
-    @property
-    def clip(self) -> ClipFormat:
-        return self._source.clip
-
-    def identity(self) -> str:
-        return self._source.identity()
-
-    def answer(self, windows: Samples) -> Answers:
-        with self._turns.turn(self._check):
-            begin = time.process_time() - self._decoding()
-            try:
-                return self._source.answer(windows)
-            finally:
-                self.cpu_seconds += max(0.0, time.process_time() - self._decoding() - begin)
-
-    def _decoding(self) -> float:
-        return 0.0 if self.decoder is None else thread_seconds(self.decoder)
-
-
-def thread_seconds(thread: int) -> float:
-    """CPU seconds of a thread of this process, by its native id; 0 where it has ended, or the system does not tell.
-
-    A thread's clock on Linux is known by its id (clock_getcpuclockid(3), include/linux/posix-timers.h); unlike
-    pthread_getcpuclockid(3) that may be asked of one that has ended.
-    """
-    if sys.platform != "linux":
-        return 0.0
-    try:
-        return time.clock_gettime((~thread << 3) | 6)
-    except OSError:
-        return 0.0
-
-
 class _Told:
     """Turns what one model says of a song into lines."""
 
-    def __init__(self, name: str, group: TagGroup, window_seconds: float, lines: _Lines, source: _InTurns) -> None:
+    def __init__(self, name: str, group: TagGroup, window_seconds: float, lines: _Lines, source: InTurns) -> None:
         self._name, self._group, self._window_seconds = name, group, window_seconds
         self._lines, self._source = lines, source
         self._model: str | None = None
