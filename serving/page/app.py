@@ -282,6 +282,7 @@ class _Page:
         body = await read_body(request, "song", "models", "hop")
         names, hop = body.texts("models", 1, MOST_MODELS), body.seconds("hop")
         song = await anyio.to_thread.run_sync(self.songs.find, body.text("song"))
+        await anyio.to_thread.run_sync(self.settings.models.find, *names)
         lines = self.tagger.open(song, list(dict.fromkeys(names)), hop)
         return StreamingResponse(lines, media_type="application/x-ndjson", headers={"x-accel-buffering": "no"})
 

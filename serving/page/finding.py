@@ -108,13 +108,13 @@ class Finder:
             listener = SongListener(model, library.card, self._index, InTurns(model, self._turns, check))
             heard = listener.listen(song.path, second, song.name)
             found = library.similar_to(heard.embedding, count, tags, own)
-        return {"songs": [_match(match, "similarity") for match in found]}
+        return {"songs": [_match(match) for match in found]}
 
     def search(self, query: str, count: int, page: int) -> dict[str, Any]:
         """Return songs that have some tags and not others; errors as of Library.search."""
         found = self.library().search(query, count, (page - 1) * count)
         return {
-            "songs": [_match(match, "score") for match in found.matches],
+            "songs": [_match(match) for match in found.matches],
             "total": found.total,
             "page": page,
             "pages": max(1, -(-found.total // count)),
@@ -180,8 +180,8 @@ class Finder:
         )
 
 
-def _match(match: Match, score: str) -> dict[str, Any]:
-    return {**_song(match.song), score: round(match.score, DIGITS)}
+def _match(match: Match) -> dict[str, Any]:
+    return {**_song(match.song), "similarity": round(match.score, DIGITS)}
 
 
 def _song(song: Song) -> dict[str, Any]:

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -35,6 +38,10 @@ MOST_VERSIONS: Final = 20
 """Of one pushed folder that are listed, the newest."""
 SHOWN_SPLITS: Final = ("test", "valid")
 FETCH_LOOK_SECONDS: Final = 0.5
+SERVER_SECONDS: Final = 2.0
+"""So long the list waits for a server, which may take a minute not to answer."""
+CARD_SECONDS: Final = 15.0
+"""So long a server's card counts."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,7 @@ class Models:
         self._loading = threading.Lock()
         self._fetching = threading.Lock()
         self._served: ServedModel | None = None
+        self._asked = None if client is None else _AskedCard(client, address)
         self._infos: dict[Path, tuple[int, ModelInfo, float]] = {}
 
     def listed(self) -> list[Listed]:
@@ -110,16 +118,17 @@ class Models:
         default = self.default()
         return [{**self._card(model), "default": model.name == default} for model in self.listed()]
 
-    def find(self, name: str) -> Listed:
-        """Return a model of the list.
+    def find(self, *names: str) -> list[Listed]:
+        """Return models of the list.
 
         Raises:
-            PageError: there is none of that name.
+            PageError: there is none of a name.
         """
-        for model in self.listed():
-            if model.name == name:
-                return model
-        raise PageError(404, f"there is no model {name[:80]!r} in the list")
+        known = {model.name: model for model in self.listed()}
+        for name in names:
+            if name not in known:
+                raise PageError(404, f"there is no model {name[:80]!r} in the list")
+        return [known[name] for name in names]
 
     def source(self, name: str, say: Say, check: Check) -> TagSource:
         """Return a model, loaded; it is fetched first where it is not here.
@@ -135,7 +144,7 @@ class Models:
             AutotagError: it cannot be fetched.
             GoneError: nobody waits any more.
         """
-        model = self.find(name)
+        (model,) = self.find(name)
         if model.kind == "served":
             return self._of_server()
         folder = model.folder or self._fetched(name, say, check)
@@ -174,8 +183,8 @@ class Models:
         card: dict[str, Any] = {"name": model.name, "kind": model.kind, "here": True, "notes": ""}
         try:
             if model.kind == "served":
-                assert self._client is not None
-                info = self._client.card().info
+                assert self._asked is not None
+                info = self._asked.info()
                 return {**card, **(_info_card(info) if info else _unknown_card()), "megabytes": None}
             if model.folder is not None:
                 info, megabytes = self._info(model.folder)
@@ -209,6 +218,39 @@ class Models:
             weights = [path.stat().st_size for path in (folder / "variables").glob("*") if path.is_file()]
             kept = self._infos[folder] = changed, read_model_info(folder), round(sum(weights) / 1e6, 1)
         return kept[1], kept[2]
+
+
+class _AskedCard:
+    """A server's card, asked in a thread: whoever wants to know waits a little, and others with it."""
+
+    def __init__(self, client: TagClient, address: str) -> None:
+        self._client, self._address = client, address
+        self._lock = threading.Lock()
+        self._answer: Future[ModelInfo | None] | None = None
+        self._since = 0.0
+
+    def info(self) -> ModelInfo | None:
+        """Return it; None of a model that has none.
+
+        Raises:
+            AutotagError: the server does not say.
+        """
+        with self._lock:
+            old = time.monotonic() - self._since > CARD_SECONDS
+            if self._answer is None or (old and self._answer.done()):
+                self._answer, self._since = Future(), time.monotonic()
+                threading.Thread(target=self._ask, args=(self._answer,), daemon=True).start()
+            answer = self._answer
+        try:
+            return answer.result(SERVER_SECONDS)
+        except FutureTimeoutError:
+            raise AutotagError(f"{self._address} has not answered yet") from None
+
+    def _ask(self, answer: Future[ModelInfo | None]) -> None:
+        try:
+            answer.set_result(self._client.card().info)
+        except Exception as error:
+            answer.set_exception(error)
 
 
 def _versions(given: str) -> list[tuple[str, Path]]:

@@ -92,9 +92,9 @@ class Access:
             )
         if token is None and not is_loopback(host):
             raise BadInputError(f"without a token the page is for this machine alone, and {host} is not")
-        known = {*LOOPBACK_NAMES, *(name.lower() for name in names)}
+        known = {*LOOPBACK_NAMES, host.lower(), *(name.lower() for name in names)} - ANY_ADDRESS
         if not is_loopback(host):
-            known |= {host.lower(), socket.gethostname().lower(), socket.getfqdn().lower()}
+            known |= {socket.gethostname().lower(), socket.getfqdn().lower()}
         return cls(frozenset(known), host in ANY_ADDRESS, token)
 
     def knows(self, host: str) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from preprocessing.errors import AutotagError
 
@@ -14,6 +16,8 @@ MOST_HEAD_BYTES: Final = 32 << 10
 """Of a request's line and headers."""
 MOST_CONNECTIONS: Final = 256
 IDLE_SECONDS: Final = 15
+FIRST_SECONDS: Final = 20.0
+"""For the head of a connection's first request."""
 LAST_SECONDS: Final = 1
 """For answers that are under way when the server is told to end."""
 
@@ -29,7 +33,8 @@ def listen(host: str, port: int) -> socket.socket:
         AutotagError: another program has the port, or the host is not this machine's.
     """
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -43,12 +48,30 @@ def listen(host: str, port: int) -> socket.socket:
         raise AutotagError(f"{host}:{port}: {(error.strerror or str(error)).lower()}: choose another --port") from error
 
 
+class _Hasty(H11Protocol):
+    """Lets go of a connection on which nothing is asked: it would keep others out."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See asyncio.Protocol."""
+        super().connection_made(transport)
+        self._patience = self.loop.call_later(FIRST_SECONDS, self._lose_patience)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        self._patience.cancel()
+        super().connection_lost(exc)
+
+    def _lose_patience(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
+
+
 def make_server(app: ASGIApp) -> uvicorn.Server:
     """Return a server for an application, to be run on a socket of ``listen``."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
-            http="h11",
+            http=_Hasty,
             ws="none",
             lifespan="on",
             log_config=None,

@@ -85,10 +85,8 @@ class SongTagger:
             Lines, each one JSON object with a line feed. Closing the iterator ends the work.
 
         Raises:
-            PageError: there is no such model, or too many others are being answered.
+            PageError: too many others are being answered.
         """
-        for name in names:
-            self.models.find(name)
         if len(self._here) >= self._most:
             raise PageError(
                 503, f"{len(self._here)} songs are being tagged for others: try again in {RETRY_SECONDS} seconds",
@@ -250,5 +248,11 @@ class _Told:
 
 
 def _rounded(values: Any) -> Any:
-    """As JSON's numbers, of DIGITS digits."""
+    """As JSON's numbers, of DIGITS digits.
+
+    Raises:
+        AutotagError: one is none.
+    """
+    if not np.isfinite(values).all():
+        raise AutotagError("the model answers with what is no number: it is damaged, push it again")
     return np.round(values.astype(np.float64), DIGITS).tolist()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from page_server import write_version
 
 from preprocessing.errors import AutotagError
+from serving.client.cards import Card
 from serving.page import models as page_models
 from serving.page.answers import PageError
 from serving.page.apart import run_apart
@@ -90,6 +92,30 @@ def test_server_that_does_not_answer_is_listed_with_its_words() -> None:
     models = Models(trained=(), client=Down(), address="localhost:8500")  # type: ignore[arg-type]
     (card,) = models.cards()
     assert (card["kind"], card["here"], card["notes"]) == ("served", False, "localhost:8500 does not answer")
+
+
+def test_server_that_takes_long_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    asked: list[int] = []
+
+    class Slow:
+        def card(self) -> Any:
+            asked.append(1)
+            assert answered.wait(30)
+            return Card(7, None)
+
+    monkeypatch.setattr(page_models, "SERVER_SECONDS", 0.05)
+    models = Models(trained=(), client=Slow(), address="localhost:8500")  # type: ignore[arg-type]
+    for _ in range(2):
+        (card,) = models.cards()
+        assert (card["here"], card["notes"]) == (False, "localhost:8500 has not answered yet")
+    answered.set()
+    for _ in range(500):
+        (card,) = models.cards()
+        if card["here"]:
+            break
+    assert card["here"]
+    assert asked == [1]
 
 
 def test_model_that_is_not_here_is_fetched_when_it_is_asked_for(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,6 +179,22 @@ def test_huge_heads_are_refused(page: Page) -> None:
     assert page.client.get("/api/files?" + "&".join(f"a{n}=1" for n in range(100))).status_code in (400, 404)
 
 
+def test_connection_on_which_nothing_is_asked_is_let_go(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.page.server.FIRST_SECONDS", 0.2)
+    for said in (b"", b"GET / HTT", b"GET / HTTP/1.1\r\nHost: localhost\r\n"):
+        with socket.create_connection(("127.0.0.1", page.port), timeout=10) as connection:
+            connection.sendall(said)
+            assert connection.recv(1) == b""
+    assert page.client.get("/api/state").is_success
+
+
+def test_address_of_this_machine_that_was_chosen_is_answered() -> None:
+    access = Access.of("127.0.0.5", None)
+    assert access.knows("127.0.0.5:8470")
+    assert not access.knows("127.0.0.6")
+    assert not Access.of("0.0.0.0", TOKEN).knows("evil.example")
+
+
 def test_no_token_is_asked_on_this_machine_and_one_is_elsewhere() -> None:
     assert Access.of("localhost", None).token is None
     assert Access.of("127.0.0.5", None).token is None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 import time
@@ -235,6 +236,16 @@ def test_fault_of_the_program_is_a_sentence_too(page: Page, listener: Listener) 
     listener.answer = faulty  # type: ignore[method-assign]
     lines = page.tag("file:short.wav", names(page)[0])
     assert of(lines, "error")[0]["error"] == "autotag failed: KeyError: 'tag'"
+    assert lines[-1] == {"type": "end"}
+
+
+def test_answers_that_are_no_numbers_are_an_error(page: Page, listener: Listener) -> None:
+    answer = listener.answer
+    listener.answer = lambda windows: dataclasses.replace(  # type: ignore[method-assign]
+        answer(windows), probabilities=np.full((len(windows), 3), np.nan, np.float32)
+    )
+    lines = page.tag("file:short.wav", names(page)[0])
+    assert "what is no number" in of(lines, "error")[0]["error"]
     assert lines[-1] == {"type": "end"}
 
 
