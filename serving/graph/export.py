@@ -1,12 +1,7 @@
 """One SavedModel that holds all: audio in, tag probabilities, tag names and thresholds out.
 
-<<<<<<< HEAD
-Written with keras.export.ExportArchive, which TF Serving, TFX's Evaluator and tf.saved_model.load all accept. What each
-signature takes and gives stands in serving.graph.signatures and docs/reference/pushed-model.md.
-=======
 TensorFlow Serving, TFX's Evaluator and tf.saved_model.load all accept it. What each signature takes and gives stands in
-serving.graph.signatures and in README.
->>>>>>> a65c34b (A SavedModel holds its weights and its networks once)
+serving.graph.signatures and docs/reference/pushed-model.md.
 """
 
 from __future__ import annotations
