@@ -76,7 +76,7 @@ EXTRAS = {
     "engines": ENGINES,
     "export": [*TENSORFLOW, *CONVERSION, *ENGINES],
     "tfx": [*TFX, *CONVERSION],
-    "page": [*ANSWERS, *PAGE, *LITERT],
+    "page": [*ANSWERS, *PAGE, *ENGINES],
     "pretrained": [*ANSWERS, *LITERT, *TENSORFLOW, *CONVERSION, "httpx>=0.27,<1"],  # trained models of others
     "gpu": [f"tensorflow[and-cuda]>=2.16.2,<2.17{OLD}", f"tensorflow[and-cuda]>=2.21,<2.22{NEW}"],
     "aws": ["s3fs>=2024.12,<2027"],
