@@ -86,14 +86,14 @@ test-tfx121:
 
 # The image's locks are parts of the first one, which holds them to its versions.
 UV_COMPILE := $(BIN)/uv pip compile --no-build-isolation --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet
-RUN_EXTRAS := --extra preprocessing --extra download --extra tfx --extra kubeflow --extra aws --extra gcp --extra serving --extra page
+RUN_EXTRAS := --extra preprocessing --extra download --extra tfx --extra kubeflow --extra aws --extra gcp --extra serving
 IMAGE_LOCK := $(RUN_EXTRAS) --python-version 3.10 --override requirements/overrides.txt --constraints $(LOCK)
 # What browsers and other machines talk to is taken as it is mended; pytest-xdist from 3.7 on keeps the order of files.
 RECENT := $(foreach package,starlette uvicorn python-multipart pytest-xdist,--exclude-newer-package $(package)=2026-11-01)
 lock: $(VENV)/.installed
-	$(UV_COMPILE) setup.py $(RUN_EXTRAS) --extra engines --extra dev --override requirements/overrides.txt \
+	$(UV_COMPILE) setup.py $(RUN_EXTRAS) --extra engines --extra page --extra dev --override requirements/overrides.txt \
 	  --python-version 3.10 --exclude-newer 2025-01-15 $(RECENT) --upgrade -o $(LOCK)
-	$(UV_COMPILE) setup.py $(RUN_EXTRAS) --extra engines --extra dev --override requirements/overrides.txt \
+	$(UV_COMPILE) setup.py $(RUN_EXTRAS) --extra engines --extra page --extra dev --override requirements/overrides.txt \
 	  --python-version 3.13 --python-platform x86_64-manylinux_2_39 --upgrade -o $(NEW_LOCK)
 	$(UV_COMPILE) setup.py requirements/image-cpu.in $(IMAGE_LOCK) --override requirements/image-cpu-overrides.txt \
 	  --upgrade -o requirements/image-cpu.txt
