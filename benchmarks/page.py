@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -156,6 +158,34 @@ def many_people(here: Server, songs: Sequence[str], model: str) -> None:
         print(f"|  | {error} |")
 
 
+def bad_company(here: Server, song: str, model: str, count: int) -> None:
+    """Readers who do not read, uploads that stop, and connections on which nothing is said, all at once."""
+    address = urlsplit(here.base)
+    tag = json.dumps({"song": song, "models": [model], "hop": 1}).encode()
+    heads = {
+        "GET /api/audio?song=" + song: b"",
+        f"POST /api/tag HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {len(tag)}": tag,
+        "POST /api/uploads?name=a.mp3 HTTP/1.1\r\nContent-Type: application/octet-stream\r\n"
+        "Content-Length: 9000000": b"x" * 99_999,
+        "": b"",
+    }
+    with contextlib.ExitStack() as stack:
+        for head, body in heads.items():
+            for _ in range(count):
+                connection = stack.enter_context(socket.create_connection((address.hostname, address.port)))
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                if head:
+                    line = head if "HTTP/1.1" in head else f"{head} HTTP/1.1"
+                    said = f"{line}\r\nHost: {address.netloc}\r\nOrigin: {here.base}\r\n\r\n"
+                    connection.sendall(said.encode() + body)
+        time.sleep(2)
+        page = timed(lambda: here.client.get("/").raise_for_status())
+        state = timed(lambda: here.client.get("/api/state").raise_for_status())
+    memory = here.peak_megabytes()
+    print(f"| {len(heads) * count} bad connections | meanwhile the page's first byte {page:.0f} ms, its state "
+          f"{state:.0f} ms; memory {memory:.0f} MB |")  # fmt: skip
+
+
 def large_folder(folder: Path, count: int, model: str) -> None:
     """Files that are only listed."""
     for number in range(count):
@@ -204,6 +234,7 @@ def main() -> None:
             one_song(here, songs[: ROUNDS + 1], model)
             print(f"| memory after {ROUNDS + 1} songs | {here.peak_megabytes():.0f} MB |")
             many_people(here, songs[ROUNDS + 1 :], model)
+            bad_company(here, songs[0], model, choices.clients)
         large_folder(Path(scratch, "library"), choices.files, choices.model)
 
 

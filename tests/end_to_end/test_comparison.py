@@ -1,5 +1,6 @@
 """``autotag compare`` on a small corpus: real trainings, a network that fails, a second call that trains nothing."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from command_runner import autotag
 from components.network_scorer import read_answers
 from pipeline.compare.config import load_comparison
 from pipeline.compare.run import train_and_read
+from pipeline.leaderboards import MetadataLeaderboards
+from serving.page.answers import PageError
+from serving.page.work import Check
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +72,37 @@ def test_networks_are_trained_scored_and_read_back_from_ml_metadata(comparison: 
     assert reasons.keys() == {"lost", "with_lost"}
     assert reasons["with_lost"] == "there is no lost, paper, seed 0, on made"
     check_ensembles(comparison, rows)
+    check_board(comparison, rows)
     again = autotag("compare", comparison, "--report-only", "--out", tmp_path / "again")
     assert "5 trainings: 3 are there, 2 to do" in again.stderr
     assert "dieleman_mel" in again.stdout
     csv = "comparison.csv"
     assert (tmp_path / "again" / csv).read_bytes() == (tmp_path / "first" / csv).read_bytes()
+
+
+def check_board(comparison: Path, rows: dict[str, Any]) -> None:
+    """The page shows the same figures, read in a process of its own, and curves of any tag that some clips carry."""
+    boards = MetadataLeaderboards([comparison])
+    shown = boards.read(Check())
+    (board,) = shown["boards"]
+    assert shown["runs"] == []
+    (data,) = board["data"]
+    assert {row["network"] for row in data["rows"]} == set(rows)
+    for row in data["rows"]:
+        known = rows[row["network"]]
+        assert row["figures"]["roc_auc"]["value"] == pytest.approx(known["figures"]["roc_auc"]["value"])
+        assert row["costs"]["seconds_per_1000"] == pytest.approx(known["costs"]["seconds_for_1000_clips"])
+        assert row["deformed"]["noise_0.4"]["drop"] == pytest.approx(
+            known["deformed"]["noise_0.4"]["drop"]["roc_auc"]["value"]
+        )
+        assert row["current"]
+    drawn = 0
+    for tag in data["tags"]:
+        with contextlib.suppress(PageError):
+            curve = boards.curve(board["name"], data["name"], data["rows"][0]["name"], tag, Check())
+            assert curve["clips"] == data["clips"]
+            drawn += 1
+    assert drawn
 
 
 def check_ensembles(comparison: Path, rows: dict[str, Any]) -> None:
