@@ -8,7 +8,11 @@ import { html, render, svg } from "../vendor/lit-html/lit-html.js";
 
 export const title = "Leaderboard";
 
-const MEASURES = { roc_auc: "ROC-AUC", pr_auc: "PR-AUC", f1: "F1", precision: "Precision", recall: "Recall" };
+const MEASURES = {
+  roc_auc: "ROC-AUC", pr_auc: "PR-AUC", roc_auc_micro: "ROC-AUC, micro", roc_auc_weighted: "ROC-AUC, weighted",
+  mcc_best: "MCC, best threshold", mcc_half: "MCC at 0.5", accuracy: "Accuracy", recall: "Recall",
+  exact_match: "Exact match", hamming: "Hamming loss", f1: "F1", precision: "Precision",
+};
 const COSTS = { parameters: "Parameters", megabytes: "Megabytes", seconds_per_1000: "Seconds for 1,000 clips", training_minutes: "Minutes of training" };
 const HALF = 0.5; // for a tag of which exactly one of its head is chosen, which has no threshold
 const spelt = (name) => MEASURES[name] ?? name.replaceAll("_", " ");
@@ -91,6 +95,12 @@ const valueOf = (name) => (row) => {
   return row[name];
 };
 
+/** What a row is called where its recipe does not stand beside it. */
+function called(row, data) {
+  const recipes = new Set(data.rows.map((one) => one.recipe));
+  return recipes.size > 1 ? `${row.network}, ${row.recipe}` : row.network;
+}
+
 function page(at, act) {
   const { board, data } = chosenData(at);
   return html`
@@ -128,10 +138,10 @@ function table(at, board, data, act) {
       ${places.length > 1 ? chooser("Results", `${at.board}/${at.data}`, places, (value) => act.chooseData(...value.split("/").map(Number))) : ""}</div>
     <p class="faint" id="board-about">${count(data.clips)} test clips, ${count(data.tags.length)} tags. Under a figure stands its 95 % interval.</p>
     <div class="scroll" tabindex="0" role="region" aria-label="Comparison"><table id="board" aria-labelledby="board-title" aria-describedby="board-about">
-      <thead><tr>${head("Network", "name", false)}${head("Recipe", "recipe", false)}${measures.map((name) => head(spelt(name), name))}${costs.map((name) => head(COSTS[name], name))}
+      <thead><tr>${head("Network", "network", false)}${head("Recipe", "recipe", false)}${measures.map((name) => head(spelt(name), name))}${costs.map((name) => head(COSTS[name], name))}
         ${deformed.map((name) => html`<th scope="col" class="number">${name}</th>`)}${published ? html`<th scope="col">Published</th>` : ""}</tr></thead>
       <tbody>${rows.map((row) => html`<tr class=${row.name === at.row ? "chosen" : ""}>
-        <th scope="row">${row.name}${row.current === false ? html` <span class="badge" title="made with another configuration">older</span>` : ""}</th>
+        <th scope="row">${row.network}${row.current === false ? html` <span class="badge" title="made with another configuration">older</span>` : ""}</th>
         <td>${row.recipe ?? ""}${row.seeds > 1 ? html`<span class="interval">${row.seeds} seeds</span>` : ""}</td>
         ${measures.map((name) => html`<td class="number">${figures(row.figures[name])}</td>`)}
         ${costs.map((name) => html`<td class="number">${amount(row.costs[name])}</td>`)}
@@ -143,7 +153,7 @@ function table(at, board, data, act) {
 function scatter(at, data, act) {
   const measures = Object.keys(data.rows[0]?.figures ?? {});
   const points = data.rows
-    .map((row) => ({ name: row.name, cost: row.costs?.[at.cost], ...row.figures[at.measure], old: row.current === false }))
+    .map((row) => ({ name: called(row, data), cost: row.costs?.[at.cost], ...row.figures[at.measure], old: row.current === false }))
     .filter((point) => point.cost > 0 && typeof point.value === "number");
   const costs = Object.entries(COSTS).filter(([cost]) => data.rows.some((row) => row.costs?.[cost] > 0));
   return html`<section class="card" aria-labelledby="scatter-title">
@@ -177,7 +187,7 @@ function cloud(width, points, at) {
 function curves(at, data, act) {
   return html`<section class="card" aria-labelledby="curve-title">
     <div class="head-row"><h2 id="curve-title">One tag, and its threshold</h2><div class="row">
-      ${chooser("Network", at.row, data.rows.map((row) => [row.name, row.name]), (row) => act.curve({ row }))}
+      ${chooser("Network", at.row, data.rows.map((row) => [row.name, called(row, data)]), (row) => act.curve({ row }))}
       ${chooser("Tag", at.tag, data.tags.map((tag) => [tag, tag]), (tag) => act.curve({ tag }))}</div></div>
     ${at.curveError ? html`<p class="notice">${at.curveError}</p>` : ""}
     ${at.curve ? handle(at, act) : at.curveError ? "" : html`<p class="faint">Reading the curve …</p>`}</section>`;
