@@ -91,7 +91,7 @@ def _index(file: Path | None, given: Path | None) -> Path:
 
 def _found(library: Library, file: Path, options: dict[str, Any]) -> list[Match]:
     name = lossless(os.path.relpath(os.path.realpath(file), os.path.realpath(library.folder)))
-    if options["at"] is None and library.song(name) is not None:
+    if options["at"] is None and library.is_current(name):
         return library.similar(name, options["top"], options["tags"])
     quieten_tensorflow()
     source = load_model(options["model"] or library.card.model, options["engine"], say)

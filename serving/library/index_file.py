@@ -228,8 +228,11 @@ class IndexFile:
             about = dict(connection.execute("SELECT key, value FROM about").fetchall())
             if not {"card", "folder", "revision", "complete"} <= set(about):
                 raise BadInputError(f"the index {printable(path)} was never begun: delete it")
-        self.card = IndexCard.from_json(about["card"])
-        self.folder = Path(os.path.abspath(path.absolute().parent / os.fsdecode(about["folder"])))
+        try:
+            self.card = IndexCard.from_json(about["card"])
+            self.folder = Path(os.path.abspath(path.absolute().parent / os.fsdecode(about["folder"])))
+        except (ValueError, TypeError, KeyError) as error:
+            raise AutotagError(f"the index {printable(path)} is damaged ({error}): delete it and index anew") from error
 
     @classmethod
     def open(cls, path: Path, write: bool = False) -> IndexFile:
@@ -290,7 +293,10 @@ class IndexFile:
 
     def _about(self, key: str) -> Any:
         with words(self.path):
-            return self._connection.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()[0]
+            row = self._connection.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
+            if row is None:
+                raise sqlite3.DatabaseError(f"malformed: there is no {key}")
+            return row[0]
 
     @contextlib.contextmanager
     def one_state(self) -> Iterator[None]:
@@ -409,10 +415,12 @@ class IndexFile:
 
 
 def _connect(path: Path, write: bool, new: bool = False) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode={'rwc' if new else 'rw' if write else 'ro'}"
+    # who reads may have to end what a killed writer had begun; SQLite opens what is read-only as such
+    uri = f"{path.absolute().as_uri()}?mode={'rwc' if new else 'rw'}"
     connection = sqlite3.connect(uri, PATIENCE_SECONDS, isolation_level=None, check_same_thread=False, uri=True)
     try:
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA query_only = {'OFF' if write else 'ON'}")
         application, version = (
             connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
         )

@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,7 @@ from preprocessing.folders import walk_audio
 from preprocessing.names import lossless, printable
 from serving.library import queries
 from serving.library.duplicates import find_duplicates
-from serving.library.index_file import IndexCard, IndexFile
+from serving.library.index_file import FileState, IndexCard, IndexFile
 from serving.library.indexing import file_state
 from serving.library.layout import Method
 from serving.library.neighbours import GRAPH, Neighbours, Places, Vectors, embeddings_of, unit
@@ -149,20 +149,26 @@ class _State:
     """All of an index that is asked often, in the order of the paths.
 
     Attributes:
+        inode: of the index's file.
         revision: of the index.
         paths: as the file system has them.
+        modified: int64 [songs], ns since 1970 of the files that were heard.
         heard: what the model says.
         silent: bool [songs].
         neighbours: the embeddings.
+        derived: what was worked out of them.
     """
 
+    inode: int
     revision: int
     paths: tuple[str, ...]
     sizes: npt.NDArray[np.int64]
+    modified: npt.NDArray[np.int64]
     seconds: npt.NDArray[np.float64]
     silent: npt.NDArray[np.bool_]
     heard: queries.Heard
     neighbours: Neighbours
+    derived: dict[str, bytes] = field(default_factory=dict)
 
     @functools.cached_property
     def row_of(self) -> dict[str, int]:
@@ -204,6 +210,7 @@ class Library:
         self.index = index
         self._folder = folder
         self._lock = threading.RLock()
+        self._deriving = threading.Lock()
         self._file = IndexFile.open(index)
         self._inode = os.stat(index).st_ino
         self._state: _State | None = None
@@ -265,6 +272,13 @@ class Library:
         state = self._now()
         row = state.row_of.get(path)
         return None if row is None else state.song(row)
+
+    def is_current(self, path: str) -> bool:
+        """Whether the index has a file, by its path as Song has it, and has heard it as it is now."""
+        state = self._now()
+        row = state.row_of.get(path)
+        heard = None if row is None else FileState(int(state.sizes[row]), int(state.modified[row]))
+        return row is not None and file_state(self.folder / state.paths[row]) == heard
 
     def similar(self, path: str, count: int = 10, tags: str = "") -> list[Match]:
         """Return the songs that sound most like one of the index, without itself.
@@ -424,27 +438,37 @@ class Library:
             if state is not None and (now - self._looked < REFRESH_SECONDS or self._file.revision == state.revision):
                 return state
             with self._file.one_state():
-                self._state = _read_state(self._file)
+                self._state = _read_state(self._file, self._inode)
             self._looked = now
             return self._state
 
     def _derived(self, state: _State, name: str, make: Callable[[], bytes]) -> bytes:
-        """Return what the index keeps of these songs, or make it and let the index keep it."""
+        """Return what is kept of these songs, or make it, once for all who ask, and let the index keep it."""
+        with self._deriving:
+            if name not in state.derived:
+                state.derived[name] = self._kept(state, name) or self._made(state, name, make)
+            return state.derived[name]
+
+    def _kept(self, state: _State, name: str) -> bytes | None:
         with self._lock, self._file.one_state():
-            content = self._file.derived(name) if self._file.revision == state.revision else None
-        if content is None:
-            content = make()
-            try:
-                with IndexFile.open(self.index, write=True) as file:
+            same = (self._inode, self._file.revision) == (state.inode, state.revision)
+            return self._file.derived(name) if same else None
+
+    def _made(self, state: _State, name: str, make: Callable[[], bytes]) -> bytes:
+        content = make()
+        try:
+            with IndexFile.open(self.index, write=True) as file:
+                if os.stat(self.index).st_ino == state.inode:
                     file.keep_derived(name, state.revision, content)
-            except AutotagError as error:
-                log.info("%s is not kept: %s", name, error)
+        except (AutotagError, OSError) as error:
+            log.info("%s is not kept: %s", name, error)
         return content
 
 
-def _read_state(file: IndexFile) -> _State:
-    rows = file.select(["path", "size", "seconds", "silent", "probabilities", "above"])
-    paths, sizes, seconds, silent, probabilities, above = zip(*rows, strict=True) if rows else ([], [], [], [], [], [])
+def _read_state(file: IndexFile, inode: int) -> _State:
+    rows = file.select(["path", "size", "modified", "seconds", "silent", "probabilities", "above"])
+    columns = zip(*rows, strict=True) if rows else ((),) * 7
+    paths, sizes, modified, seconds, silent, probabilities, above = columns
     card = file.card
     n_tags = len(card.tags)
     bits = np.frombuffer(b"".join(above), np.uint8).reshape(len(rows), -1 if rows else 0)
@@ -456,9 +480,11 @@ def _read_state(file: IndexFile) -> _State:
         above=np.unpackbits(bits, axis=1, count=n_tags).astype(bool) if rows else np.zeros((0, n_tags), bool),
     )
     return _State(
+        inode=inode,
         revision=file.revision,
         paths=tuple(os.fsdecode(path) for path in paths),
         sizes=np.array(sizes, np.int64),
+        modified=np.array(modified, np.int64),
         seconds=np.array(seconds, np.float64),
         silent=np.array(silent, bool),
         heard=heard,

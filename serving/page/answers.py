@@ -110,7 +110,7 @@ class Query:
 def _seconds(name: str, value: object) -> float:
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1.0
     if isinstance(value, bool) or not 0 <= number < 1e7:
         raise PageError(400, f"{name} must be a number of seconds, got {str(value)[:40]!r}")

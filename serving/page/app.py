@@ -54,6 +54,8 @@ LONGEST_NAME: Final = 100
 DECODED_AT_ONCE: Final = 2
 READ_AT_ONCE: Final = 2
 FOUND_AT_ONCE: Final = 4
+MADE_AT_ONCE: Final = 2
+"""Maps and duplicates, which take long where they are not kept yet: searches need not wait for them."""
 MOST_WAITING: Final = 64
 """Requests for one kind of work that may wait."""
 _RANGE: Final = re.compile(r"bytes=(?P<first>\d{0,18})-(?P<last>\d{0,18})", re.ASCII)
@@ -109,6 +111,7 @@ class _Page:
         self.outlines, self.heard = Outlines(), HeardFiles(self.uploads.folder)
         self.decoders = Workers(DECODED_AT_ONCE, MOST_WAITING)
         self.finders = Workers(FOUND_AT_ONCE, MOST_WAITING)
+        self.makers = Workers(MADE_AT_ONCE, MOST_WAITING)
         self.readers = Workers(READ_AT_ONCE, MOST_WAITING)
 
     def app(self) -> Starlette:
@@ -153,12 +156,16 @@ class _Page:
     @contextlib.asynccontextmanager
     async def life(self, app: Starlette) -> AsyncIterator[None]:
         """Sweep while the server runs, and leave nothing behind."""
-        tasks = [asyncio.ensure_future(self._sweep()), asyncio.ensure_future(self._read_ahead())]
+        ahead = Check()
+        tasks = [asyncio.ensure_future(self._sweep()), asyncio.ensure_future(self._read_ahead(ahead))]
         try:
             yield
         finally:
+            ahead.leave()
             for task in tasks:
                 task.cancel()
+            for workers in (self.decoders, self.finders, self.makers, self.readers):
+                workers.close()
             self.tagger.close()
             self.uploads.close()
             if self.finder is not None:
@@ -169,12 +176,12 @@ class _Page:
             await asyncio.sleep(SWEEP_SECONDS)
             self.uploads.sweep()
 
-    async def _read_ahead(self) -> None:
+    async def _read_ahead(self, check: Check) -> None:
         """Read the leaderboards before somebody asks for them: it takes a while."""
         boards = self.settings.leaderboards
         if boards is not None:
             with contextlib.suppress(AutotagError):
-                await anyio.to_thread.run_sync(boards.read, Check(), abandon_on_cancel=True)
+                await anyio.to_thread.run_sync(boards.read, check, abandon_on_cancel=True)
 
     async def index(self, request: Request) -> Response:
         """The page itself."""
@@ -332,7 +339,7 @@ class _Page:
         """Songs that are one recording."""
         Query(request)
         finder = self.finding()
-        return JsonAnswer(await self.finders.run(request, lambda check: finder.duplicates()))
+        return JsonAnswer(await self.makers.run(request, lambda check: finder.duplicates()))
 
     async def playlist(self, request: Request) -> Response:
         """Songs as a file for players."""
@@ -350,13 +357,13 @@ class _Page:
         if query.text("method", "pca") != method:
             raise PageError(400, "the method is pca or tsne")
         tag = query.text("tag", "") or None
-        return JsonAnswer(await self.finders.run(request, lambda check: finder.song_map(method, tag)))
+        return JsonAnswer(await self.makers.run(request, lambda check: finder.song_map(method, tag)))
 
     async def tag_map(self, request: Request) -> Response:
         """Tags as points."""
         Query(request)
         finder = self.finding()
-        tags, points = await self.finders.run(request, lambda check: finder.tag_map())
+        tags, points = await self.makers.run(request, lambda check: finder.tag_map())
         groups = [self.settings.group(tag) for tag in tags]
         return JsonAnswer({"tags": list(tags), "groups": groups, "points": points})
 
@@ -407,9 +414,10 @@ class _Audio(FileResponse):
         kept = {"cache-control": "private, no-cache"}
         super().__init__(path, media_type=media_type, stat_result=status, headers=kept)
         asked = _RANGE.fullmatch(request.headers.get("range", ""))
-        self._ranged = asked is not None and any(asked.groups())
-        if asked is not None and asked["first"] and int(asked["first"]) >= status.st_size:
-            raise PageError(416, f"the file has {status.st_size:,} bytes, and none from {int(asked['first']):,} on")
+        first, last = asked.groups() if asked is not None else ("", "")
+        self._ranged = bool(first or last) and not (first and last and int(last) < int(first))
+        if self._ranged and first and int(first) >= status.st_size:
+            raise PageError(416, f"the file has {status.st_size:,} bytes, and none from {int(first):,} on")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""

@@ -115,7 +115,8 @@ class Corrections:
             model: whose tags are looked at; None for those of the last one that was asked.
 
         Raises:
-            PageError: there is no such mark, or the tag or path cannot stand in a table.
+            PageError: there is no such mark, the tag or path cannot stand in a table, or it is not known what the model
+                hears in the song, so that its other tags would count as wrong.
             AutotagError: the file cannot be written.
         """
         tag = " ".join(tag.split())
@@ -160,9 +161,14 @@ class Corrections:
     def _what_was_shown(self, path: str, model: str | None) -> Row:
         with self._lock:
             models = self._shown.get(path, {})
-            known = model if model in models else next(reversed(models), NOTHING_SHOWN)
-            shown = models.get(known or NOTHING_SHOWN, ())
-        return {SHOWN: _joined([tag for tag in shown if _may_stand(tag)]), MODEL: known or NOTHING_SHOWN}
+            known = next(reversed(models), NOTHING_SHOWN) if model is None else model
+            if model is not None and model not in models:
+                raise PageError(
+                    409, f"what {printable(model[:80])} hears in this song is not known here yet, or no more: let it "
+                    "hear the whole song, then mark"
+                )  # fmt: skip
+            shown = models.get(known, ())
+        return {SHOWN: _joined([tag for tag in shown if _may_stand(tag)]), MODEL: known}
 
     def _end(self, table: Table, row: Row) -> None:
         """Let a row be as it was before its first mark."""

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from preprocessing.errors import BadInputError
-from preprocessing.names import lossless
+from preprocessing.errors import AutotagError, BadInputError
+from preprocessing.names import lossless, printable
 from serving.library.library import Library, Match, Song
 from serving.library.listening import SongListener
 from serving.page.answers import PageError
@@ -45,6 +45,7 @@ class Finder:
         self._index, self._folder, self._models, self._turns = index, folder, models, turns
         self._lock = threading.Lock()
         self._library = Library(index, folder) if index.is_file() else None
+        self._loading = threading.Lock()
         self._loaded: LocalModel | None = None
         self._stale: tuple[float, int] | None = None
 
@@ -56,17 +57,15 @@ class Finder:
                 self._library = None
 
     def state(self) -> dict[str, Any] | None:
-        """Return whose the index is and how far, as the page takes it; None where there is none.
-
-        Raises:
-            AutotagError: it cannot be read.
-        """
-        with self._lock:
-            if self._library is None and not self._index.is_file():
-                return None
-        library = self.library()
-        state = library.state()
-        return {"model": state.model, "files": state.files, "stale": self._not_indexed(library)}
+        """Return whose the index is and how far, as the page takes it; what is wrong with it; None where is none."""
+        if not self._index.is_file():
+            return None
+        try:
+            library = self.library()
+            state = library.state()
+            return {"model": state.model, "files": state.files, "stale": self._not_indexed(library)}
+        except AutotagError as error:
+            return {"error": printable(str(error))}
 
     def library(self) -> Library:
         """Return the index.
@@ -76,9 +75,10 @@ class Finder:
             AutotagError: it cannot be read.
         """
         with self._lock:
+            if not self._index.is_file():
+                self._library = None
+                raise PageError(404, "this folder has no index: call `autotag index` on it, and come back")
             if self._library is None:
-                if not self._index.is_file():
-                    raise PageError(404, "this folder has no index: call `autotag index` on it, and come back")
                 self._library = Library(self._index, self._folder)
             return self._library
 
@@ -101,7 +101,7 @@ class Finder:
         """
         library, path = self.library(), song.below_folder
         own = None if path is None else lossless(path)
-        if own is not None and second is None and library.song(own) is not None:
+        if own is not None and second is None and library.is_current(own):
             found = library.similar(own, count, tags)
         else:
             model = self._model(library)
@@ -161,7 +161,7 @@ class Finder:
     def _model(self, library: Library) -> LocalModel:
         """The index's model, loaded with its embeddings."""
         card = library.card
-        with self._lock:
+        with self._loading:
             if self._loaded is None or self._loaded.digest != card.digest:
                 self._loaded = LocalModel(self._model_folder(library), name=card.model, embeddings=True)
             return self._loaded

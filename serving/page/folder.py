@@ -118,19 +118,10 @@ class Folder:
         Raises:
             PageError: it lies outside, whether it is there or not; or it is none that may be given out.
         """
-        text = text.strip()
-        if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
-            text = text[1:-1]
-        if not text or len(text) > LONGEST_PATH or "\0" in text:
-            raise PageError(400, "paste the path of a file")
-        if text.lower().startswith("file:"):
-            text = os.fsdecode(unquote_to_bytes(text[len("file:") :].encode("utf-8", "surrogateescape")))
-            text = "/" + text.removeprefix("//localhost").lstrip("/")
-        try:
-            text = os.path.expanduser(text)
-        except (RuntimeError, ValueError):
-            raise PageError(403, OUTSIDE) from None
-        path = os.path.normpath(os.path.join(self.root, text))
+        text = _plain(text)
+        if text.startswith("~") and not text.startswith("~/"):  # somebody's: whether there is such a person is not told
+            raise PageError(403, OUTSIDE)
+        path = os.path.normpath(os.path.join(self.root, os.path.expanduser(text)))
         for root in (self.root, self._given):
             inside = path.removeprefix(str(root).rstrip("/") + "/")
             if inside != path:
@@ -222,6 +213,26 @@ def _presentable(parts: list[str]) -> bool:
     if any(not part or part.startswith(".") or "\0" in part for part in parts):
         return False
     return os.path.splitext(parts[-1])[1].lower() in AUDIO_SUFFIXES
+
+
+def _plain(text: str) -> str:
+    """A path out of what was pasted: in quotes, or as a file: address.
+
+    Raises:
+        PageError: it is none.
+    """
+    text = text.strip()
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
+        text = text[1:-1]
+    try:
+        data = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        data = b""
+    if data[:5].lower() == b"file:":
+        data = b"/" + unquote_to_bytes(data[5:]).removeprefix(b"//localhost").lstrip(b"/")
+    if not data or len(text) > LONGEST_PATH or b"\0" in data:
+        raise PageError(400, "paste the path of a file")
+    return os.fsdecode(data)
 
 
 def _short(path: str) -> str:

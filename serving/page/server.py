@@ -17,7 +17,7 @@ MOST_HEAD_BYTES: Final = 32 << 10
 MOST_CONNECTIONS: Final = 256
 IDLE_SECONDS: Final = 15
 FIRST_SECONDS: Final = 20.0
-"""For the head of a connection's first request."""
+"""For the head of a connection's first request, and at least so long for one that follows."""
 LAST_SECONDS: Final = 1
 """For answers that are under way when the server is told to end."""
 
@@ -49,11 +49,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class _Hasty(H11Protocol):
-    """Lets go of a connection on which nothing is asked: it would keep others out."""
+    """Lets go of a connection on which nothing is asked, whatever comes on it: it would keep others out."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol."""
         super().connection_made(transport)
+        self._seen = self.cycle
         self._patience = self.loop.call_later(FIRST_SECONDS, self._lose_patience)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -62,8 +63,11 @@ class _Hasty(H11Protocol):
         super().connection_lost(exc)
 
     def _lose_patience(self) -> None:
-        if self.cycle is None:
+        if self.cycle is self._seen and (self.cycle is None or self.cycle.response_complete):
             self.transport.close()
+            return
+        self._seen = self.cycle
+        self._patience = self.loop.call_later(FIRST_SECONDS, self._lose_patience)
 
 
 def make_server(app: ASGIApp) -> uvicorn.Server:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Final, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final, TypeVar
 
-import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
 
 from preprocessing.errors import AutotagError
@@ -46,7 +46,7 @@ class Check:
 
 
 class Workers:
-    """Threads for one kind of work.
+    """Threads for one kind of work. Work that nobody waits for any more keeps its thread until it has ended.
 
     Args:
         at_once: how many.
@@ -54,9 +54,14 @@ class Workers:
     """
 
     def __init__(self, at_once: int, most: int) -> None:
-        self._limiter = anyio.CapacityLimiter(at_once)
+        self._threads = ThreadPoolExecutor(at_once)
         self._most = most
         self._here = 0
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Begin with nothing more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def run(self, request: Request, work: Callable[[Check], Result]) -> Result:
         """Do work for a request.
@@ -66,24 +71,24 @@ class Workers:
             ClientDisconnect: whoever asked has gone; the work is told so.
             Exception: what the work raises.
         """
-        if self._here >= self._most:
-            raise PageError(503, f"{self._here} others wait: try again in {RETRY_SECONDS} seconds", RETRY_SECONDS)
+        with self._lock:
+            if self._here >= self._most:
+                raise PageError(503, f"{self._here} others wait: try again in {RETRY_SECONDS} seconds", RETRY_SECONDS)
+            self._here += 1
         check = Check()
-        self._here += 1
+        working = self._threads.submit(work, check)
+        working.add_done_callback(self._ended)
+        answer = asyncio.wrap_future(working)
         try:
-            task = asyncio.ensure_future(self._in_thread(work, check))
-            try:
-                while not task.done():
-                    await asyncio.wait({task}, timeout=LOOK_SECONDS)
-                    if not task.done() and await request.is_disconnected():
-                        raise ClientDisconnect
-                return task.result()
-            finally:
-                check.leave()
-                if not task.done():
-                    task.cancel()
+            while not answer.done():
+                await asyncio.wait({answer}, timeout=LOOK_SECONDS)
+                if not answer.done() and await request.is_disconnected():
+                    raise ClientDisconnect
+            return answer.result()
         finally:
-            self._here -= 1
+            check.leave()
+            answer.cancel()  # and with it the work, where that has not begun
 
-    async def _in_thread(self, work: Callable[[Check], Result], check: Check) -> Result:
-        return await anyio.to_thread.run_sync(work, check, abandon_on_cancel=True, limiter=self._limiter)
+    def _ended(self, working: Future[Any]) -> None:
+        with self._lock:
+            self._here -= 1

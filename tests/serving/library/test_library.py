@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+import sqlite3
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ from serving.library.index_file import FileState, IndexFile, SongRow
 from serving.library.library import Library
 from serving.library.listening import SongListener, parse_second
 from serving.library.places import INDEX_NAME, find_index, index_to_read, index_to_write, nearest_index
+from serving.library.song_map import map_songs
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +43,14 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def open_library(music: Path) -> Library:
     return Library(music / INDEX_NAME)
+
+
+def copied(music: Path, index: Path) -> Path:
+    """The index in another file, in which no maps are kept."""
+    shutil.copy(music / INDEX_NAME, index)
+    with contextlib.closing(sqlite3.connect(index)) as connection, connection:
+        connection.execute("DELETE FROM derived")
+    return index
 
 
 def test_songs_of_the_same_pitch_are_the_most_alike(music: Path) -> None:
@@ -312,3 +325,100 @@ def test_ten_thousand_songs_are_asked_in_no_time(tmp_path: Path) -> None:
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         best = [at for at in np.argsort(-(unit @ unit[5000])) if at != 5000][:10]
         assert [match.song.path for match in found] == [f"{at:05d}.mp3" for at in best]
+
+
+def test_index_whose_writer_was_killed_amid_a_change_can_be_read(music: Path, tmp_path: Path) -> None:
+    index, copy = tmp_path / "written.sqlite", tmp_path / "killed.sqlite"
+    shutil.copy(music / INDEX_NAME, index)
+    with contextlib.closing(sqlite3.connect(index, isolation_level=None)) as writer:
+        writer.execute("PRAGMA cache_size = 5")  # pages
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("DELETE FROM songs")
+        writer.executemany("INSERT INTO derived VALUES (?, 0, ?)", [(f"{n}", bytes(40_000)) for n in range(50)])
+        for suffix in ("", "-journal"):
+            shutil.copy(f"{index}{suffix}", f"{copy}{suffix}")
+        writer.execute("ROLLBACK")
+    assert copy.read_bytes() != (music / INDEX_NAME).read_bytes()
+    with Library(copy, music) as library, open_library(music) as whole:
+        assert library.state() == whole.state()
+        assert library.search("low") == whole.search("low")
+
+
+def test_reader_changes_nothing(music: Path) -> None:
+    before = (music / INDEX_NAME).read_bytes()
+    with IndexFile.open(music / INDEX_NAME) as file:
+        with pytest.raises(AutotagError, match="attempt to write a readonly database"):
+            file.write(vanished=["song.wav"])
+        assert file.count() == 13
+    assert (music / INDEX_NAME).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE about SET value = '{' WHERE key = 'card'",
+        "UPDATE about SET value = '{}' WHERE key = 'card'",
+        "UPDATE about SET value = NULL WHERE key = 'card'",
+        "UPDATE about SET value = 3 WHERE key = 'folder'",
+    ],
+)
+def test_index_with_a_damaged_card_is_said_in_words(music: Path, tmp_path: Path, change: str) -> None:
+    index = tmp_path / "damaged.sqlite"
+    shutil.copy(music / INDEX_NAME, index)
+    with contextlib.closing(sqlite3.connect(index)) as connection, connection:
+        connection.execute(change)
+    with pytest.raises(AutotagError, match=r"damaged\.sqlite is damaged .*: delete it and index anew"):
+        Library(index)
+
+
+def test_what_takes_long_is_made_once_for_all_who_ask(
+    music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, made = copied(music, tmp_path / "asked.sqlite"), []
+
+    def slow(vectors: Any, method: Any) -> Any:
+        made.append(method)
+        time.sleep(0.2)
+        return map_songs(vectors, "pca")
+
+    def read_only(*_: Any) -> None:
+        raise AutotagError("attempt to write a readonly database")
+
+    monkeypatch.setattr(library_module, "map_songs", slow)
+    monkeypatch.setattr(IndexFile, "keep_derived", read_only)
+    with Library(index, music) as library, ThreadPoolExecutor(4) as threads:
+        maps = list(threads.map(lambda _: library.song_map("tsne"), range(4)))
+        assert made == ["tsne"]
+        assert all(np.array_equal(one.points, maps[0].points) for one in maps)
+
+
+def test_map_of_an_index_that_was_made_anew_meanwhile_is_not_kept_in_the_new_one(
+    music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, new = (copied(music, tmp_path / name) for name in ("asked.sqlite", "new.sqlite"))
+    with IndexFile.open(new, write=True) as file:
+        revision = file.revision
+
+    def replaced(vectors: Any, method: Any) -> Any:
+        os.replace(new, index)
+        return map_songs(vectors, method)
+
+    monkeypatch.setattr(library_module, "map_songs", replaced)
+    with Library(index, music) as library:
+        library.song_map()
+    with IndexFile.open(index) as file:
+        assert file.revision == revision
+        assert file.derived("map-pca") is None
+
+
+def test_file_is_current_as_long_as_it_has_not_changed(tmp_path: Path) -> None:
+    song_file = write_audio(tmp_path / "a.wav", 4).rename(tmp_path / os.fsdecode(b"caf\xe9.wav"))
+    index_it(tmp_path)
+    name = "caf\udce9.wav"
+    with open_library(tmp_path) as library:
+        assert library.is_current(name)
+        assert not library.is_current("none.wav")
+        os.utime(song_file, ns=(0, 0))
+        assert not library.is_current(name)
+        song_file.unlink()
+        assert not library.is_current(name)

@@ -78,9 +78,23 @@ def test_tags_of_the_model_that_is_looked_at_count_as_shown(file: Path) -> None:
     corrections.show("b.mp3", "two", ["jazz"])
     corrections.mark("b.mp3", "loud", "added")
     assert labels(file)["b.mp3"] == {"jazz", "loud"}
-    corrections.mark("c.mp3", "loud", "added", "unknown")
+    corrections.mark("c.mp3", "loud", "added")
     assert labels(file)["c.mp3"] == {"loud"}
     assert rows(file)[2]["model"] == "none"
+
+
+def test_mark_is_refused_where_it_is_not_known_what_the_model_shows(file: Path) -> None:
+    before = Corrections(file)
+    before.show("a.mp3", "one", ["rock", "loud"])
+    after = Corrections(file)
+    after.show("a.mp3", "two", ["jazz"])
+    with pytest.raises(PageError, match="what one hears in this song is not known here") as refused:
+        after.mark("a.mp3", "rock", "right", "one")
+    assert refused.value.status == 409
+    assert not file.exists()
+    before.mark("a.mp3", "rock", "right", "one")
+    after.mark("a.mp3", "loud", "wrong", "one")
+    assert labels(file) == {"a.mp3": {"rock"}}, "what was shown stands in the row"
 
 
 def test_foreign_columns_rows_and_separators_are_kept(file: Path) -> None:

@@ -182,6 +182,41 @@ def test_folder_without_an_index_says_what_to_do_and_takes_one_that_comes(tmp_pa
         assert page.client.get(f"/api/audio?song={quote('file:' + INDEX_NAME)}").status_code == 404
 
 
+def test_index_that_vanishes_or_is_damaged_is_said_and_the_page_goes_on(tmp_path: Path) -> None:
+    write_song(tmp_path / "music" / "a.wav", 4)
+    index = tmp_path / "music" / INDEX_NAME
+    index_it(tmp_path / "music")
+    models = listening_models(tmp_path, Listener())
+    with running_page(Settings(models, local_access(), Folder(tmp_path / "music"), index=index)) as page:
+        assert page.client.get("/api/search?q=low").status_code == 200
+        index.unlink()
+        assert page.client.get("/api/state").json()["index"] is None
+        assert page.client.get("/api/search?q=low").status_code == 404
+        index.write_bytes(b"not a database" * 100)
+        state = page.client.get("/api/state")
+        assert (state.status_code, "is no index" in state.json()["index"]["error"]) == (200, True)
+        assert "is no index" in page.client.get("/api/search?q=low").json()["error"]
+        index.unlink()
+        index_it(tmp_path / "music")
+        assert page.client.get("/api/state").json()["index"]["files"] == 1
+        assert page.client.get("/api/search?q=low").status_code == 200
+
+
+def test_song_that_has_changed_since_is_heard_as_it_is_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "music"
+    folder.mkdir()
+    for name, number in (("asked", 0), ("low", 0), ("high", 2)):
+        sf.write(folder / f"{name}.wav", part(number)[:100_000], 44_100)
+    index_it(folder)
+    monkeypatch.setattr(finding, "model_digest", lambda folder: PitchModel().digest)
+    monkeypatch.setattr(finding, "LocalModel", lambda folder, name, embeddings: PitchModel(name))
+    known = listening_models(tmp_path, Listener("pitch"))
+    with running_page(Settings(known, local_access(), Folder(folder), index=folder / INDEX_NAME)) as page:
+        assert names(page.client.get("/api/similar?song=file:asked.wav"))[0] == "low.wav"
+        sf.write(folder / "asked.wav", part(2)[:100_000], 44_100)
+        assert names(page.client.get("/api/similar?song=file:asked.wav")) == ["high.wav", "low.wav"]
+
+
 def test_page_without_a_folder_has_nothing_to_find(tmp_path: Path) -> None:
     with running_page(Settings(listening_models(tmp_path, Listener()), local_access())) as page:
         for address in ADDRESSES:

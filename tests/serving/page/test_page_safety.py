@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import contextlib
+import http.client
 import re
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -186,6 +189,49 @@ def test_connection_on_which_nothing_is_asked_is_let_go(page: Page, monkeypatch:
             connection.sendall(said)
             assert connection.recv(1) == b""
     assert page.client.get("/api/state").is_success
+
+
+@pytest.mark.parametrize(
+    ("asked", "drop"),
+    [
+        (b"POST /api/tag HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n", b"x"),
+        (b"GET /none HTTP/1.1\r\nHost: localhost\r\n\r\n", b"A"),
+    ],
+)
+def test_connection_that_was_answered_and_drips_on_is_let_go(
+    page: Page, monkeypatch: pytest.MonkeyPatch, asked: bytes, drop: bytes
+) -> None:
+    monkeypatch.setattr("serving.page.server.FIRST_SECONDS", 0.3)
+    with socket.create_connection(("127.0.0.1", page.port), timeout=0.05) as connection:
+        connection.sendall(asked)
+        assert _is_let_go(connection, drop, 5)
+
+
+def _is_let_go(connection: socket.socket, drop: bytes, seconds: float) -> bool:
+    """Whether the server ends a connection on which a byte comes now and then."""
+    latest = time.monotonic() + seconds
+    while time.monotonic() < latest:
+        try:
+            connection.sendall(drop)
+            if connection.recv(4096) == b"":
+                return True
+        except TimeoutError:
+            continue
+        except OSError:
+            return True
+    return False
+
+
+def test_connection_that_is_used_again_and_again_is_kept(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.page.server.FIRST_SECONDS", 0.4)
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", page.port, timeout=10)) as connection:
+        connection.connect()
+        own = connection.sock.getsockname()
+        for _ in range(8):
+            connection.request("GET", "/api/state", headers={"Host": "localhost"})
+            assert connection.getresponse().read()
+            assert connection.sock.getsockname() == own
+            time.sleep(0.15)
 
 
 def test_address_of_this_machine_that_was_chosen_is_answered() -> None:

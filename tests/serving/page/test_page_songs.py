@@ -192,6 +192,21 @@ def test_pasted_path_outside_tells_nobody_whether_it_is_there(page: Page, music:
     assert page.client.post("/api/paths", json={"path": ""}).status_code == 400
 
 
+@pytest.mark.parametrize(
+    "text", ["\\ud800.wav", "file:///\\ud800.wav", "file://{}/%00.wav", "file://{}/a%00.wav", "file:", "''"]
+)
+def test_pasted_text_that_is_no_path_is_refused_in_words(page: Page, music: Path, text: str) -> None:
+    content = f'{{"path": "{text.format(music)}"}}'.encode()
+    answer = page.client.post("/api/paths", content=content, headers={"content-type": "application/json"})
+    assert (answer.status_code in (400, 403), "fail" in answer.text) == (True, False), answer.text
+
+
+def test_pasted_path_does_not_tell_who_has_an_account(page: Page) -> None:
+    answers = [page.client.post("/api/paths", json={"path": f"~{name}/a.wav"}) for name in ("root", "nobody-at-all")]
+    assert [answer.status_code for answer in answers] == [403, 403]
+    assert answers[0].json() == answers[1].json()
+
+
 def test_bytes_are_given_in_ranges(page: Page, music: Path) -> None:
     data = (music / "Top.wav").read_bytes()
 
@@ -203,7 +218,7 @@ def test_bytes_are_given_in_ranges(page: Page, music: Path) -> None:
     assert part.headers["content-range"] == f"bytes 100-199/{len(data)}"
     assert ask("bytes=-5").content == data[-5:]
     assert ask("bytes=40000-999999").content == data[40000:]
-    for whole in ("bytes=0-1,5-6", "bytes=-", "lines=1-2", "bytes=a-b", "bytes=" + "0-," * 500):
+    for whole in ("bytes=0-1,5-6", "bytes=-", "lines=1-2", "bytes=a-b", "bytes=9-3", "bytes=" + "0-," * 500):
         assert (ask(whole).status_code, ask(whole).content) == (200, data), whole
     beyond = ask(f"bytes={len(data)}-")
     assert beyond.status_code == 416

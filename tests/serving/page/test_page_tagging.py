@@ -252,6 +252,10 @@ def test_answers_that_are_no_numbers_are_an_error(page: Page, listener: Listener
 def test_hop_that_cannot_be_is_said_in_words(page: Page) -> None:
     (error,) = of(page.tag("file:short.wav", names(page)[0], hop=3), "error")
     assert error["error"] == "the hop must be from 0.1 to 2.0 s, got 3.0"
+    for hop in ("1" + "0" * 400, "-1", "true", '"NaN"', "1e999"):
+        content = f'{{"song": "file:short.wav", "models": ["{names(page)[0]}"], "hop": {hop}}}'
+        answer = page.client.post("/api/tag", content=content, headers={"content-type": "application/json"})
+        assert (answer.status_code, "a number of seconds" in answer.json()["error"]) == (400, True), hop
 
 
 def test_silent_song_has_no_tag(page: Page, music: Path) -> None:

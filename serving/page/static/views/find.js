@@ -119,7 +119,7 @@ function page(at, act) {
       ${at.error ? html`<p class="notice error" role="alert">${at.error}</p>` : ""}
       ${at.busy ? html`<p class="faint">Searching …</p>` : ""}
       ${at.answer && !at.busy ? answer(at, act) : ""}
-      ${indexed ? html`<p class="faint">${counted(indexed.files, "song")} indexed by ${indexed.model}${indexed.stale ? html`; ${counted(indexed.stale, "file")} changed since, <code>autotag index</code> hears them again` : ""}.</p>` : ""}
+      ${indexed?.error ? html`<p class="notice error" role="alert">${indexed.error}</p>` : indexed ? html`<p class="faint">${counted(indexed.files, "song")} indexed by ${indexed.model}${indexed.stale ? html`; ${counted(indexed.stale, "file")} changed since, <code>autotag index</code> hears them again` : ""}.</p>` : ""}
     </div>`;
 }
 
