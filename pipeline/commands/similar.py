@@ -90,7 +90,7 @@ def _index(file: Path | None, given: Path | None) -> Path:
 
 
 def _found(library: Library, file: Path, options: dict[str, Any]) -> list[Match]:
-    name = lossless(os.path.relpath(os.path.realpath(file), os.path.realpath(library.folder)))
+    name = lossless(os.path.relpath(file.parent.resolve() / file.name, library.folder.resolve()))
     if options["at"] is None and library.is_current(name):
         return library.similar(name, options["top"], options["tags"])
     quieten_tensorflow()

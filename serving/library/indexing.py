@@ -26,7 +26,7 @@ from preprocessing.names import lossless, printable
 from serving.library.fingerprints import Fingerprinter
 from serving.library.index_file import FailureRow, FileState, IndexCard, IndexFile, SongRow
 from serving.library.neighbours import keep_neighbours
-from serving.tagging.audio_files import find_audio
+from serving.tagging.audio_files import Found, find_audio
 from serving.tagging.session import Bar, Say
 from serving.tagging.tagger import FailedFile, LocalModel, TaggedFile, Tagger, Window
 
@@ -160,13 +160,14 @@ def index_folder(
         BadInputError: there is no audio in the folder, or the index is of another folder or of another model.
         AutotagError: another process writes to it, or it cannot be written.
     """
+    found = find_audio([str(folder)])
     busy = AutotagError(f"another `autotag index` writes to {printable(index)}: wait for it, or stop it")
     with hold(index, busy):
         part = index.with_name(index.name + ANEW_SUFFIX)
         anew = choices.anew and index.stat().st_size > 0
         with _opened(part if anew else index, folder, card_of(source)) as file:
             run = _Run(file, folder, source, choices, say)
-            run.find(index)
+            run.find(index, found)
             with make_bar(run.to_do) as bar:
                 run.hear(bar)
             keep_neighbours(file)
@@ -213,9 +214,8 @@ class _Run:
         self._prints: dict[Path, Fingerprinter] = {}
         self._lock = threading.Lock()
 
-    def find(self, index: Path) -> None:
+    def find(self, index: Path, found: Found) -> None:
         """Look at the folder: what is new or changed is to be heard."""
-        found = find_audio([str(self._folder)])
         left_out = found.left_out
         _pass_over(index, self._folder, left_out)
         states, failed = self._file.states(), self._file.failed_states()

@@ -10,6 +10,7 @@ import os
 import stat
 import threading
 import time
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,7 +34,7 @@ class Listing:
 
     Attributes:
         files: paths below it, in the order of their parts' names.
-        folded: the same, for comparing without regard to case.
+        folded: the same, for comparing without regard to case, and to how an accent is written.
     """
 
     files: tuple[str, ...]
@@ -153,7 +154,7 @@ class Folder:
         begin = time.monotonic()
         try:
             files = tuple(self._presentable_files())
-            self._listing = Listing(files, tuple(path.casefold() for path in files))
+            self._listing = Listing(files, tuple(map(_folded, files)))
             return self._listing
         finally:
             took = time.monotonic() - begin
@@ -181,7 +182,7 @@ class Folder:
             page: from 1 on.
             size: files on a page.
         """
-        listing, words = self.listing(), query.casefold().split()
+        listing, words = self.listing(), _folded(query).split()
         below = f"{folder.strip('/')}/" if folder.strip("/") else ""
         inside = [number for number, path in enumerate(listing.files) if path.startswith(below)]
         chosen = [number for number in inside if all(word in listing.folded[number] for word in words)]
@@ -213,6 +214,11 @@ def _presentable(parts: list[str]) -> bool:
     if any(not part or part.startswith(".") or "\0" in part for part in parts):
         return False
     return os.path.splitext(parts[-1])[1].lower() in AUDIO_SUFFIXES
+
+
+def _folded(text: str) -> str:
+    """For comparing: systems write an accent with its letter as one character, or as two."""
+    return unicodedata.normalize("NFC", text.casefold())
 
 
 def _plain(text: str) -> str:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from preprocessing.clip_format import PAPER_CLIP
 from preprocessing.digits import is_number
 from preprocessing.errors import AutotagError
-from serving.model_info import SAVED_MODEL_NAME, ModelInfo, read_model_info
+from serving.model_info import MODEL_INFO_NAME, SAVED_MODEL_NAME, ModelInfo, read_model_info
 from serving.page.answers import PageError
 from serving.page.apart import Say, run_apart
 from serving.page.work import Check
@@ -87,7 +87,7 @@ class Models:
         self._pushed, self._trained = tuple(pushed), tuple(trained)
         self._client, self._address, self._default = client, address, default
         self._load = load
-        self._loaded: OrderedDict[Path, TagSource] = OrderedDict()
+        self._loaded: OrderedDict[tuple[Path, int], TagSource] = OrderedDict()
         self._loading = threading.Lock()
         self._fetching = threading.Lock()
         self._served: ServedModel | None = None
@@ -151,13 +151,16 @@ class Models:
         with self._loading:
             check()
             folder = folder.resolve()
-            if folder not in self._loaded:
+            key = folder, _changed(folder)
+            if key not in self._loaded:
+                for other in [other for other in self._loaded if other[0] == folder]:
+                    del self._loaded[other]
                 say(f"loading {name}")
                 while len(self._loaded) >= self.at_once:
                     self._loaded.popitem(last=False)
-                self._loaded[folder] = self._load(folder, name)
-            self._loaded.move_to_end(folder)
-            return self._loaded[folder]
+                self._loaded[key] = self._load(folder, name)
+            self._loaded.move_to_end(key)
+            return self._loaded[key]
 
     def _of_server(self) -> ServedModel:
         with self._loading:
@@ -209,10 +212,7 @@ class Models:
 
     def _info(self, folder: Path) -> tuple[ModelInfo, float]:
         """The card of a version and its weights' megabytes; read again when the card's file changes."""
-        try:
-            changed = (folder / "model.json").stat().st_mtime_ns
-        except OSError:
-            changed = -1
+        changed = _changed(folder)
         kept = self._infos.get(folder)
         if kept is None or kept[0] != changed:
             weights = [path.stat().st_size for path in (folder / "variables").glob("*") if path.is_file()]
@@ -251,6 +251,14 @@ class _AskedCard:
             answer.set_result(self._client.card().info)
         except Exception as error:
             answer.set_exception(error)
+
+
+def _changed(folder: Path) -> int:
+    """When a version's card was written, ns since 1970; -1 where it has none."""
+    try:
+        return (folder / MODEL_INFO_NAME).stat().st_mtime_ns
+    except OSError:
+        return -1
 
 
 def _versions(given: str) -> list[tuple[str, Path]]:

@@ -188,9 +188,10 @@ class Uploads:
             raise PageError(507, f"the disk of {self.folder} is nearly full: make room there")
 
     def _drop(self, key: str) -> None:
-        upload = self._uploads.pop(key)
-        with contextlib.suppress(OSError):
-            upload.path.unlink()
+        upload = self._uploads.pop(key, None)
+        if upload is not None:
+            with contextlib.suppress(OSError):
+                upload.path.unlink()
 
 
 def sweep_dead(base: Path) -> None:

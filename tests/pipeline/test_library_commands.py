@@ -128,6 +128,14 @@ def test_similar_takes_a_file_that_is_not_in_the_index(music: Path, tmp_path: Pa
     assert sorted(done.stdout.splitlines()) == ["music/2-0.wav", "music/2-1.wav"]
 
 
+def test_song_that_is_a_link_is_not_like_itself(music: Path, tmp_path: Path) -> None:
+    sf.write(tmp_path / "other.wav", part(2)[60_000:140_000], 44_100)
+    (music / "link.wav").symlink_to(tmp_path / "other.wav")
+    invoke("index", "music")
+    found = invoke("similar", "music/link.wav", "--top", "2", "--paths").stdout.splitlines()
+    assert sorted(found) == ["music/2-0.wav", "music/2-1.wav"]
+
+
 def test_similar_takes_a_second_of_a_file(music: Path, tmp_path: Path) -> None:
     sf.write(tmp_path / "song.wav", song(), 44_100)
     for second, number in (("0:02", 0), ("14", 2)):

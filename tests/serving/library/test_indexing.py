@@ -187,6 +187,13 @@ def test_what_lies_in_a_folder_that_cannot_be_read_stays_in_the_index(
     assert len(rows(music)) == 3
 
 
+def test_nothing_is_left_in_a_folder_without_audio(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(BadInputError, match=r"no audio files; left out: 1 \.txt \("):
+        index_it(tmp_path)
+    assert os.listdir(tmp_path) == ["notes.txt"]
+
+
 def test_a_folder_that_is_empty_now_is_refused_and_the_index_stays(music: Path) -> None:
     index_it(music)
     for file in music.rglob("*.wav"):

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import time
+import unicodedata
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +88,17 @@ def test_files_are_searched_by_all_words_in_any_case_and_paged(page: Page) -> No
     assert get("/api/files?folder=roc").json()["total"] == 0
     assert get("/api/files?size=0").status_code == 400
     assert get("/api/files?page=1&page=2").status_code == 400
+
+
+def test_accents_are_found_however_a_system_writes_them(tmp_path: Path) -> None:
+    for form in ("NFC", "NFD"):
+        write_song(tmp_path / "music" / unicodedata.normalize(form, f"Café {form}.wav"), 1)
+    with running_page(
+        Settings(listening_models(tmp_path, Listener()), local_access(), Folder(tmp_path / "music"))
+    ) as page:
+        for form in ("NFC", "NFD"):
+            words = unicodedata.normalize(form, "CAFÉ")
+            assert page.client.get("/api/files", params={"query": words}).json()["total"] == 2
 
 
 HOSTILE = [

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -319,6 +320,25 @@ def test_few_models_are_kept_loaded_and_the_one_not_used_for_longest_goes(tmp_pa
         models.source(str(tmp_path / name), lambda line: None, Check())
     assert loads == ["a", "b", "c", "d", "c"]
     assert len(models._loaded) == models.at_once == 3
+
+
+def test_model_that_was_replaced_at_its_place_is_loaded_anew(tmp_path: Path) -> None:
+    loads: list[str] = []
+    models = listening_models(tmp_path, Listener("a"), Listener("b"))
+    load = models._load
+    models._load = lambda folder, name: loads.append(folder.name) or load(folder, name)  # type: ignore[func-returns-value]
+
+    def ask(name: str) -> None:
+        models.source(str(tmp_path / name), lambda line: None, Check())
+
+    ask("a")
+    ask("b")
+    os.utime(tmp_path / "a" / "model.json", ns=(0, 0))
+    ask("a")
+    ask("b")
+    ask("a")
+    assert loads == ["a", "b", "a"]
+    assert len(models._loaded) == 2
 
 
 def test_model_that_cannot_be_loaded_is_said_in_words(music: Path, tmp_path: Path) -> None:

@@ -199,6 +199,22 @@ def test_what_nobody_uses_is_swept(tmp_path: Path) -> None:
     uploads.close()
 
 
+def test_upload_that_comes_while_the_page_ends_is_broken_off_without_a_fault(tmp_path: Path) -> None:
+    async def take() -> None:
+        uploads = Uploads(Limits(), tmp_path)
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield b"begin"
+            uploads.close()
+            raise asyncio.CancelledError
+
+        with pytest.raises(asyncio.CancelledError):
+            await uploads.take("a.wav", chunks(), None)
+
+    asyncio.run(take())
+    assert not list(tmp_path.iterdir())
+
+
 def test_full_disk_is_said_before_and_while_a_file_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uploads = Uploads(Limits(), tmp_path)
     monkeypatch.setattr("serving.page.uploads.KEPT_FREE_BYTES", 1 << 62)
