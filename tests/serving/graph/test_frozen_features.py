@@ -138,13 +138,13 @@ def test_openvino_computes_features_and_networks_apart(
     file = tmp_path / "model.onnx"
     file.write_bytes(onnx_content)
     core = openvino.Core()
-    front_ends, networks = (
-        part(openvino, core.read_model(file)) for part in (runtimes._front_ends, runtimes._networks)
-    )
+    front_ends = runtimes._front_ends(openvino, core.read_model(file))
+    networks = runtimes._networks(openvino, core.read_model(file), None)
     assert len(front_ends.outputs) == len(networks.inputs) == 3
     run = runtimes._openvino_runner(
         core.compile_model(front_ends, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}),
         core.compile_model(networks, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}),
+        None,
     )
     answers = np.concatenate([run(waveform[np.newaxis]) for waveform in waveforms])
     np.testing.assert_allclose(answers, expected, atol=1e-4)
