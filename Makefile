@@ -9,7 +9,8 @@ ENGINE ?= $(notdir $(firstword $(shell command -v podman docker)))
 DEVICE ?= cpu
 IMAGE  ?= localhost/autotag:$(if $(filter gpu,$(DEVICE)),gpu,latest)
 # A file of tests is one process', whose fixtures (models, runs) its tests share; each process takes up to 4 GB.
-PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+# tests/conftest.py says how many there are.
+PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help venv demo docs test test-page test-kubeflow test-serving test-flink test-tfx121 image test-image lint format lock clean

@@ -11,11 +11,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from built_once import built_once
 
+from serving.engines.runtimes import usable_cores
+
 if TYPE_CHECKING:
     from engine_model import EngineModel
     from exported_model import Exported
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+MOST_PROCESSES = 4
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests of the command line wait for the processes that they start."""
+    return min(MOST_PROCESSES, usable_cores() + 1)
 
 
 LONGEST_FIRST = ("end_to_end", "serving", "models")
