@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -402,13 +403,18 @@ def _finder(settings: Settings, tagger: SongTagger) -> Finder | None:
 class _Audio(FileResponse):
     """A file, or one range of its bytes; a header Range that is none, or has several, is passed over (RFC 9110, 14.2).
 
+    Args:
+        request: with the range.
+        path: of the file, without links.
+        media_type: what it is called.
+
     Raises:
         PageError: the file is not there, or does not have the range.
     """
 
     def __init__(self, request: Request, path: Path, media_type: str) -> None:
         try:
-            status = path.stat()
+            status = self._status = path.stat()
         except OSError:
             raise PageError(404, "the song is no longer there") from None
         kept = {"cache-control": "private, no-cache"}
@@ -422,7 +428,25 @@ class _Audio(FileResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         headers = [(name, value) for name, value in scope["headers"] if self._ranged or name != b"range"]
-        await super().__call__({**scope, "headers": headers}, receive, send)
+        file = await anyio.to_thread.run_sync(self._open)
+        try:
+            self.path = f"/dev/fd/{file}"
+            await super().__call__({**scope, "headers": headers}, receive, send)
+        finally:
+            os.close(file)
+
+    def _open(self) -> int:
+        """Open what was found at the path, and not what somebody has put there meanwhile."""
+        try:
+            file = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            raise PageError(404, "the song is no longer there") from None
+        place = f"/proc/self/fd/{file}"
+        moved = os.path.islink(place) and os.readlink(place) != os.fspath(self.path)
+        if moved or not os.path.samestat(os.fstat(file), self._status):
+            os.close(file)
+            raise PageError(404, "the song is no longer there")
+        return file
 
 
 def _static(name: str) -> Response:

@@ -79,7 +79,7 @@ class Uploads:
         self.limits = limits
         base = Path(parent or tempfile.gettempdir())
         sweep_dead(base)
-        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base)).resolve()
         self._lock = (self.folder / LOCK_NAME).open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._uploads: dict[str, Upload] = {}

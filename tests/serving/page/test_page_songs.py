@@ -240,6 +240,32 @@ def test_bytes_are_given_in_ranges(page: Page, music: Path) -> None:
     assert (head.headers["content-length"], head.content) == (str(len(data)), b"")
 
 
+@pytest.mark.parametrize("swapped", ["file", "folder"])
+def test_file_that_is_swapped_for_a_link_after_it_was_found_is_not_given_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swapped: str
+) -> None:
+    music, outside = tmp_path / "music", tmp_path / "outside"
+    song = write_song(music / "in" / "a.wav", 1)
+    secret = write_song(outside / "a.wav", 2)
+    find = Folder.find
+
+    def swap(folder: Folder, path: str) -> Path:
+        found = find(folder, path)
+        if swapped == "file":
+            song.unlink()
+            song.symlink_to(secret)
+        else:
+            song.parent.rename(music / "was")
+            song.parent.symlink_to(outside)
+        return found
+
+    with running_page(Settings(listening_models(tmp_path, Listener()), local_access(), Folder(music))) as page:
+        assert page.client.get("/api/audio?song=file:in/a.wav").content == song.read_bytes()
+        monkeypatch.setattr(Folder, "find", swap)
+        answer = page.client.get("/api/audio?song=file:in/a.wav")
+        assert (answer.status_code, answer.json()) == (404, {"error": "the song is no longer there"})
+
+
 def test_what_autotag_heard_is_a_wav_file_of_one_channel(page: Page) -> None:
     answer = page.client.get("/api/audio?decoded=1&song=file:rock/live/one two.flac")
     with wave.open(io.BytesIO(answer.content)) as heard:
