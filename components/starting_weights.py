@@ -63,6 +63,7 @@ def _trained(weights: str, network: Network) -> tuple[keras.Model, tuple[str, ..
             f"weights {weights!r}: neither a trained model that `autotag pretrained` lists nor a file or folder"
         )
     if path.is_file():
+        network.register_layers()
         model = keras.models.load_model(path, compile=False)
         return model, (), str(path)
     version = find_model(path)

@@ -693,6 +693,7 @@ def _train(
         What the network reads, normalised -> probabilities; its history; what its weights were first trained on.
     """
     settings, trained_on, initial = task.settings, None, None
+    task.network.register_layers()  # for a training that goes on, which builds nothing
     if settings.weights is not None:
         initial, trained_on = started_network(
             settings.weights, task.network, task.heads, task.facts.tags, task.precision
@@ -853,9 +854,10 @@ def load_network(model_uri: str) -> Member:
     folder = os.path.join(model_uri, KERAS_FOLDER)
     with open(os.path.join(folder, MEMBER_FILE), encoding="utf-8") as file:
         info = MemberInfo.from_json(json.load(file))
+    network = find_network(info.network)
+    network.register_layers()
     model = keras.models.load_model(os.path.join(folder, MODEL_FILE), compile=False)
-    known = (info.windows, info.normalisation, info.trained_on, info.level)
-    return Member(info.name, find_network(info.network), model, *known)
+    return Member(info.name, network, model, info.windows, info.normalisation, info.trained_on, info.level)
 
 
 def write_history(folder: str, history: Mapping[str, Any]) -> None:

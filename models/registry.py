@@ -94,6 +94,10 @@ class Network:
         build: BuildNetwork = functools.partial(getattr(importlib.import_module(module), function), **self.arguments)
         return build(n_outputs or self.outputs, dtype=dtype, seed=seed)
 
+    def register_layers(self) -> None:
+        """Make the layers and functions of its file known to Keras, which finds those of a saved network by name."""
+        importlib.import_module(self.module)
+
     @property
     def module(self) -> str:
         """Dotted name of its file."""

@@ -1,5 +1,7 @@
 """The training loop, on a small network: learning, stopping, and going on after a kill."""
 
+import importlib
+import inspect
 import json
 import os
 import signal
@@ -27,14 +29,17 @@ from components.training import (
     fit,
     inference,
     predict,
+    save_network,
 )
 from models.heads import Heads
-from models.registry import find_network
+from models.outputs import with_heads
+from models.registry import NETWORKS, find_network
 from pipeline.report import NETWORK_FILE
 from preprocessing.audio import to_pcm
 from preprocessing.clip_format import PAPER_CLIP
 from preprocessing.examples import encode_example, write_record
 from preprocessing.level import levelled
+from serving.graph.ensemble import Member
 from serving.model_info import Normalisation
 
 RANDOM = np.random.default_rng(0)
@@ -251,3 +256,22 @@ def test_normalisation_of_waveforms_at_one_level_is_learnt_of_what_is_heard(tmp_
 
 def test_reports_look_for_networks_where_trainers_put_them() -> None:
     assert Path(KERAS_FOLDER, MODEL_FILE) == NETWORK_FILE
+
+
+def test_kept_networks_are_loaded_by_a_process_that_built_none(tmp_path: Path) -> None:
+    """Those whose files have layers or functions of their own, which Keras has to know."""
+    own = {
+        entry.module: entry.name
+        for entry in sorted(NETWORKS.values(), key=lambda entry: -entry.parameters)
+        if "register_keras_serializable" in inspect.getsource(importlib.import_module(entry.module))
+    }
+    assert {"models.crnn_2017", "models.self_attention"} <= own.keys()
+    heads = Heads.of_tags(3)
+    for name in own.values():
+        network = find_network(name)
+        model = with_heads(network.build(3, dtype="float32"), heads)
+        save_network(Member(name, network, model, network.score_windows, None), str(tmp_path / name))
+    program = "import sys; from components.training import load_network; [load_network(uri) for uri in sys.argv[1:]]"
+    call = [sys.executable, "-c", program, *(str(tmp_path / name) for name in own.values())]
+    loaded = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert loaded.returncode == 0, loaded.stderr
