@@ -116,8 +116,10 @@ class Worker:
         assert self._process.stdout is not None
         silent = threading.Timer(self._silent_seconds, self._process.kill)
         silent.start()
-        line = self._process.stdout.readline()
-        silent.cancel()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            silent.cancel()
         if not line:
             self._process.wait()
             raise AutotagError(f"{self.measured.name} could not be measured: {self._last_words()}")

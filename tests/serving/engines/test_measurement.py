@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +67,24 @@ def test_a_worker_that_is_silent_for_too_long_is_killed(tmp_path: Path) -> None:
         pytest.raises(AutotagError, match=r"ONNX Runtime could not be measured: .* after 3 s without an answer"),
     ):
         worker.ask(clips=1)
+
+
+def test_an_interrupted_measurement_leaves_nothing_that_waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = threading.active_count()
+    with Worker(Measured("LiteRT", str(tmp_path / "none.tflite"))) as worker:
+        monkeypatch.setattr(worker._process.stdout, "readline", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            worker.ask(clips=1)
+    wait_until(lambda: threading.active_count() == before)
+
+
+def interrupted() -> str:
+    raise KeyboardInterrupt
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    for _ in range(50):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it never was")
