@@ -3,6 +3,7 @@
 
 import { onTheme, plain, shade } from "./colours.js";
 import { player } from "./player.js";
+import { song } from "./song.js";
 import { clock, modelLabel, percent } from "./words.js";
 import { html, render } from "./vendor/lit-html/lit-html.js";
 
@@ -54,6 +55,20 @@ class Picture extends HTMLElement {
     context.clearRect(0, 0, width, height);
     this.draw(context, width, height);
   }
+}
+
+/** Moves the playheads below `root` as the song plays; calls `draw` when another window of an answer is to be heard. */
+export function followPlayback(root, answers, draw, signal) {
+  let before = "";
+  const moved = () => {
+    const share = song.seconds ? Math.min(1, player.time / song.seconds) : 0;
+    root.querySelectorAll(".song-time").forEach((one) => one.style.setProperty("--at", String(share)));
+    const windows = answers().map((answer) => answer.windowAt(player.time)).join();
+    if (windows === before) return;
+    before = windows;
+    draw();
+  };
+  for (const event of ["change", "time"]) player.addEventListener(event, moved, { signal });
 }
 
 /** Share of the song, 0 to 1, at which an event points into an element. */

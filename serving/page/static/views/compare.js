@@ -2,8 +2,7 @@
 
 import { once } from "../api.js";
 import { toView } from "../addresses.js";
-import { taggramTable } from "../pictures.js";
-import { player } from "../player.js";
+import { followPlayback, taggramTable } from "../pictures.js";
 import { song, Tagging } from "../song.js";
 import { tagRow } from "../tags.js";
 import { amount, announce, clock, counted, figure, modelLabel, short } from "../words.js";
@@ -15,7 +14,7 @@ const [FEWEST, BARS, FEWEST_SHARED, NAMED] = [2, 10, 3, 8];
 
 export function mount(root, parameters) {
   const leaving = new AbortController();
-  const at = { models: null, most: 4, chosen: [], tagging: null, tables: new Set(), error: "", windows: "" };
+  const at = { models: null, most: 4, chosen: [], tagging: null, tables: new Set(), error: "" };
 
   function draw() {
     if (!leaving.signal.aborted) render(page(at, act), root);
@@ -64,15 +63,8 @@ export function mount(root, parameters) {
     draw();
   }
 
-  const moved = () => {
-    root.querySelectorAll(".song-time").forEach((one) => one.style.setProperty("--at", String(song.seconds ? Math.min(1, player.time / song.seconds) : 0)));
-    const windows = at.tagging?.answers.map((answer) => answer.windowAt(player.time)).join() ?? "";
-    if (windows === at.windows) return;
-    at.windows = windows;
-    draw();
-  };
   song.addEventListener("change", draw, { signal: leaving.signal });
-  for (const event of ["change", "time"]) player.addEventListener(event, moved, { signal: leaving.signal });
+  followPlayback(root, () => at.tagging?.answers ?? [], draw, leaving.signal);
 
   update(parameters);
   prepare();
@@ -175,8 +167,8 @@ function panel(answer, same, at, act) {
 }
 
 /** How two answers agree on the tags that both models know; names are compared without case. */
-export function agreementOf(a, b) {
-  const places = new Map(b.tags.map((tag, i) => [tag.toLowerCase(), i]));
+function agreementOf(a, b) {
+  const places = placeOf(b);
   const shared = a.tags.map((tag, i) => [tag, i, places.get(tag.toLowerCase())]).filter(([, , j]) => j !== undefined);
   const kinds = { both: [], first: [], second: [], neither: 0 };
   for (const [tag, i, j] of shared) {

@@ -4,7 +4,7 @@ import { once } from "../api.js";
 import { toView } from "../addresses.js";
 import { incoming, incomingForm } from "../incoming.js";
 import { showLibrary } from "../library.js";
-import { taggramTable } from "../pictures.js";
+import { followPlayback, taggramTable } from "../pictures.js";
 import { player } from "../player.js";
 import { song, Tagging } from "../song.js";
 import { grouped, tagRow } from "../tags.js";
@@ -19,7 +19,6 @@ const STEPS = [10, 5, 2];
 export function mount(root, parameters) {
   const leaving = new AbortController();
   const at = { state: null, models: [], model: null, step: Number(remembered("step")) || null, tagging: null, all: false, table: false, rest: false, error: "", added: "" };
-  let window = -1;
 
   render(html`<h1 class="unseen" tabindex="-1">Listen</h1><div class="listen"><aside class="card library" aria-label="Choose a song"></aside><section class="stage" aria-label="Song"></section></div>`, root);
   const [side, stage] = [root.querySelector(".library"), root.querySelector(".stage")];
@@ -103,15 +102,7 @@ export function mount(root, parameters) {
 
   song.addEventListener("change", draw, { signal: leaving.signal });
   incoming.addEventListener("change", draw, { signal: leaving.signal });
-  const moved = () => {
-    stage.querySelector(".song-time")?.style.setProperty("--at", String(song.seconds ? Math.min(1, player.time / song.seconds) : 0));
-    const answer = at.tagging?.answers[0];
-    const now = answer ? answer.windowAt(player.time) : -1;
-    if (now === window) return;
-    window = now;
-    draw();
-  };
-  for (const event of ["change", "time"]) player.addEventListener(event, moved, { signal: leaving.signal });
+  followPlayback(stage, () => at.tagging?.answers ?? [], draw, leaving.signal);
 
   update(parameters);
   prepare();
