@@ -1,11 +1,12 @@
-// Colours of what is drawn on canvas, which style sheets do not reach, in both themes; and when they change.
+// Colours of what is drawn on canvas, which style sheets do not reach, in both themes; and elements that are painted
+// with them.
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const changes = new EventTarget();
 
 dark.addEventListener("change", () => changes.dispatchEvent(new Event("change")));
 
-export function isDark() {
+function isDark() {
   const chosen = document.documentElement.dataset.theme;
   return chosen ? chosen === "dark" : dark.matches;
 }
@@ -16,9 +17,6 @@ export function setTheme(theme) {
   else delete document.documentElement.dataset.theme;
   changes.dispatchEvent(new Event("change"));
 }
-
-/** Calls `draw` when the theme changes, until `signal` aborts. */
-export const onTheme = (draw, signal) => changes.addEventListener("change", draw, { signal });
 
 // From probability 0 to 1, equally far apart in lightness; those of light are the ones of autotag tag --taggram.
 const SCALES = {
@@ -58,3 +56,25 @@ export const plain = () =>
   isDark()
     ? { ink: "#e8ecf1", faint: "#8d99a8", line: "#2e3947", accent: "#74b0f0", rest: "#4a5667", silence: "#3a3d42" }
     : { ink: "#1b2430", faint: "#5d6875", line: "#d9dee4", accent: "#1b6ec2", rest: "#a9b6c4", silence: "#b3b0ab" };
+
+/** An element that is painted, by `paint()`, anew when its size or the theme changes; `signal` aborts when it goes. */
+export class Painted extends HTMLElement {
+  #leaving = null;
+
+  get signal() {
+    return this.#leaving.signal;
+  }
+
+  connectedCallback() {
+    this.#leaving = new AbortController();
+    const sizes = new ResizeObserver(() => this.paint());
+    sizes.observe(this);
+    this.signal.addEventListener("abort", () => sizes.disconnect());
+    changes.addEventListener("change", () => this.paint(), { signal: this.signal });
+    this.paint();
+  }
+
+  disconnectedCallback() {
+    this.#leaving.abort();
+  }
+}

@@ -1,7 +1,7 @@
-// A song over time, on canvas: <song-waveform> and <tag-gram>. Both seek where they are clicked; for those who do not
-// see them the waveform is a slider and the taggram has a table.
+// Pictures on canvas, and those of a song over time: <song-waveform> and <tag-gram>. Both seek where they are clicked; for
+// those who do not see them the waveform is a slider and the taggram has a table.
 
-import { onTheme, plain, shade } from "./colours.js";
+import { Painted, plain, shade } from "./colours.js";
 import { player } from "./player.js";
 import { song } from "./song.js";
 import { clock, modelLabel, percent } from "./words.js";
@@ -13,29 +13,23 @@ const TABLE_COLUMNS = 24;
 const TICK_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400];
 
 /** An element with a canvas that is drawn again when its size, the theme or what it shows changes. */
-class Picture extends HTMLElement {
+export class Picture extends Painted {
   #frame = 0;
-  #signal = null;
   canvas = document.createElement("canvas");
 
   connectedCallback() {
-    this.#signal = new AbortController();
+    super.connectedCallback();
     this.build();
-    const sizes = new ResizeObserver(() => this.later());
-    sizes.observe(this);
-    this.#signal.signal.addEventListener("abort", () => sizes.disconnect());
-    onTheme(() => this.later(), this.#signal.signal);
-    this.later();
   }
 
   disconnectedCallback() {
-    this.#signal.abort();
+    super.disconnectedCallback();
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
   }
 
-  get signal() {
-    return this.#signal.signal;
+  paint() {
+    this.later();
   }
 
   later() {

@@ -2,7 +2,8 @@
 
 import { get } from "../api.js";
 import { toView } from "../addresses.js";
-import { category, onTheme, OTHERS, plain, shade } from "../colours.js";
+import { category, OTHERS, Painted, plain, shade } from "../colours.js";
+import { Picture } from "../pictures.js";
 import { playButton, player, playSong } from "../player.js";
 import { announce, counted, percent } from "../words.js";
 import { html, render } from "../vendor/lit-html/lit-html.js";
@@ -15,17 +16,8 @@ const METHODS = { pca: "PCA", tsne: "t-SNE" };
 export function mount(root, parameters) {
   const leaving = new AbortController();
   const at = { state: null, map: null, method: "pca", tag: "", shares: null, query: "", busy: false, error: "", hovered: -1, what: "songs", tags: null };
-  let field = null;
-  const draw = () => {
-    if (leaving.signal.aborted) return;
-    render(page(at, act), root);
-    const canvas = root.querySelector("canvas");
-    if (canvas && field?.canvas !== canvas) {
-      field?.end();
-      field = new Field(canvas, root.querySelector(".tip"), at, leaving.signal);
-    }
-    field?.later();
-  };
+  const draw = () => leaving.signal.aborted || render(page(at, act), root);
+  const field = () => root.querySelector("song-map");
 
   async function ask(work) {
     Object.assign(at, { busy: true, error: "" });
@@ -75,10 +67,10 @@ export function mount(root, parameters) {
     },
     hover(index) {
       at.hovered = index;
-      field?.later();
+      field()?.later();
     },
-    zoom: (factor) => field?.zoom(factor),
-    whole: () => field?.reset(),
+    zoom: (factor) => field()?.zoom(factor),
+    whole: () => field()?.reset(),
   };
 
   player.addEventListener("change", draw, { signal: leaving.signal });
@@ -92,7 +84,7 @@ export function mount(root, parameters) {
     at.error = error.message;
     draw();
   });
-  return { update() {}, leave: () => { leaving.abort(); field?.end(); } };
+  return { update() {}, leave: () => leaving.abort() };
 }
 
 function page(at, act) {
@@ -118,10 +110,9 @@ function songMap(at, act) {
   const { names, songs } = at.map;
   const order = names.map((_, i) => i).filter((i) => !at.query || names[i].toLowerCase().includes(at.query));
   if (at.shares) order.sort((a, b) => at.shares[b] - at.shares[a]);
-  const label = `${counted(names.length, "song")} as points. The list beside has the same songs.`;
   return html`<div class="map-layout" aria-busy=${String(at.busy)}>
     <section class="card" aria-label="Map of the library">
-      <div class="map-field"><canvas role="img" aria-label=${label}></canvas><div class="tip" hidden></div>
+      <div class="map-field"><song-map .shows=${at}></song-map>
         <div class="zoom"><button type="button" aria-label="Nearer" @click=${() => act.zoom(1.5)}>+</button><button type="button" aria-label="Farther" @click=${() => act.zoom(1 / 1.5)}>−</button><button type="button" aria-label="The whole map" @click=${act.whole}>⤢</button></div></div>
       ${legend(at)}
     </section>
@@ -146,41 +137,24 @@ function kinds(map) {
 function legend(at) {
   if (at.shares) return html`<div class="legend"><span>${at.tag}: 0 %</span><shade-bar aria-hidden="true"></shade-bar><span>100 %</span></div>`;
   const common = kinds(at.map);
-  return html`<ul class="legend" aria-label="Strongest tags">${[...common].map(([tag, n]) => html`<li><category-dot .kind=${n}></category-dot>${at.map.tags[tag]}</li>`)}${new Set(at.map.top).size > common.size ? html`<li><category-dot .kind=${OTHERS}></category-dot>others</li>` : ""}</ul>`;
+  return html`<ul class="legend" aria-label="Strongest tags">${[...common].map(([tag, n]) => html`<li><category-dot class="swatch" .kind=${n}></category-dot>${at.map.tags[tag]}</li>`)}${new Set(at.map.top).size > common.size ? html`<li><category-dot class="swatch" .kind=${OTHERS}></category-dot>others</li>` : ""}</ul>`;
 }
 
-class CategoryDot extends HTMLElement {
-  #signal = new AbortController();
+class CategoryDot extends Painted {
   #kind = 0;
+
   set kind(kind) {
     this.#kind = kind;
-    this.#paint();
+    this.paint();
   }
-  connectedCallback() {
-    this.className = "swatch";
-    this.#signal = new AbortController();
-    onTheme(() => this.#paint(), this.#signal.signal);
-    this.#paint();
-  }
-  disconnectedCallback() {
-    this.#signal.abort();
-  }
-  #paint() {
+
+  paint() {
     this.style.background = category(this.#kind);
   }
 }
 
-class ShadeBar extends HTMLElement {
-  #signal = new AbortController();
-  connectedCallback() {
-    this.#signal = new AbortController();
-    onTheme(() => this.#paint(), this.#signal.signal);
-    this.#paint();
-  }
-  disconnectedCallback() {
-    this.#signal.abort();
-  }
-  #paint() {
+class ShadeBar extends Painted {
+  paint() {
     this.style.background = `linear-gradient(to right, ${[0, 0.2, 0.4, 0.6, 0.8, 1].map(shade).join(", ")})`;
   }
 }
@@ -188,19 +162,23 @@ class ShadeBar extends HTMLElement {
 customElements.define("category-dot", CategoryDot);
 customElements.define("shade-bar", ShadeBar);
 
-/** The canvas with the points: zoomed by wheel, pinch or button, moved by dragging. */
-class Field {
-  #frame = 0;
+/** The points: zoomed by wheel, pinch or button, moved by dragging. `shows` is the view's state. */
+class SongMap extends Picture {
   #view = { scale: 1, x: 0, y: 0 };
-  #ended = new AbortController();
   #pointers = new Map();
   #dragged = false;
   #spots = null;
 
-  constructor(canvas, tip, at, signal) {
-    Object.assign(this, { canvas, tip, at });
-    signal.addEventListener("abort", () => this.end());
-    const listen = (event, act) => canvas.addEventListener(event, act, { signal: this.#ended.signal, passive: false });
+  set shows(at) {
+    this.at = at;
+    this.later();
+  }
+
+  build() {
+    this.tip = Object.assign(document.createElement("div"), { className: "tip", hidden: true });
+    this.canvas.setAttribute("role", "img");
+    this.replaceChildren(this.canvas, this.tip);
+    const listen = (event, act) => this.canvas.addEventListener(event, act, { signal: this.signal, passive: false });
     listen("pointerdown", (event) => this.#down(event));
     listen("pointermove", (event) => this.#move(event));
     listen("pointerup", (event) => this.#up(event));
@@ -210,19 +188,10 @@ class Field {
       event.preventDefault();
       this.zoom(Math.exp(-event.deltaY * 0.002), event.offsetX, event.offsetY);
     });
-    onTheme(() => this.later(), this.#ended.signal);
-    const sizes = new ResizeObserver(() => this.later());
-    sizes.observe(canvas);
-    this.#ended.signal.addEventListener("abort", () => sizes.disconnect());
   }
 
-  end() {
-    this.#ended.abort();
-    cancelAnimationFrame(this.#frame);
-  }
-
-  later() {
-    if (!this.#ended.signal.aborted) this.#frame ||= requestAnimationFrame(() => this.#draw());
+  before() {
+    this.canvas.setAttribute("aria-label", `${counted(this.at.map.songs.length, "song")} as points. The list beside has the same songs.`);
   }
 
   zoom(factor, x = this.canvas.clientWidth / 2, y = this.canvas.clientHeight / 2) {
@@ -296,15 +265,8 @@ class Field {
     return points.map((point) => [at(point, 0) * scale + x, (height - at(point, 1)) * scale + y]);
   }
 
-  #draw() {
-    this.#frame = 0;
-    const { clientWidth: width, clientHeight: height } = this.canvas;
+  draw(context, width, height) {
     const { map, shares, hovered } = this.at;
-    if (!width || !map) return;
-    const dense = window.devicePixelRatio || 1;
-    [this.canvas.width, this.canvas.height] = [width * dense, height * dense];
-    const context = this.canvas.getContext("2d");
-    context.scale(dense, dense);
     this.#spots = this.#place(width, height);
     const radius = Math.min(6, Math.max(2.2, 60 / Math.sqrt(this.#spots.length))) * Math.min(2, this.#view.scale ** 0.3);
     const common = shares ? null : kinds(map);
@@ -346,51 +308,35 @@ class Field {
 
 function tagMap(at) {
   if (!at.tags) return at.error ? "" : html`<p class="faint">Drawing the map …</p>`;
-  const groups = [...new Set(at.tags.groups)];
   return html`<section class="card" aria-label="Map of the tags">
-    <tag-cloud .map=${at.tags} .groups=${groups}></tag-cloud>
-    <ul class="legend" aria-label="Groups">${groups.map((group, n) => html`<li><category-dot .kind=${n}></category-dot>${group}</li>`)}</ul>
+    <tag-cloud .map=${at.tags}></tag-cloud>
+    <ul class="legend" aria-label="Groups">${groupsOf(at.tags).map((group, n) => html`<li><category-dot class="swatch" .kind=${n}></category-dot>${group}</li>`)}</ul>
     <p class="faint">Tags that are heard in the same songs lie together. A tag leads to its songs.</p></section>`;
 }
 
+/** The groups of a map's tags, in the order of their colours. */
+const groupsOf = ({ groups }) => [...new Set(groups)];
+
 /** Tags as links at their places: text, so that it is found, read out and reached by keyboard. */
-class TagCloud extends HTMLElement {
+class TagCloud extends Painted {
   #map = null;
-  #groups = [];
-  #signal = new AbortController();
 
   set map(map) {
     this.#map = map;
-    this.#draw();
+    this.paint();
   }
 
-  set groups(groups) {
-    this.#groups = groups;
-    this.#draw();
-  }
-
-  connectedCallback() {
-    this.#signal = new AbortController();
-    const sizes = new ResizeObserver(() => this.#draw());
-    sizes.observe(this);
-    this.#signal.signal.addEventListener("abort", () => sizes.disconnect());
-    onTheme(() => this.#draw(), this.#signal.signal);
-  }
-
-  disconnectedCallback() {
-    this.#signal.abort();
-  }
-
-  #draw() {
+  paint() {
     const [width, height] = [this.clientWidth, this.clientHeight];
     if (!this.#map || !width) return;
     const { tags, groups, points } = this.#map;
     render(html`<ul aria-label="Tags">${tags.map((tag) => html`<li><a href=${toView("find", { q: tag })}>${tag}</a></li>`)}</ul>`, this);
     const sides = [0, 1].map((k) => [Math.min(...points.map((p) => p[k])), Math.max(...points.map((p) => p[k]))]);
     const share = (point, k) => (point[k] - sides[k][0]) / (sides[k][1] - sides[k][0] || 1);
+    const kinds = groupsOf(this.#map);
     const taken = [];
     [...this.querySelectorAll("li")].forEach((item, i) => {
-      item.firstElementChild.style.color = category(this.#groups.indexOf(groups[i]));
+      item.firstElementChild.style.color = category(kinds.indexOf(groups[i]));
       const [wide, tall] = [item.offsetWidth, item.offsetHeight];
       const box = free([share(points[i], 0) * (width - wide), (1 - share(points[i], 1)) * (height - tall)], [wide, tall], [width, height], taken);
       taken.push(box);
@@ -411,4 +357,5 @@ function free([x, y], [wide, tall], [width, height], taken) {
   return [x, y, x + wide, y + tall];
 }
 
+customElements.define("song-map", SongMap);
 customElements.define("tag-cloud", TagCloud);
