@@ -4,22 +4,15 @@ import { address } from "./addresses.js";
 
 const UNREACHABLE = "The server does not answer. Is autotag page still running?";
 
-export class ApiError extends Error {
-  constructor(message, status = 0) {
-    super(message);
-    this.status = status;
-  }
-}
-
 async function answered(path, options) {
   let response;
   try {
     response = await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(UNREACHABLE);
+    throw new Error(UNREACHABLE);
   }
-  if (!response.ok) throw new ApiError(await reason(response), response.status);
+  if (!response.ok) throw new Error(await reason(response));
   return response;
 }
 
@@ -57,12 +50,12 @@ export function upload(blob, name, onProgress, signal) {
       try {
         const answer = JSON.parse(request.responseText);
         if (request.status < 300) resolve(answer);
-        else reject(new ApiError(answer.error, request.status));
+        else reject(new Error(answer.error));
       } catch {
-        reject(new ApiError(`The server answered ${request.status}.`, request.status));
+        reject(new Error(`The server answered ${request.status}.`));
       }
     });
-    request.addEventListener("error", () => reject(new ApiError("The upload broke off. Is autotag page still running, and does it take files of this size?")));
+    request.addEventListener("error", () => reject(new Error("The upload broke off. Is autotag page still running, and does it take files of this size?")));
     request.addEventListener("abort", () => reject(new DOMException("cancelled", "AbortError")));
     signal?.addEventListener("abort", () => request.abort());
     request.send(blob);
@@ -76,7 +69,7 @@ export async function* tagStream(song, models, hop, signal) {
   let rest = "";
   for (;;) {
     const { value, done } = await reader.read().catch((error) => {
-      throw error.name === "AbortError" ? error : new ApiError("The server broke off while it was listening.");
+      throw error.name === "AbortError" ? error : new Error("The server broke off while it was listening.");
     });
     const lines = (rest + (value ?? "")).split("\n");
     rest = lines.pop();
@@ -85,7 +78,7 @@ export async function* tagStream(song, models, hop, signal) {
   }
 }
 
-let asked = {};
+const asked = {};
 
 /** What hardly changes while the page is open (/api/state, /api/models), asked for once; a failure is asked again. */
 export function once(path) {

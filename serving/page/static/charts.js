@@ -37,9 +37,9 @@ class ChartBox extends HTMLElement {
 
 customElements.define("chart-box", ChartBox);
 
-/** Round values from `low` to `high`, about `wanted` of them. */
-export function ticks(low, high, wanted = 5) {
-  const rough = (high - low) / wanted;
+/** Round values from `low` to `high`, about five of them. */
+function ticks(low, high) {
+  const rough = (high - low) / 5;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= rough);
   const first = Math.ceil(low / step - 1e-9);

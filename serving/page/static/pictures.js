@@ -142,7 +142,7 @@ class SongWaveform extends Picture {
 }
 
 /** The tags that a taggram shows: eight by their mean and, of the others, the four that reach highest in a window. */
-export function shownTags(answer, all = false) {
+function shownTags(answer, all = false) {
   const order = answer.order;
   if (all || order.length <= MOST_TAGS) return order;
   const [first, others] = [order.slice(0, TAGS_BY_MEAN), order.slice(TAGS_BY_MEAN)];

@@ -6,7 +6,7 @@ import { get } from "./api.js";
 import { announce, clock } from "./words.js";
 import { html, render } from "./vendor/lit-html/lit-html.js";
 
-export const STEP_SECONDS = 5;
+const STEP_SECONDS = 5;
 
 class Player extends EventTarget {
   #audio = new Audio();

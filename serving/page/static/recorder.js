@@ -1,6 +1,6 @@
 // The microphone as a 16-bit WAV file, which needs no decoder beside the server's own.
 
-export const LONGEST_SECONDS = 15 * 60;
+const LONGEST_SECONDS = 15 * 60;
 
 const REASONS = {
   NotAllowedError: "The browser may not use the microphone: allow it in the address bar, then try again.",

@@ -51,7 +51,7 @@ class Song extends EventTarget {
 export const song = new Song();
 
 /** What one model says of one song, filled as the server answers. */
-export class Answer {
+class Answer {
   tags = [];
   groups = [];
   thresholds = [];

@@ -41,7 +41,7 @@ export function mount(root) {
   function chooseData(board, index) {
     Object.assign(at, { board, data: index, curve: null, curveError: "" });
     const { data } = chosenData(at);
-    const measures = Object.keys(data?.rows[0]?.figures ?? {});
+    const measures = measuresOf(data);
     if (!measures.includes(at.measure)) at.measure = measures[0] ?? "roc_auc";
     at.sort = [at.measure, "descending"];
     at.row = sorted(data?.rows ?? [], valueOf(at.measure), "descending")[0]?.name ?? null;
@@ -73,8 +73,9 @@ export function mount(root) {
   get("/api/leaderboard", {}, leaving.signal)
     .then((answer) => {
       at.answer = answer;
-      if (answer.boards.some((board) => board.data.length)) chooseData(answer.boards.findIndex((board) => board.data.length), 0);
-      draw();
+      const first = answer.boards.findIndex((board) => board.data.length);
+      if (first < 0) draw();
+      else chooseData(first, 0);
     })
     .catch((error) => {
       if (error.name === "AbortError") return;
@@ -88,6 +89,8 @@ function chosenData(at) {
   const board = at.answer?.boards[at.board];
   return { board, data: board?.data[at.data] };
 }
+
+const measuresOf = (data) => Object.keys(data?.rows[0]?.figures ?? {});
 
 const valueOf = (name) => (row) => {
   if (name in (row.figures ?? {})) return row.figures[name].value;
@@ -125,7 +128,7 @@ const chooser = (label, value, options, onChange) => html`<label class="field"><
   <select @change=${(event) => onChange(event.target.value)}>${options.map(([key, text]) => html`<option value=${key} .selected=${key === String(value)}>${text}</option>`)}</select></label>`;
 
 function table(at, board, data, act) {
-  const measures = Object.keys(data.rows[0]?.figures ?? {});
+  const measures = measuresOf(data);
   const costs = Object.keys(COSTS).filter((cost) => data.rows.some((row) => row.costs?.[cost] !== null && row.costs?.[cost] !== undefined));
   const deformed = [...new Set(data.rows.flatMap((row) => Object.keys(row.deformed ?? {})))];
   const rows = sorted(data.rows, valueOf(at.sort[0]), at.sort[1]);
@@ -151,7 +154,7 @@ function table(at, board, data, act) {
 }
 
 function scatter(at, data, act) {
-  const measures = Object.keys(data.rows[0]?.figures ?? {});
+  const measures = measuresOf(data);
   const points = data.rows
     .map((row) => ({ name: called(row, data), cost: row.costs?.[at.cost], ...row.figures[at.measure], old: row.current === false }))
     .filter((point) => point.cost > 0 && typeof point.value === "number");
