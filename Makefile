@@ -16,7 +16,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 .PHONY: help venv demo docs test test-page test-kubeflow test-serving test-flink test-tfx121 image test-image lint format lock clean
 help:
 	@echo "make venv    the environment $(VENV), from the lock file; the other targets make it too (some minutes)"
-	@echo "make demo    synthetic clips -> trained, evaluated, pushed model -> tags of a clip (about 8 minutes)"
+	@echo "make demo    synthetic clips -> trained, evaluated, pushed model -> tags of a clip (about 6 minutes after the set-up)"
 	@echo "make test    lint, types and all tests but those below"
 	@echo "make test-page      the page in a headless Chromium (on PATH as chromium, or AUTOTAG_CHROMIUM=/path/to/it)"
 	@echo "make test-kubeflow   the pipeline on a Kubeflow Pipelines kit beside the checkout"
