@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 import soundfile as sf
@@ -50,6 +51,8 @@ class Ears(Listener):
 
 
 REFUSED = re.compile(r"Failed to load resource: the server responded with a status of (400|403|404|413|422|503)")
+SONG = quote("file:low then high.wav", safe="")
+"""One of its songs, as it stands in an address."""
 NASTY = "deep <b>bold <img src=x onerror=alert(1)> & 50%25 loud.wav"
 
 
@@ -101,3 +104,7 @@ class Studio:
     music: Path
     ears: Ears
     corrections: Path
+
+    def models(self) -> str:
+        """The names of all its models, as they stand in an address."""
+        return quote(",".join(model["name"] for model in self.page.client.get("/api/models").json()), safe="")

@@ -3,19 +3,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import pytest
 from indexed import answer_from_an_index
-from studio import until
+from studio import SONG, until
 
 pytest.importorskip("playwright")
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page as Tab
-
-SONG = quote("file:low then high.wav", safe="")
 
 
 def test_search_by_tags_lists_songs_that_play(tab: Tab) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 from indexed import answer_from_an_index
-from studio import NASTY, Studio, open_tab
+from studio import NASTY, SONG, Studio, open_tab
 
 pytest.importorskip("playwright")
 from playwright.sync_api import expect
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
 PICTURES = Path(os.environ.get("PAGE_SCREENSHOTS", "build/page-screenshots"))
 WIDTHS = {"desktop": (1440, 900), "phone": (360, 740)}
-SONG = quote("file:low then high.wav", safe="")
 VIEWS = {
     "welcome": ("listen", "What is in this song?"),
     "listen": (f"listen?song={SONG}", "heard in"),
@@ -67,7 +66,6 @@ def test_axe_core_finds_what_is_wrong(tab: Tab) -> None:
 @pytest.mark.parametrize("view", list(VIEWS))
 def test_view_is_well_set(browser: Browser, studio: Studio, view: str, width: str, theme: Any) -> None:
     address, whole = VIEWS[view]
-    models = ",".join(model["name"] for model in studio.page.client.get("/api/models").json())
     complaints: list[str] = []
     context = browser.new_context(
         viewport={"width": WIDTHS[width][0], "height": WIDTHS[width][1]},
@@ -80,7 +78,7 @@ def test_view_is_well_set(browser: Browser, studio: Studio, view: str, width: st
         tab = open_tab(context, complaints)
         if view != "no-index":
             answer_from_an_index(tab)
-        tab.goto(f"/#/{address.replace('MODELS', quote(models, safe=''))}")
+        tab.goto(f"/#/{address.replace('MODELS', studio.models())}")
         expect(tab.locator("main").get_by_text(re.compile(whole)).first).to_be_visible()
         expect(tab.locator("[aria-busy=true]")).to_have_count(0)
         tab.evaluate("document.fonts.ready.then(() => new Promise(requestAnimationFrame))")

@@ -6,15 +6,13 @@ from urllib.parse import quote
 
 import pytest
 from boards import LABELS, scores
-from studio import Studio, until
+from studio import SONG, Studio, until
 
 pytest.importorskip("playwright")
 from playwright.sync_api import expect
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page as Tab
-
-SONG = quote("file:low then high.wav", safe="")
 
 
 def test_two_models_stand_side_by_side_on_the_same_song(tab: Tab) -> None:
@@ -46,12 +44,8 @@ def test_models_are_listed_with_their_cards(tab: Tab) -> None:
 
 
 def test_comparison_names_the_model_that_fails(tab: Tab, studio: Studio) -> None:
-    tab.goto(f"/#/compare?song={quote('file:broken.mp3', safe='')}&models={quote(','.join(names(studio)), safe='')}")
+    tab.goto(f"/#/compare?song={quote('file:broken.mp3', safe='')}&models={studio.models()}")
     expect(tab.locator(".beside [role=alert]")).to_have_count(2)
-
-
-def names(studio: Studio) -> list[str]:
-    return [model["name"] for model in studio.page.client.get("/api/models").json()]
 
 
 def first_column(tab: Tab, table: str) -> list[str]:
