@@ -35,6 +35,27 @@ DROP = """(bytes) => {
 }"""
 
 
+ASKED_LATER = """
+  const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  const allowed = new Promise((allow) => { window.allow = allow; });
+  navigator.mediaDevices.getUserMedia = async (what) => {
+    await allowed;
+    window.tracks = (await ask(what)).getTracks();
+    return { getTracks: () => window.tracks };
+  };
+"""
+"""The browser asks whether the microphone may be used, and somebody answers when ``allow`` is called."""
+KEPT = """
+  const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async (what) => {
+    const stream = await ask(what);
+    window.tracks = stream.getTracks();
+    return stream;
+  };
+"""
+LET_GO = "window.tracks?.every((track) => track.readyState === 'ended')"
+
+
 def open_song(tab: Tab, song: str) -> None:
     tab.goto(f"/#/listen?song={quote('file:' + song, safe='')}")
     expect(tab.locator("#player")).to_be_visible()
@@ -121,6 +142,27 @@ def test_microphone_is_recorded_sent_and_heard(tab: Tab, studio: Studio) -> None
     with wave.open(io.BytesIO(studio.page.client.get("/api/audio", params={"song": song}).content)) as recorded:
         assert (recorded.getnchannels(), recorded.getsampwidth()) == (1, 2)
         assert 2 <= recorded.getnframes() / recorded.getframerate() < 10
+
+
+def test_recording_that_is_discarded_while_the_browser_asks_never_begins(tab: Tab) -> None:
+    tab.add_init_script(ASKED_LATER)
+    tab.goto("/")
+    tab.get_by_role("button", name="Record").click()
+    tab.get_by_role("button", name="Discard").click()
+    tab.evaluate("allow()")
+    until(tab, LET_GO)
+    expect(tab.locator(".recording")).to_have_count(0)
+    expect(tab.get_by_role("alert")).to_have_count(0)
+
+
+def test_file_that_is_dropped_ends_a_recording(tab: Tab, tmp_path: Path) -> None:
+    tab.add_init_script(KEPT)
+    tab.goto("/")
+    tab.get_by_role("button", name="Record").click()
+    expect(tab.locator(".recording")).to_contain_text("0:01")
+    assert tab.evaluate(DROP, list(write_parts(tmp_path / "dropped.wav", (220, 1)).read_bytes()))
+    expect(tab.get_by_role("heading", name="dropped.wav")).to_be_visible()
+    assert tab.evaluate(LET_GO)
 
 
 def test_playback_moves_the_playhead_and_what_is_heard_now(tab: Tab) -> None:

@@ -11,6 +11,7 @@ class Incoming extends EventTarget {
   now = null;
   error = "";
   #abort = null;
+  #microphone = null;
   #recording = null;
 
   async file(file, name = file.name) {
@@ -40,34 +41,39 @@ class Incoming extends EventTarget {
   }
 
   async record() {
+    const mine = new AbortController();
+    this.#set({ kind: "record", seconds: 0, peak: 0 }, "");
+    this.#microphone = mine;
     try {
-      this.#set({ kind: "record", seconds: 0, peak: 0 }, "");
-      const level = (seconds, peak) => this.now?.kind === "record" && this.#set({ kind: "record", seconds, peak });
-      this.#recording = await record(level, () => this.stop());
+      const level = (seconds, peak) => mine === this.#microphone && this.#set({ kind: "record", seconds, peak });
+      this.#recording = await record(level, () => this.stop(), mine.signal);
       announce("Recording");
     } catch (error) {
-      this.#set(null, error.message);
+      if (mine === this.#microphone) this.#set(null, error.message);
     }
   }
 
   async stop() {
-    const file = await this.#ended();
-    if (file) await this.file(file, `recording ${new Date().toLocaleString("sv").replaceAll(":", ".")}.wav`);
+    const recording = this.#recording;
+    this.#recording = null;
+    if (!recording) return;
+    const file = await recording.stop();
+    await this.file(file, `recording ${new Date().toLocaleString("sv").replaceAll(":", ".")}.wav`);
   }
 
-  async cancel() {
+  cancel() {
     this.#abort?.abort();
-    await this.#ended();
     this.#set(null, "");
   }
 
-  async #ended() {
-    const recording = this.#recording;
-    this.#recording = null;
-    return recording?.stop();
+  /** The microphone is open while that is shown, and no longer. */
+  #letGo() {
+    this.#microphone?.abort();
+    this.#microphone = this.#recording = null;
   }
 
   #set(now, error = this.error) {
+    if (now?.kind !== "record") this.#letGo();
     Object.assign(this, { now, error });
     this.dispatchEvent(new Event("change"));
   }

@@ -8,8 +8,11 @@ const REASONS = {
   NotReadableError: "The microphone is in use by another program.",
 };
 
-/** Starts to record; `onLevel(seconds, peak)` is told as it goes, `onFull()` once when the longest time is reached. */
-export async function record(onLevel, onFull) {
+/**
+ * Starts to record; `onLevel(seconds, peak)` is told as it goes, `onFull()` once when the longest time is reached. Where
+ * `signal` is aborted the microphone is let go, also one that the browser gives only then.
+ */
+export async function record(onLevel, onFull, signal) {
   if (!navigator.mediaDevices) throw new Error("Browsers give the microphone to pages on localhost and over HTTPS alone.");
   const stream = await navigator.mediaDevices
     .getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } })
@@ -17,7 +20,20 @@ export async function record(onLevel, onFull) {
       throw new Error(REASONS[error.name] ?? `The microphone cannot be used: ${error.message}`);
     });
   const context = new AudioContext();
-  await context.audioWorklet.addModule("/static/recorder-worklet.js");
+  let released = null;
+  const release = () => {
+    stream.getTracks().forEach((track) => track.stop());
+    return (released ??= context.close());
+  };
+  signal.addEventListener("abort", release);
+  try {
+    signal.throwIfAborted();
+    await context.audioWorklet.addModule("/static/recorder-worklet.js");
+    signal.throwIfAborted();
+  } catch (error) {
+    await release();
+    throw error;
+  }
   const tap = new AudioWorkletNode(context, "tap", { numberOfOutputs: 0 });
   const parts = [];
   let [samples, full] = [0, false];
@@ -33,8 +49,7 @@ export async function record(onLevel, onFull) {
   return {
     /** Ends it and returns the file. */
     async stop() {
-      stream.getTracks().forEach((track) => track.stop());
-      await context.close();
+      await release();
       return wav(parts, samples, context.sampleRate);
     },
   };

@@ -144,9 +144,15 @@ class Answer {
   }
 }
 
+const MOST_KEPT = 50;
 const finished = new Map();
 
-/** Models listening to a song, one after the other. Tells "change" as they answer; what was answered once is kept. */
+function keep(key, answer) {
+  finished.set(key, answer);
+  if (finished.size > MOST_KEPT) finished.delete(finished.keys().next().value);
+}
+
+/** Models listening to a song, one after the other. Tells "change" as they answer; the last answers are kept. */
 export class Tagging extends EventTarget {
   #abort = new AbortController();
   state = "running";
@@ -191,7 +197,7 @@ export class Tagging extends EventTarget {
     for await (const line of tagStream(this.song, models, this.step, this.#abort.signal)) {
       const answer = open.find((one) => one.model === line.model);
       answer?.take(line);
-      if (line.type === "song") finished.set(this.#key(line.model), answer);
+      if (line.type === "song") keep(this.#key(line.model), answer);
       this.#changed();
     }
   }
