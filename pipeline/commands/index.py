@@ -12,7 +12,7 @@ from pipeline.terminal import check_output, decoders_notes_hidden, progress_bar,
 from preprocessing.errors import BadInputError
 from preprocessing.names import printable, to_json
 from serving.engines.runtimes import AUTO, EMBEDDING_ORDER
-from serving.library.index_file import IndexFile
+from serving.library.index_file import IndexFile, begun
 from serving.library.indexing import Choices, index_folder
 from serving.library.listening import load_model
 from serving.library.places import index_to_write
@@ -87,7 +87,7 @@ def command(
 
 def _own_model(index: Path, anew: bool) -> str | None:
     """The model of the index that is there."""
-    if not index.exists() or not index.stat().st_size:
+    if not begun(index):
         return None
     try:
         with IndexFile.open(index) as file:

@@ -34,6 +34,7 @@ from models.heads import Heads
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.names import printable
 from serving.library.fingerprints import Fingerprint
+from serving.tagging.resuming import FileStamp, file_stamp
 
 APPLICATION_ID: Final = 0x41544758
 """'ATGX', in the file's header: what tells an index from other SQLite files."""
@@ -41,6 +42,8 @@ FORMAT: Final = 1
 """Of the tables; in ``user_version``."""
 PATIENCE_SECONDS: Final = 30.0
 """How long is waited for another process's transaction."""
+NOWHERE: Final = FileStamp(-1, -1)
+"""Of a file that is not there any more, or never was, as behind a link that leads nowhere."""
 
 Floats = npt.NDArray[np.float32]
 Booleans = npt.NDArray[np.bool_]
@@ -121,12 +124,9 @@ class IndexCard:
             )
 
 
-@dataclass(frozen=True)
-class FileState:
-    """By which a file is known not to have changed: bytes, and time of the last change in ns."""
-
-    size: int
-    modified: int
+def kept_stamp(path: Path) -> FileStamp:
+    """Return by which the index knows that a file has not changed."""
+    return file_stamp(path) or NOWHERE
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class SongRow:
 
     Attributes:
         path: below the folder.
-        state: of the file before it was read.
+        stamp: of the file before it was read.
         digest: of its content.
         seconds: decoded.
         silent: there is nothing to hear.
@@ -147,7 +147,7 @@ class SongRow:
     """
 
     path: str
-    state: FileState
+    stamp: FileStamp
     digest: bytes
     seconds: float
     silent: bool
@@ -161,8 +161,8 @@ class SongRow:
         """Values in the order of the columns."""
         return (
             os.fsencode(self.path),
-            self.state.size,
-            self.state.modified,
+            self.stamp.size,
+            self.stamp.modified,
             self.digest,
             self.seconds,
             self.silent,
@@ -179,7 +179,7 @@ class FailureRow:
     """Why a file could not be used."""
 
     path: str
-    state: FileState
+    stamp: FileStamp
     kind: str
     reason: str
 
@@ -207,6 +207,11 @@ def words(path: Path) -> Iterator[None]:
         if "locked" in text:
             raise AutotagError(f"{name} is held by another program for more than {PATIENCE_SECONDS:g} s") from error
         raise AutotagError(f"{name}: {text}") from error
+
+
+def begun(path: Path) -> bool:
+    """Whether there is a file in which an index may be: who waits to write to one leaves it empty."""
+    return path.exists() and path.stat().st_size > 0
 
 
 class IndexFile:
@@ -309,32 +314,32 @@ class IndexFile:
             finally:
                 self._connection.execute("ROLLBACK")
 
-    def states(self) -> dict[str, FileState]:
-        """Return path -> state of all songs."""
-        return self._states("songs")
+    def stamps(self) -> dict[str, FileStamp]:
+        """Return path -> stamp of all songs."""
+        return self._stamps("songs")
 
-    def failed_states(self) -> dict[str, FileState]:
-        """Return path -> state of all files that failed."""
-        return self._states("failures")
+    def failed_stamps(self) -> dict[str, FileStamp]:
+        """Return path -> stamp of all files that failed."""
+        return self._stamps("failures")
 
-    def _states(self, table: str) -> dict[str, FileState]:
+    def _stamps(self, table: str) -> dict[str, FileStamp]:
         with words(self.path):
             rows = self._connection.execute(f"SELECT path, size, modified FROM {table}")
-            return {os.fsdecode(path): FileState(size, modified) for path, size, modified in rows}
+            return {os.fsdecode(path): FileStamp(size, modified) for path, size, modified in rows}
 
     def failures(self) -> list[FailureRow]:
         """Return the files that could not be used, in the order of their paths."""
         with words(self.path):
             rows = self._connection.execute("SELECT path, size, modified, kind, reason FROM failures ORDER BY path")
             return [
-                FailureRow(os.fsdecode(path), FileState(size, modified), kind, reason)
+                FailureRow(os.fsdecode(path), FileStamp(size, modified), kind, reason)
                 for path, size, modified, kind, reason in rows
             ]
 
-    def select(self, columns: Sequence[str], order: str = "path") -> list[tuple[Any, ...]]:
+    def select(self, columns: Sequence[str]) -> list[tuple[Any, ...]]:
         """Return columns of all songs, in the order of the paths' bytes."""
         with words(self.path):
-            return self._connection.execute(f"SELECT {', '.join(columns)} FROM songs ORDER BY {order}").fetchall()
+            return self._connection.execute(f"SELECT {', '.join(columns)} FROM songs ORDER BY path").fetchall()
 
     def count(self, where: str = "1") -> int:
         """Return how many songs there are."""
@@ -353,7 +358,7 @@ class IndexFile:
         path, size, modified, digest, seconds, silent, shortfall, embedding, probabilities, above, fingerprint = values
         return SongRow(
             path=os.fsdecode(path),
-            state=FileState(size, modified),
+            stamp=FileStamp(size, modified),
             digest=digest,
             seconds=seconds,
             silent=bool(silent),
@@ -374,7 +379,7 @@ class IndexFile:
         """
         gone = [(os.fsencode(path),) for path in vanished]
         new = [song.to_sql() for song in songs]
-        bad = [(os.fsencode(row.path), row.state.size, row.state.modified, row.kind, row.reason) for row in failures]
+        bad = [(os.fsencode(row.path), row.stamp.size, row.stamp.modified, row.kind, row.reason) for row in failures]
         with self._transaction() as connection:
             paths = [(row[0],) for row in (*new, *bad)]
             connection.executemany("DELETE FROM failures WHERE path = ?", [*paths, *gone])
@@ -442,4 +447,4 @@ def _connect(path: Path, write: bool, new: bool = False) -> sqlite3.Connection:
 def _folder_seen_from(index: Path, folder: Path) -> bytes:
     """The folder as it stands in the index: relative where the index lies in it, so that both may be moved together."""
     where, folder = Path(os.path.abspath(index)).parent, Path(os.path.abspath(folder))
-    return os.fsencode(os.path.relpath(folder, where) if where == folder or folder in where.parents else folder)
+    return os.fsencode(os.path.relpath(folder, where) if where.is_relative_to(folder) else folder)

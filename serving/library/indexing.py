@@ -12,7 +12,8 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -24,9 +25,11 @@ from preprocessing.folders import LeftOut
 from preprocessing.locks import hold
 from preprocessing.names import lossless, printable
 from serving.library.fingerprints import Fingerprinter
-from serving.library.index_file import FailureRow, FileState, IndexCard, IndexFile, SongRow
+from serving.library.index_file import FailureRow, IndexCard, IndexFile, SongRow, begun, kept_stamp
 from serving.library.neighbours import keep_neighbours
 from serving.tagging.audio_files import Found, find_audio
+from serving.tagging.journal import within
+from serving.tagging.resuming import FileStamp
 from serving.tagging.session import Bar, Say
 from serving.tagging.tagger import FailedFile, LocalModel, TaggedFile, Tagger, Window
 
@@ -35,8 +38,6 @@ WRITTEN_EVERY_SECONDS: Final = 1.0
 ANEW_SUFFIX: Final = ".anew"
 """Behind the name of an index that takes the old one's place when it is whole."""
 _READ_AT_ONCE: Final = 1 << 20
-_NOWHERE: Final = FileState(-1, -1)
-"""Of a file that is not there any more."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,7 @@ class Summary:
         incomplete: likewise, not heard whole.
         failures: what could not be used, now or before.
         failed_before: how many of these were not tried again.
-        unreadable: folder -> why nothing in it was looked at; what the index has of it stays.
-        left_out: what is no audio.
+        left_out: what is no audio, and folders in which nothing was looked at; what the index has of these stays.
     """
 
     index: Path
@@ -85,7 +85,6 @@ class Summary:
     incomplete: int = 0
     failures: list[FailureRow] = field(default_factory=list)
     failed_before: int = 0
-    unreadable: Mapping[str, str] = field(default_factory=dict)
     left_out: LeftOut = field(default_factory=LeftOut)
 
     @property
@@ -96,13 +95,13 @@ class Summary:
     @property
     def all_well(self) -> bool:
         """Whether every file was heard whole."""
-        return not (self.failures or self.incomplete or self.unreadable)
+        return not (self.failures or self.incomplete or self.left_out.unreadable)
 
     def lines(self) -> Iterator[str]:
         """Yield what a person is told at the end."""
         if self.left_out.files:
             yield f"left out of the folder, going by their names: {self.left_out.describe()}"
-        for folder, reason in self.unreadable.items():
+        for folder, reason in self.left_out.unreadable.items():
             yield f"{folder}: {reason}: nothing in it was looked at, and what the index has of it stays"
         if self.silent:
             yield f"{self.silent} of {self.files} files are silent: they are like no other"
@@ -164,14 +163,14 @@ def index_folder(
     busy = AutotagError(f"another `autotag index` writes to {printable(index)}: wait for it, or stop it")
     with hold(index, busy):
         part = index.with_name(index.name + ANEW_SUFFIX)
-        anew = choices.anew and index.stat().st_size > 0
-        with _opened(part if anew else index, folder, card_of(source)) as file:
-            run = _Run(file, folder, source, choices, say)
-            run.find(index, found)
+        anew = choices.anew and begun(index)
+        with _opened(part if anew else index, folder, source) as file:
+            run = _Run(file, index, folder, source, choices, say)
+            run.find(found)
             with make_bar(run.to_do) as bar:
                 run.hear(bar)
             keep_neighbours(file)
-            run.finish(index)
+            run.finish()
         if anew:
             os.replace(part, index)
     return run.summary
@@ -180,13 +179,13 @@ def index_folder(
 MakeBar = Callable[[Sequence[Path]], contextlib.AbstractContextManager[Bar]]
 
 
-def _opened(path: Path, folder: Path, card: IndexCard) -> IndexFile:
+def _opened(path: Path, folder: Path, source: LocalModel) -> IndexFile:
     """The index that is there, if it is this folder's and this model's, or a new one."""
-    if not path.exists() or not path.stat().st_size:
-        return IndexFile.create(path, card, folder)
+    if not begun(path):
+        return IndexFile.create(path, card_of(source), folder)
     file = IndexFile.open(path, write=True)
     try:
-        file.card.check_same(card.digest, card.model, path)
+        file.card.check_same(source.digest, source.name, path)
         if os.path.realpath(file.folder) != os.path.realpath(folder):
             raise BadInputError(
                 f"{printable(path)} is the index of {printable(file.folder)}, not of {printable(folder)}: name another "
@@ -201,12 +200,14 @@ def _opened(path: Path, folder: Path, card: IndexCard) -> IndexFile:
 class _Run:
     """Finds what is to be done and does it."""
 
-    def __init__(self, file: IndexFile, folder: Path, source: LocalModel, choices: Choices, say: Say) -> None:
-        self.summary = Summary(file.path, file.card.model)
+    def __init__(
+        self, file: IndexFile, index: Path, folder: Path, source: LocalModel, choices: Choices, say: Say
+    ) -> None:
+        self.summary = Summary(index, file.card.model)
         self.to_do: list[Path] = []
         self._gone: list[str] = []
         self._file, self._folder, self._source, self._choices, self._say = file, folder, source, choices, say
-        self._states: dict[Path, FileState] = {}
+        self._stamps: dict[Path, FileStamp] = {}
         self._digests: dict[Path, bytes] = {}
         self._songs: list[SongRow] = []
         self._failures: list[FailureRow] = []
@@ -214,26 +215,26 @@ class _Run:
         self._prints: dict[Path, Fingerprinter] = {}
         self._lock = threading.Lock()
 
-    def find(self, index: Path, found: Found) -> None:
+    def find(self, found: Found) -> None:
         """Look at the folder: what is new or changed is to be heard."""
         left_out = found.left_out
-        _pass_over(index, self._folder, left_out)
-        states, failed = self._file.states(), self._file.failed_states()
+        _pass_over(self.summary.index, self._folder, left_out)
+        stamps, failed = self._file.stamps(), self._file.failed_stamps()
         there = set()
         for path in found.files:
-            name, state = self._name(path), file_state(path)
+            name, stamp = self._name(path), kept_stamp(path)
             there.add(name)
-            if states.get(name) == state:
+            if stamps.get(name) == stamp:
                 self.summary.unchanged += 1
-            elif failed.get(name) == state and not self._choices.retry:
+            elif failed.get(name) == stamp and not self._choices.retry:
                 self.summary.failed_before += 1
             else:
                 self.to_do.append(path)
         unreadable = [self._name(Path(folder)) for folder in left_out.unreadable]
-        self._gone = [name for name in (*states, *failed) if name not in there and not _below(name, unreadable)]
+        self._gone = [name for name in (*stamps, *failed) if name not in there and not _below(name, unreadable)]
         self.summary.files = len(found.files)
-        self.summary.vanished = sum(name in states for name in self._gone)
-        self.summary.left_out, self.summary.unreadable = left_out, left_out.unreadable
+        self.summary.vanished = sum(name in stamps for name in self._gone)
+        self.summary.left_out = left_out
         if self.to_do or self._gone:
             self._file.set_complete(False)
 
@@ -254,10 +255,9 @@ class _Run:
         if self._gone:  # at last, for a file that was moved is known by its old row
             self._file.write(vanished=self._gone)
 
-    def finish(self, index: Path) -> None:
+    def finish(self) -> None:
         """Count what is in the index now."""
         self._file.set_complete(True)
-        self.summary.index = index
         self.summary.silent = self._file.count("silent")
         self.summary.incomplete = self._file.count("shortfall != ''")
         self.summary.failures = self._file.failures()
@@ -265,15 +265,14 @@ class _Run:
     def _unheard(self, bar: Bar) -> Iterator[Path]:
         """Yield the files of which nobody has heard the content yet."""
         for path in self.to_do:
-            state = file_state(path)
-            digest = _digest(path)
-            known = self._file.same_content(digest, state.size) if digest is not None else None
+            stamp, digest = kept_stamp(path), _digest(path)
+            known = self._file.same_content(digest, stamp.size) if digest is not None else None
             if known is not None:
-                self._songs.append(_as(known, self._name(path), state))
+                self._songs.append(dataclasses.replace(known, path=self._name(path), stamp=stamp))
                 self.summary.moved += 1
                 bar.finish(path)
                 continue
-            self._states[path], self._digests[path] = state, digest or b""
+            self._stamps[path], self._digests[path] = stamp, digest or b""
             yield path
 
     def _take_window(self, path: Path, window: Window) -> None:
@@ -283,16 +282,15 @@ class _Run:
             if window.start == 0:
                 self._prints[path] = Fingerprinter(rate)
             printer = self._prints[path]
-        new = window.start + window.length - printer.taken
-        printer.add(window.samples[: window.length][-new:] if new else window.samples[:0])
+        printer.add(window.samples[printer.taken - window.start : window.length])
 
     def _take(self, answer: TaggedFile | FailedFile) -> None:
-        name, state = self._name(answer.path), self._states.pop(answer.path)
+        name, stamp = self._name(answer.path), self._stamps.pop(answer.path)
         digest = self._digests.pop(answer.path)
         with self._lock:
             printer = self._prints.pop(answer.path, None)
         if isinstance(answer, FailedFile):
-            self._failures.append(FailureRow(name, state, answer.error.kind, answer.reason))
+            self._failures.append(FailureRow(name, stamp, answer.error.kind, answer.reason))
             self._say(f"{printable(answer.path)} was left out: {answer.error.kind}: {answer.reason}")
             return
         assert answer.embedding is not None
@@ -303,7 +301,7 @@ class _Run:
         self._songs.append(
             SongRow(
                 path=name,
-                state=state,
+                stamp=stamp,
                 digest=digest,
                 seconds=answer.seconds,
                 silent=answer.silent,
@@ -325,15 +323,6 @@ class _Run:
         return os.path.relpath(path, self._folder)
 
 
-def file_state(path: Path) -> FileState:
-    """Return by which a file's change is seen; that of none where it is not there."""
-    try:
-        status = path.stat()
-    except OSError:
-        return _NOWHERE
-    return FileState(status.st_size, status.st_mtime_ns)
-
-
 def _digest(path: Path) -> bytes | None:
     """BLAKE2b of the content, 16 bytes; None where it cannot be read, which is said when it is decoded."""
     digest = hashlib.blake2b(digest_size=16)
@@ -346,23 +335,17 @@ def _digest(path: Path) -> bytes | None:
     return digest.digest()
 
 
-def _as(row: SongRow, name: str, state: FileState) -> SongRow:
-    return dataclasses.replace(row, path=name, state=state)
-
-
 def _below(name: str, folders: Sequence[str]) -> bool:
-    return any(folder == os.curdir or name == folder or name.startswith(folder + os.sep) for folder in folders)
+    return any(folder == os.curdir or within(name, folder) for folder in folders)
 
 
 def _pass_over(index: Path, folder: Path, left_out: LeftOut) -> None:
     """Do not count the index itself, and what SQLite has beside it, among what is no audio."""
     inside = Path(os.path.realpath(index)).parent
-    root = Path(os.path.realpath(folder))
-    if inside != root and root not in inside.parents:
+    if not inside.is_relative_to(os.path.realpath(folder)):
         return
     for name in (index.name, f"{index.name}{ANEW_SUFFIX}"):
         for suffix in ("", "-journal"):
             if (inside / (name + suffix)).exists():
                 left_out.by_suffix[Path(name + suffix).suffix.lower()] -= 1
-    for suffix in [suffix for suffix, count in left_out.by_suffix.items() if count <= 0]:
-        del left_out.by_suffix[suffix]
+    left_out.by_suffix += Counter()  # without zeros

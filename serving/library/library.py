@@ -26,12 +26,12 @@ from preprocessing.folders import walk_audio
 from preprocessing.names import lossless, printable
 from serving.library import queries
 from serving.library.duplicates import find_duplicates
-from serving.library.index_file import FileState, IndexCard, IndexFile
-from serving.library.indexing import file_state
+from serving.library.index_file import IndexCard, IndexFile, kept_stamp
 from serving.library.layout import Method
 from serving.library.neighbours import GRAPH, Neighbours, Places, Vectors, embeddings_of, unit
 from serving.library.playlists import Entry, m3u
 from serving.library.song_map import Points, map_songs, map_tags
+from serving.tagging.resuming import FileStamp
 
 log = logging.getLogger(__name__)
 
@@ -247,7 +247,7 @@ class Library:
                     model=file.card.model,
                     files=file.count(),
                     silent=file.count("silent"),
-                    failed=len(file.failed_states()),
+                    failed=len(file.failed_stamps()),
                     revision=file.revision,
                     complete=file.complete,
                 )
@@ -257,10 +257,10 @@ class Library:
         with self._lock:
             self._reopen()
             with self._file.one_state():
-                known = {**self._file.failed_states(), **self._file.states()}
+                known = {**self._file.failed_stamps(), **self._file.stamps()}
         folder = self.folder
         there = {os.path.relpath(path, folder): Path(path) for path in walk_audio(str(folder)).files}
-        changed = sum(file_state(path) != known[name] for name, path in there.items() if name in known)
+        changed = sum(kept_stamp(path) != known[name] for name, path in there.items() if name in known)
         return Stale(
             new=sum(name not in known for name in there),
             changed=changed,
@@ -277,8 +277,8 @@ class Library:
         """Whether the index has a file, by its path as Song has it, and has heard it as it is now."""
         state = self._now()
         row = state.row_of.get(path)
-        heard = None if row is None else FileState(int(state.sizes[row]), int(state.modified[row]))
-        return row is not None and file_state(self.folder / state.paths[row]) == heard
+        heard = None if row is None else FileStamp(int(state.sizes[row]), int(state.modified[row]))
+        return row is not None and kept_stamp(self.folder / state.paths[row]) == heard
 
     def similar(self, path: str, count: int = 10, tags: str = "") -> list[Match]:
         """Return the songs that sound most like one of the index, without itself.

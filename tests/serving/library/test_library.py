@@ -19,11 +19,12 @@ from tones import write_audio
 
 from preprocessing.errors import AutotagError, BadInputError, ClipError
 from serving.library import library as library_module
-from serving.library.index_file import FileState, IndexFile, SongRow
+from serving.library.index_file import IndexFile, SongRow
 from serving.library.library import Library
 from serving.library.listening import SongListener, parse_second
 from serving.library.places import INDEX_NAME, find_index, index_to_read, index_to_write, nearest_index
 from serving.library.song_map import map_songs
+from serving.tagging.resuming import FileStamp
 
 
 @pytest.fixture(scope="module")
@@ -304,7 +305,7 @@ def test_ten_thousand_songs_are_asked_in_no_time(tmp_path: Path) -> None:
     songs = [
         SongRow(
             path=f"{number:05d}.mp3",
-            state=FileState(1, 1),
+            stamp=FileStamp(1, 1),
             digest=number.to_bytes(16, "big"),
             seconds=200.0,
             silent=False,
