@@ -1,4 +1,4 @@
-"""Options of the commands that ask an index, and what they mean."""
+"""Options of the commands that make an index or ask it, and what they mean."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from pipeline.terminal import say
 from preprocessing.names import printable
 from preprocessing.whole_files import write_whole
+from serving.engines.runtimes import AUTO, EMBEDDING_ORDER
 from serving.library.library import Library, Song
 from serving.library.output import Form
 
@@ -25,6 +26,17 @@ def index_option(function: Decorated) -> Decorated:
         type=click.Path(exists=True, path_type=Path),
         metavar="FILE|DIR",
         help="The index, or the folder that it is of.  [default: of the folder here or above]",
+    )(function)
+
+
+def engine_option(function: Decorated) -> Decorated:
+    """Add --engine: of those that give embeddings."""
+    return click.option(
+        "--engine",
+        type=click.Choice([AUTO, *EMBEDDING_ORDER]),
+        default=AUTO,
+        show_default=True,
+        help="What computes it.",
     )(function)
 
 

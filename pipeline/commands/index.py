@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from pipeline.commands.tag import DEFAULT_MODEL_DIR
-from pipeline.terminal import check_output, decoders_notes_hidden, progress_bar, quieten_tensorflow, say
+from pipeline.library_options import engine_option
+from pipeline.terminal import check_output, decoders_notes_hidden, print_json, progress_bar, quieten_tensorflow, say
 from preprocessing.errors import BadInputError
-from preprocessing.names import printable, to_json
-from serving.engines.runtimes import AUTO, EMBEDDING_ORDER
+from preprocessing.names import printable
 from serving.library.index_file import IndexFile, begun
 from serving.library.indexing import Choices, index_folder
 from serving.library.listening import load_model
@@ -34,9 +34,7 @@ from serving.tagging.models import default_model
     help="A trained model that `autotag pretrained` lists, a pushed one, or the folder of its versions.  [default: the "
     "index's own, and of a new one as `autotag tag`]",
 )
-@click.option(
-    "--engine", type=click.Choice([AUTO, *EMBEDDING_ORDER]), default=AUTO, show_default=True, help="What computes it."
-)
+@engine_option
 @click.option("--jobs", type=click.IntRange(min=1), help="Files decoded at a time.  [default: cores of this machine]")
 @click.option("--retry", is_flag=True, help="Also files that failed before and have not changed since.")
 @click.option("--anew", is_flag=True, help="Take nothing over; the old index stays until the new one is whole.")
@@ -75,7 +73,7 @@ def command(
     for line in summary.lines():
         say(line)
     if as_json:
-        click.echo(to_json(summary.to_json(), indent=1))
+        print_json(summary.to_json())
     else:
         click.echo(
             f"{printable(index)}: {summary.indexed} files by {printable(summary.model)} ({summary.heard} heard now, "

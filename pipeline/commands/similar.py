@@ -9,11 +9,10 @@ from typing import Any
 
 import click
 
-from pipeline.library_options import form_of, form_options, index_option, write_playlist
+from pipeline.library_options import engine_option, form_of, form_options, index_option, write_playlist
 from pipeline.terminal import check_output, decoders_notes_hidden, quieten_tensorflow, say
 from preprocessing.errors import BadInputError
 from preprocessing.names import lossless
-from serving.engines.runtimes import AUTO, EMBEDDING_ORDER
 from serving.library.library import Library, Match
 from serving.library.listening import SongListener, load_model, parse_second
 from serving.library.output import SongOutput
@@ -41,9 +40,7 @@ class Second(click.ParamType):
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="At most so many.")
 @click.option("--duplicates", is_flag=True, help="In place of FILE: all songs that are there more than once.")
 @click.option("--model", metavar="NAME|DIR", help="Where the index's model is now.  [default: where it was]")
-@click.option(
-    "--engine", type=click.Choice([AUTO, *EMBEDDING_ORDER]), default=AUTO, show_default=True, help="What computes it."
-)
+@engine_option
 @form_options
 def command(file: Path | None, **options: Any) -> None:
     """Find the songs of an index that sound most like FILE, which need not be in the index itself.

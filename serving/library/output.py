@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Final, Literal
 
-from preprocessing.names import keep_bytes, lossless, printable, to_json
+from preprocessing.names import keep_bytes, lossless, printable
 from serving.library.library import Match, Song
-from serving.tagging.output import DECIMALS, table_console
+from serving.tagging.journal import within
+from serving.tagging.output import DECIMALS, table_console, write_json_line
 
 Form = Literal["table", "json", "paths", "null"]
 SHOWN_TAGS: Final = 3
@@ -43,8 +44,9 @@ class SongOutput:
         for number, group in enumerate(groups, 1):
             if self._form == "table":
                 self._table([(str(number), song) for song in group], "group")
-            for song in group if self._form != "table" else ():
-                self._line(song, {"group": number})
+            else:
+                for song in group:
+                    self._line(song, {"group": number})
             if self._form in ("table", "paths") and number < len(groups):
                 self._stream.write("\n")
 
@@ -60,7 +62,7 @@ class SongOutput:
                 "tags": tags,
                 "above": list(song.above),
             }
-            self._stream.write(to_json(values) + "\n")
+            write_json_line(self._stream, values)
         else:
             self._stream.write(path + ("\0" if self._form == "null" else "\n"))
 
@@ -86,4 +88,4 @@ def shown_path(folder: Path, song: Song) -> str:
     """Return a song's path as it can be opened from here: relative where it lies below the working folder."""
     path = os.path.abspath(os.path.join(os.fspath(folder), os.fsdecode(song.path.encode("utf-8", "surrogateescape"))))
     here = os.getcwd()
-    return os.path.relpath(path, here) if path.startswith(os.path.join(here, "")) else path
+    return os.path.relpath(path, here) if within(path, here) else path

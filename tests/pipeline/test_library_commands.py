@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -17,7 +18,10 @@ from song_files import part, song
 from pipeline.commands import index as index_command
 from pipeline.commands import similar as similar_command
 from preprocessing.errors import BadInputError
+from serving.library.library import Match, Song
+from serving.library.output import SongOutput
 from serving.library.places import INDEX_NAME
+from serving.tagging.output import ESCAPED
 
 
 @pytest.fixture
@@ -55,6 +59,15 @@ def test_search_prints_json_lines(music: Path, monkeypatch: pytest.MonkeyPatch) 
     assert {row["file"] for row in rows} == {"1-0.wav", "1-1.wav", "2-0.wav", "2-1.wav"}
     assert {tuple(row["above"]) for row in rows} == {("middle",), ("high",)}
     assert set(rows[0]) == {"file", "fit", "seconds", "bytes", "tags", "above"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+def test_json_has_any_name_whatever_the_streams_encoding(encoding: str) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding, ESCAPED)
+    found = Song("\u03b1\u00e9.wav", 1.0, 2, False, (("r\u00f6ck", 0.5),), ())
+    SongOutput(stream, "json", Path.cwd(), "fit").matches([Match(found, 0.75)])
+    row = json.loads(stream.buffer.getvalue().decode(encoding))  # type: ignore[attr-defined]
+    assert (row["file"], row["tags"], row["fit"]) == (found.path, {"r\u00f6ck": 0.5}, 0.75)
 
 
 def test_search_prints_paths_for_pipes(music: Path) -> None:
