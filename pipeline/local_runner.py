@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import hashlib
 import logging
 import os
 import shutil
@@ -26,7 +25,7 @@ from preprocessing import storage
 from preprocessing.errors import AutotagError, BadInputError, error_chain
 from preprocessing.locks import hold
 from preprocessing.manifest import Manifest
-from serving.model_info import MODEL_INFO_NAME, read_model_info
+from serving.model_info import read_model_info
 
 log = logging.getLogger(__name__)
 
@@ -241,10 +240,9 @@ def keep_imported(root: str, version: Path) -> str:
     """
     from tfx.utils import path_utils
 
-    digest = hashlib.sha256()
-    for name in (MODEL_INFO_NAME, "variables/variables.index"):
-        digest.update((version / name).read_bytes())
-    folder = os.path.join(os.path.abspath(root), "imported", digest.hexdigest()[:16])
+    from serving.tagging.tagger import model_digest
+
+    folder = os.path.join(os.path.abspath(root), "imported", model_digest(version))
     if not os.path.isdir(folder):
         os.makedirs(os.path.dirname(folder), exist_ok=True)
         scratch = tempfile.mkdtemp(dir=os.path.dirname(folder), prefix=".import-")

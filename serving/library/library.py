@@ -180,6 +180,11 @@ class _State:
         """Rows of the songs that are not silent."""
         return np.flatnonzero(~self.silent)
 
+    def fitting(self, text: str) -> tuple[queries.Query, Places]:
+        """A query, its tags called as the model calls them, and the rows of the songs that fit it, no silent ones."""
+        query = queries.check_tags(queries.parse_query(text), self.heard.tags)
+        return query, np.flatnonzero(queries.fits(query, self.heard) & ~self.silent)
+
     def song(self, row: int) -> Song:
         """What is known of a song."""
         probabilities, tags = self.heard.probabilities[row], self.heard.tags
@@ -319,8 +324,7 @@ class Library:
     def _alike(self, state: _State, vector: Vectors, count: int, tags: str, without: int | None) -> list[Match]:
         among = None
         if tags.strip():
-            query = queries.check_tags(queries.parse_query(tags), state.heard.tags)
-            among = np.flatnonzero(queries.fits(query, state.heard) & ~state.silent)
+            _, among = state.fitting(tags)
         elif not state.neighbours.approximate:
             among = state.audible
         near = state.neighbours.nearest(vector, count + (without is not None), among)
@@ -343,8 +347,7 @@ class Library:
             BadInputError: it is no query, or names a tag that the model does not know.
         """
         state = self._now()
-        asked = queries.check_tags(queries.parse_query(query), state.heard.tags)
-        fitting = np.flatnonzero(queries.fits(asked, state.heard) & ~state.silent)
+        asked, fitting = state.fitting(query)
         scores = queries.scores(asked, state.heard)[fitting]
         order = np.argsort(-scores, kind="stable")[offset : offset + count]
         return Found(len(fitting), [Match(state.song(int(fitting[at])), float(scores[at])) for at in order])

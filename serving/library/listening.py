@@ -46,13 +46,11 @@ class SongListener:
         asked: through whom the model is asked, as in turns with others; itself unless given.
 
     Raises:
-        BadInputError: it is another model than the index's, or gives no embeddings.
+        BadInputError: it is another model than the index's.
     """
 
     def __init__(self, source: LocalModel, card: IndexCard, index: Path, asked: TagSource | None = None) -> None:
         card.check_same(source.digest, source.name, index)
-        if not source.embedding_size:
-            raise BadInputError(f"{source.name} was loaded without its embeddings")
         self._source: TagSource = asked or source
 
     def listen(self, path: Path, at: float | None = None, name: str = "") -> Heard:
@@ -65,7 +63,7 @@ class SongListener:
 
         Raises:
             ClipError: it cannot be decoded.
-            BadInputError: there is no such second, or nothing to hear.
+            BadInputError: there is no such second, or nothing to hear; or the model gives no embeddings.
         """
         stretch, called = None, Path(name or path)
         if at is not None:
@@ -82,7 +80,8 @@ class SongListener:
         if song.silent:
             where = "" if at is None else f" around {at:g} s"
             raise BadInputError(f"{printable(called)}: there is nothing to hear{where}, so that nothing is like it")
-        assert song.embedding is not None
+        if song.embedding is None:
+            raise BadInputError(f"{song.source} was loaded without its embeddings")
         return Heard(song.embedding, song.probabilities, song.seconds)
 
 

@@ -115,20 +115,22 @@ def _largest(values: Vectors, count: int) -> Places:
 
 def build_graph(vectors: Vectors) -> bytes:
     """Return a graph of float32 [n, size], of those that are not zeros."""
-    from usearch.index import Index
-
-    graph = Index(ndim=vectors.shape[1], metric="cos", dtype="f32")
+    graph = _new_graph(vectors.shape[1])
     rows = np.flatnonzero(vectors.any(axis=1))
     graph.add(rows.astype(np.uint64), vectors[rows])
     return bytes(graph.save() or b"")
 
 
 def _load_graph(vectors: Vectors, content: bytes) -> Any:
-    from usearch.index import Index
-
-    graph = Index(ndim=vectors.shape[1], metric="cos", dtype="f32")
+    graph = _new_graph(vectors.shape[1])
     graph.load(content)
     return graph
+
+
+def _new_graph(size: int) -> Any:
+    from usearch.index import Index
+
+    return Index(ndim=size, metric="cos", dtype="f32")
 
 
 def embeddings_of(file: IndexFile) -> Vectors:

@@ -651,8 +651,10 @@ class _Watcher:
 
     def answers(self, song: _Song, rate: int, begin: float, end: float, claimed: float | None) -> None:
         """Tell of the windows that are known now; where samples of ``rate`` Hz begin at ``begin`` seconds."""
-        news = None if self._on_answers is None else song.news()
-        if self._on_answers is None or news is None:
+        if self._on_answers is None:
+            return
+        news = song.news()
+        if news is None:
             return
         new, rows = news
         answers = dataclasses.replace(song.answers[0], probabilities=rows, embeddings=None)
