@@ -53,6 +53,8 @@ EMBEDDING_ORDER: Final = ("openvino", "onnxruntime", "tensorflow")
 MOST_AT_ONCE: Final = 8
 """Clips computed at a time at most: each takes up to 200 MB."""
 
+_FIRST_LOOK: Final = threading.Lock()
+
 Probabilities = npt.NDArray[np.float32]
 Vectors = npt.NDArray[np.float32]
 Runner = Callable[[Samples], Probabilities]
@@ -132,7 +134,6 @@ def load_embedding_engine(model_dir: Path, name: str = AUTO, threads: int | None
     """
     if name not in (AUTO, *EMBEDDING_ORDER):
         raise BadInputError(f"{name} gives no embeddings; take one of the engines {', '.join(EMBEDDING_ORDER)}")
-    reasons = {}
     for engine in EMBEDDING_ORDER if name == AUTO else (name,):
         reason = _missing(engine, model_dir)
         if reason is None:
@@ -141,13 +142,12 @@ def load_embedding_engine(model_dir: Path, name: str = AUTO, threads: int | None
             if loaded is not None:
                 return loaded
             reason = f"the file for {engine} does not say which layer is the last: take --engine tensorflow"
-        reasons[engine] = reason
-    if name == AUTO:
-        raise BadInputError(
-            f"the model at {model_dir} gives embeddings with none of the engines that are installed: "
-            "pip install openvino or onnxruntime"
-        )
-    raise BadInputError(reasons[name])
+        if name != AUTO:
+            raise BadInputError(reason)
+    raise BadInputError(
+        f"the model at {model_dir} gives embeddings with none of the engines that are installed: "
+        "pip install openvino or onnxruntime"
+    )
 
 
 @contextlib.contextmanager
@@ -161,6 +161,9 @@ def _words(model_dir: Path, name: str) -> Iterator[None]:
         raise BadInputError(f"the model at {model_dir} cannot be loaded by {name}: {error}") from error
 
 
+LoadEmbedding = Callable[[Path, int], EmbeddingEngine | None]
+
+
 @dataclass(frozen=True)
 class _Kind:
     """How one engine is found and loaded."""
@@ -169,7 +172,7 @@ class _Kind:
     package: str
     file: Callable[[Path], Path]
     load: Callable[[Path, int], Engine]
-    load_embedding: Callable[[Path, int], EmbeddingEngine | None] = lambda *_: None
+    load_embedding: LoadEmbedding = lambda *_: None
 
 
 def _missing(name: str, model_dir: Path) -> str | None:
@@ -288,16 +291,7 @@ def _litert_runner(interpreter_class: Any, file: Path) -> Runner:
     return run
 
 
-def _load_onnxruntime(model_dir: Path, threads: int) -> Engine:
-    return _onnxruntime(model_dir, threads, None)
-
-
-def _embed_by_onnxruntime(model_dir: Path, threads: int) -> EmbeddingEngine | None:
-    layer = _last_layer(model_dir)
-    return _onnxruntime(model_dir, threads, layer) if layer is not None else None
-
-
-def _onnxruntime(model_dir: Path, threads: int, layer: LastLayer | None) -> _ClipByClip:
+def _load_onnxruntime(model_dir: Path, threads: int, layer: LastLayer | None = None) -> _ClipByClip:
     import onnxruntime  # type: ignore[import-untyped]
 
     content = onnx_file(model_dir).read_bytes()
@@ -326,6 +320,16 @@ def _row(outputs: Sequence[npt.NDArray[np.float32]], layer: LastLayer | None) ->
     return np.concatenate([outputs[0], layer.embedding(outputs[1])], axis=1)
 
 
+def _with_last_layer(load: Callable[[Path, int, LastLayer | None], _ClipByClip]) -> LoadEmbedding:
+    """What loads an ONNX file so that it gives what its last layer reads; None where that is not found in it."""
+
+    def load_embedding(model_dir: Path, threads: int) -> EmbeddingEngine | None:
+        layer = _last_layer(model_dir)
+        return load(model_dir, threads, layer) if layer is not None else None
+
+    return load_embedding
+
+
 def _last_layer(model_dir: Path) -> LastLayer | None:
     """Where the ONNX file has the embedding; None for combiners that have no layer, or none over all networks."""
     combiner = read_model_info(model_dir).combiner
@@ -334,18 +338,21 @@ def _last_layer(model_dir: Path) -> LastLayer | None:
     return find_last_layer(onnx_file(model_dir).read_bytes())
 
 
-def _load_openvino(model_dir: Path, threads: int) -> Engine:
-    return _openvino(model_dir, threads, None)
+def import_openvino() -> Any:
+    """Return the package, which several threads may then use.
 
-
-def _embed_by_openvino(model_dir: Path, threads: int) -> EmbeddingEngine | None:
-    layer = _last_layer(model_dir)
-    return _openvino(model_dir, threads, layer) if layer is not None else None
-
-
-def _openvino(model_dir: Path, threads: int, layer: LastLayer | None) -> _ClipByClip:
+    The first look into a tensor in a process, made in two threads at once, never ends: one has begun a static variable
+    of the binding and waits for Python's lock, the other has that and waits for the variable (2024.6). It is made here.
+    """
     import openvino  # type: ignore[import-untyped]
 
+    with _FIRST_LOOK:
+        _ = openvino.Tensor(np.zeros(1, np.float32)).data
+    return openvino
+
+
+def _load_openvino(model_dir: Path, threads: int, layer: LastLayer | None = None) -> _ClipByClip:
+    openvino = import_openvino()
     core = openvino.Core()
     fast = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
     front_ends = _front_ends(openvino, core.read_model(onnx_file(model_dir)))
@@ -469,8 +476,10 @@ def _embed_by_tensorflow(model_dir: Path, threads: int) -> EmbeddingEngine | Non
 
 _ENGINES: Final = {
     "litert": _Kind("ai_edge_litert", "ai-edge-litert", litert_file, _load_litert),
-    "openvino": _Kind("openvino", "openvino", onnx_file, _load_openvino, _embed_by_openvino),
-    "onnxruntime": _Kind("onnxruntime", "onnxruntime", onnx_file, _load_onnxruntime, _embed_by_onnxruntime),
+    "openvino": _Kind("openvino", "openvino", onnx_file, _load_openvino, _with_last_layer(_load_openvino)),
+    "onnxruntime": _Kind(
+        "onnxruntime", "onnxruntime", onnx_file, _load_onnxruntime, _with_last_layer(_load_onnxruntime)
+    ),
     "tensorflow": _Kind(
         "tensorflow",
         "tensorflow",
