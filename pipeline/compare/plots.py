@@ -7,11 +7,13 @@ from typing import Final
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 from sklearn.calibration import calibration_curve
 
 from pipeline.compare.results import Row
+from pipeline.label_placement import write_labels
 from pipeline.plots import GRID, MUTED, SERIES, STYLE, svg
 
 CURVES: Final = 4
@@ -27,25 +29,24 @@ def score_against_cost(rows: Sequence[Row]) -> str:
     """Draw macro ROC-AUC with its interval against seconds for 1,000 clips: the plane of the paper's argument."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.5, 4.6), layout="constrained")
+        FigureCanvasAgg(figure)
         axes = figure.subplots()
-        for number, row in enumerate(rows):
-            score, seconds = row.figures["roc_auc"], row.costs["seconds_for_1000_clips"]
+        scores = [row.figures["roc_auc"] for row in rows]
+        places = np.array(
+            [(row.costs["seconds_for_1000_clips"], score.value) for row, score in zip(rows, scores, strict=True)]
+        )
+        spans = [(score.low, score.high) for score in scores]
+        for number, ((seconds, value), (low, high)) in enumerate(zip(places, spans, strict=True)):
             colour = SERIES[number % len(SERIES)]
-            spread = [[score.value - score.low], [score.high - score.value]]
-            axes.errorbar([seconds], [score.value], yerr=spread, fmt="o", color=colour, capsize=3)
-            axes.annotate(
-                f"{row.network}, {row.recipe}",
-                (seconds, score.value),
-                xytext=(7, 4),
-                textcoords="offset points",
-                fontsize=9,
-            )
+            axes.errorbar([seconds], [value], yerr=[[value - low], [high - value]], fmt="o", color=colour, capsize=3)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_formatter(ScalarFormatter() if _spread(rows) < NARROW else NullFormatter())
         axes.set_xlabel("CPU seconds for 1,000 clips, one core (LiteRT, int8 weights)")
         axes.set_ylabel("test ROC-AUC")
         axes.margins(x=0.18, y=0.08)
+        figure.draw_without_rendering()
+        write_labels(figure, axes, [f"{row.network}, {row.recipe}" for row in rows], places, spans)
         return svg(figure, f"ROC-AUC against seconds for 1,000 clips of {len(rows)} networks")
 
 

@@ -1,4 +1,4 @@
-"""Tags as a map: vectors of last layers and labels, places, names that cover nothing, TensorBoard's files."""
+"""Tags as a map: vectors of last layers and labels, places, TensorBoard's files."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from network_files import keras_file
 
 from pipeline.cli import group
 from pipeline.tag_map.output import write_map
-from pipeline.tag_map.picture import FONT_POINTS, MARK_POINTS, MARKS, page_picture, place_names
+from pipeline.tag_map.picture import MARKS, page_picture
 from pipeline.tag_map.projector import METADATA_FILE, VECTORS_FILE, write_projector
 from pipeline.tag_map.vectors import (
     LAST_LAYER,
@@ -183,36 +181,6 @@ def test_tsne_keeps_clusters_together() -> None:
     places = lay_out(TagVectors.of([str(number) for number in range(24)], rows, "a test").vectors, "tsne").places
     distances = np.linalg.norm(places[:, None] - places[None], axis=2) + np.diag(np.full(24, np.inf))
     assert (distances.argmin(axis=1) // 8 == np.arange(24) // 8).all()
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    marks=st.lists(st.tuples(st.floats(0, 400), st.floats(0, 300)), min_size=1, max_size=40),
-    widths=st.lists(st.floats(5, 90), min_size=40, max_size=40),
-)
-def test_names_cover_neither_each_other_nor_marks_nor_the_edge(
-    marks: list[tuple[float, float]], widths: list[float]
-) -> None:
-    places = np.array(marks)
-    sizes = np.array([[width, FONT_POINTS] for width in widths[: len(marks)]])
-    page = np.array([-100.0, -100.0, 500.0, 400.0])
-    names = place_names(places, sizes, page)
-    boxes = [name.box for name in names if name.box is not None]
-    half = MARK_POINTS / 2
-    for number, box in enumerate(boxes):
-        assert box[0] >= page[0] and box[1] >= page[1] and box[2] <= page[2] and box[3] <= page[3]  # noqa: PT018
-        for left, bottom, right, top in (*boxes[:number], *(np.r_[place - half, place + half] for place in places)):
-            assert box[2] <= left or right <= box[0] or box[3] <= bottom or top <= box[1]
-
-
-def test_a_lone_tags_name_is_beside_its_mark_and_one_without_room_has_none() -> None:
-    marks, page = np.array([[50.0, 50.0]]), np.array([0.0, 0.0, 200.0, 100.0])
-    (name,) = place_names(marks, np.array([[40.0, 10.0]]), page)
-    assert name.box is not None
-    assert not name.led
-    assert name.box[0] == pytest.approx(50 + MARK_POINTS / 2 + 2)
-    (none,) = place_names(marks, np.array([[400.0, 10.0]]), page)
-    assert none.box is None
 
 
 def test_every_group_has_a_mark_of_its_own_by_colour_and_by_shape() -> None:
