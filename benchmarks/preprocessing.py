@@ -116,8 +116,8 @@ def beam_job(workers: int) -> Callable[[Path, Path], Callable[[list[Path]], None
         from datasets.reading import read_manifest
         from preprocessing.examples import clip_example
         from preprocessing.job import run_job
-        from preprocessing.manifest import PreprocessSettings
         from preprocessing.runners import BeamSettings
+        from preprocessing.settings import PreprocessSettings
 
         def run(paths: list[Path]) -> None:
             if len(paths) == 1:

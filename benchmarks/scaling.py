@@ -43,8 +43,9 @@ from benchmarks.preprocessing import TAGS, children, make_corpus, resident
 from datasets.reading import read_manifest
 from preprocessing.errors import BadInputError
 from preprocessing.job import run_job
-from preprocessing.manifest import Manifest, PreprocessSettings
+from preprocessing.manifest import Manifest
 from preprocessing.runners import BeamSettings, check_needs, parse_options
+from preprocessing.settings import PreprocessSettings
 from preprocessing.shards import RECORDS_FOLDER, write_shard
 
 ROOT = Path(__file__).resolve().parent.parent

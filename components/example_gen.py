@@ -25,7 +25,8 @@ from preprocessing import storage
 from preprocessing.constants import SPLITS
 from preprocessing.errors import AutotagError
 from preprocessing.job import REJECTED, SUMMARY, TAGS, run_job
-from preprocessing.manifest import Manifest, PreprocessSettings
+from preprocessing.manifest import Manifest
+from preprocessing.settings import PreprocessSettings
 from preprocessing.shards import CHANGED
 
 log = logging.getLogger(__name__)

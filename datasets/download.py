@@ -34,7 +34,7 @@ from preprocessing.download import (
     remote_size,
 )
 from preprocessing.errors import AutotagError, BadInputError
-from preprocessing.manifest import PreprocessSettings
+from preprocessing.settings import PreprocessSettings
 from preprocessing.unpack import check_space, unpack, unpack_tar
 
 _LISTED: Final = re.compile(r"([0-9a-f]{64}) +([A-Za-z0-9._-]+\.tar)")

@@ -13,7 +13,7 @@ from preprocessing import storage
 from preprocessing.clips import AnnotatedClip
 from preprocessing.constants import SPLITS
 from preprocessing.errors import BadInputError
-from preprocessing.manifest import PreprocessSettings
+from preprocessing.settings import PreprocessSettings
 from preprocessing.splits import Draw, SplitRule
 
 

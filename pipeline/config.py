@@ -19,14 +19,21 @@ from datasets.registry import DATASETS, RULES, find_dataset
 from models.registry import NETWORKS, Network, find_network
 from pipeline.overrides import set_value
 from pipeline.recipes import RECIPES
-from preprocessing.clip_format import ClipFormat
-from preprocessing.constants import CLIP_SECONDS, N_TAGS, SAMPLE_RATE
+from preprocessing.clip_format import PAPER_CLIP, ClipFormat
+from preprocessing.constants import N_TAGS
 from preprocessing.deformations import parse_deformation
 from preprocessing.errors import BadInputError
-from preprocessing.manifest import PreprocessSettings
+from preprocessing.excerpts import ExcerptPlace
 from preprocessing.runners import BeamSettings
+from preprocessing.settings import (
+    LEAST_RATE,
+    LEAST_SECONDS,
+    MOST_RATE,
+    MOST_SECONDS,
+    PreprocessSettings,
+    settings_in,
+)
 from preprocessing.settings_file import read_settings_file, wrong_setting
-from preprocessing.splits import PAPER_RATIO
 from preprocessing.storage import absolute
 
 log = logging.getLogger(__name__)
@@ -85,8 +92,8 @@ class HeadConfig(_Settings):
 class ClipConfig(_Settings):
     """What a clip is."""
 
-    seconds: float = Field(CLIP_SECONDS, gt=0, le=600, description="length")
-    sample_rate: int = Field(SAMPLE_RATE, ge=1000, le=96_000, description="Hz")
+    seconds: float = Field(PAPER_CLIP.seconds, ge=LEAST_SECONDS, le=MOST_SECONDS, description="length")
+    sample_rate: int = Field(PAPER_CLIP.sample_rate, ge=LEAST_RATE, le=MOST_RATE, description="Hz")
 
     @property
     def format(self) -> ClipFormat:
@@ -94,27 +101,33 @@ class ClipConfig(_Settings):
         return ClipFormat(self.sample_rate, round(self.seconds * self.sample_rate))
 
 
+def _preprocess_setting(name: str, **changes: Any) -> Any:
+    """Return a setting of ``autotag preprocess`` as a field of the same default, bounds and description."""
+    setting = settings_in(PreprocessSettings)[name]
+    return Field(**{"default": setting.default, **setting.metadata, **changes})
+
+
 class DataConfig(_Settings):
     """Audio, annotations, and how they are divided."""
 
-    dataset: str = Field("mtat", description="whose files and annotations they are, of datasets/")
+    dataset: str = _preprocess_setting("dataset")
     name: str | None = Field(None, description="of the data, for the model card; the data set's own unless given")
     licence: str | None = Field(None, description="of the data, for the model card; the data set's own unless given")
-    subset: str | None = Field(None, description="of the data set, as `autotag dataset` lists them; its first one")
+    subset: str | None = _preprocess_setting("subset", default=None)
     audio_dir: str = Field("demo-data", description="folder that the paths in the annotations are relative to")
     annotations: str | None = Field(None, description="file or folder; annotations_final.csv in audio_dir unless given")
-    split: str = Field("track", description="rule by which clips are divided")
-    ratio: tuple[int, int, int] = Field(PAPER_RATIO, description="train : valid : test, of the seeded rules")
-    seed: int = Field(0, description="of the seeded rules")
+    split: str = _preprocess_setting("split")
+    ratio: tuple[int, int, int] = _preprocess_setting("ratio")
+    seed: int = _preprocess_setting("seed")
     heads: dict[str, HeadConfig] = Field(
         default_factory=lambda: {"tags": HeadConfig(top=N_TAGS)}, description="name -> what is answered"
     )
-    synonyms: str | None = Field(None, description="tags to merge: a YAML file, or `default` for MagnaTagATune's")
-    shard_clips: int = Field(128, ge=1, description="clips in a file of examples, on average")
-    clip: ClipConfig = Field(ClipConfig(), description="length and rate of a clip")
-    excerpts: Literal["first", "centre", "even"] = Field("first", description="where a long track's clips are taken")
-    excerpt_count: int = Field(1, ge=1, description="clips of a long track")
-    columns: dict[str, str] = Field(default_factory=dict, description="of a table: role -> the column's name")
+    synonyms: str | None = _preprocess_setting("synonyms")
+    shard_clips: int = _preprocess_setting("shard_clips")
+    clip: ClipConfig = _preprocess_setting("clip", default=ClipConfig())
+    excerpts: ExcerptPlace = _preprocess_setting("excerpts")
+    excerpt_count: int = _preprocess_setting("excerpt_count")
+    columns: dict[str, str] = _preprocess_setting("columns", default={})
     schema_file: str | None = Field(
         None, description="curated schema; the one that comes with the package unless given"
     )
@@ -211,19 +224,13 @@ class DataConfig(_Settings):
         fixed = [tag for head in self.heads.values() for tag in head.tags or ()]
         counted = sum(head.top or 0 for head in self.heads.values())
         tags = tuple(fixed) if fixed and not counted else None
+        as_they_are = ("split", "ratio", "seed", "synonyms", "shard_clips", "dataset", "excerpts", "excerpt_count")
         return PreprocessSettings(
-            split=self.split,
-            ratio=self.ratio,
-            seed=self.seed,
+            **{name: getattr(self, name) for name in as_they_are},
             n_tags=counted or len(fixed),
-            synonyms=self.synonyms,
-            shard_clips=self.shard_clips,
             tags=tags,
-            dataset=self.dataset,
             columns=tuple(self.columns.items()),
             clip=self.clip.format,
-            excerpts=self.excerpts,
-            excerpt_count=self.excerpt_count,
             subset=self.subset or "",
         )
 

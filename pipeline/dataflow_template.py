@@ -11,18 +11,14 @@ from collections.abc import Sequence
 
 import apache_beam as beam
 
-from datasets.reading import load_tags, read_manifest
-from datasets.registry import DATASETS, RULES
-from datasets.table import parse_column
+from datasets.reading import read_manifest
+from pipeline.setting_options import PREPROCESS, preprocess_settings
 from preprocessing import storage
-from preprocessing.clip_format import PAPER_CLIP, clip_of_seconds
-from preprocessing.constants import N_TAGS
-from preprocessing.excerpts import EXCERPTS
 from preprocessing.job import SUMMARY, add_shards, finish_job, plan_job
-from preprocessing.manifest import Manifest, PreprocessSettings
+from preprocessing.manifest import Manifest
 from preprocessing.runners import parse_options
+from preprocessing.settings import PreprocessSettings
 from preprocessing.shards import RECORDS_FOLDER
-from preprocessing.splits import parse_ratio
 
 MANIFEST = "manifest.json"
 
@@ -33,21 +29,15 @@ def parameters() -> argparse.ArgumentParser:
     parser.add_argument("--audio_dir", required=True)
     parser.add_argument("--annotations", required=True)
     parser.add_argument("--out", required=True)
-    parser.add_argument("--dataset", choices=list(DATASETS), default="mtat")
-    parser.add_argument("--subset", default="")
-    parser.add_argument("--columns", default="")
-    parser.add_argument("--split", choices=list(RULES), default="track")
-    parser.add_argument("--ratio", default="13:1:2")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tags", type=int, default=N_TAGS)
-    parser.add_argument("--tags_file")
-    parser.add_argument("--synonyms")
-    parser.add_argument("--clip_seconds", type=float, default=PAPER_CLIP.seconds)
-    parser.add_argument("--sample_rate", type=int, default=PAPER_CLIP.sample_rate)
-    parser.add_argument("--excerpts", choices=list(EXCERPTS), default="first")
-    parser.add_argument("--excerpt_count", type=int, default=1)
-    parser.add_argument("--shard_clips", type=int, default=128)
+    for option in PREPROCESS:
+        choices = option.choices or None
+        parser.add_argument(f"--{_parameter(option.name)}", type=option.kind, choices=choices, default=option.default)
     return parser
+
+
+def _parameter(option: str) -> str:
+    """Name of an option's parameter: a template's is given once, so columns are in one text."""
+    return "columns" if option == "column" else option
 
 
 def launch(arguments: Sequence[str] | None = None) -> None:
@@ -61,21 +51,8 @@ def launch(arguments: Sequence[str] | None = None) -> None:
     """
     parser = parameters()
     own, beam_arguments = parser.parse_known_args(arguments)
-    settings = PreprocessSettings(
-        split=own.split,
-        ratio=parse_ratio(own.ratio),
-        seed=own.seed,
-        n_tags=own.tags,
-        synonyms=own.synonyms,
-        shard_clips=own.shard_clips,
-        tags=load_tags(own.tags_file, own.dataset, own.subset) if own.tags_file else None,
-        dataset=own.dataset,
-        clip=clip_of_seconds(own.clip_seconds, own.sample_rate),
-        excerpts=own.excerpts,
-        excerpt_count=own.excerpt_count,
-        subset=own.subset,
-        columns=tuple(parse_column(pair.strip()) for pair in own.columns.split(";") if pair.strip()),
-    )
+    columns = [pair.strip() for pair in (own.columns or "").split(";") if pair.strip()]
+    settings = preprocess_settings({**vars(own), "column": columns})
     options = parse_options(beam_arguments, [name for action in parser._actions for name in action.option_strings])
     manifest = read_manifest(own.audio_dir, own.annotations, settings)
     records = storage.join(own.out, RECORDS_FOLDER)

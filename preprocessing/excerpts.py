@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from preprocessing.clip_format import ClipFormat
 from preprocessing.errors import BadInputError
 
-EXCERPTS: Final = {
+ExcerptPlace = Literal["first", "centre", "even"]
+
+EXCERPTS: Final[dict[ExcerptPlace, str]] = {
     "first": "one after another from the track's beginning",
     "centre": "one after another around the track's middle",
     "even": "evenly spread from the track's beginning to its end; a single one in the middle",

@@ -27,9 +27,10 @@ from preprocessing import constants, storage
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.interrupts import InterruptiblePipeline
 from preprocessing.locks import hold
-from preprocessing.manifest import Manifest, PreprocessSettings, Shard
+from preprocessing.manifest import Manifest, Shard
 from preprocessing.names import to_json
 from preprocessing.runners import check_needs, parse_options
+from preprocessing.settings import PreprocessSettings
 from preprocessing.shards import (
     RECORDS_FOLDER,
     RejectedClip,

@@ -25,7 +25,8 @@ from preprocessing.errors import BadInputError, ClipError
 from preprocessing.excerpts import FIRST, Excerpt, ExcerptRule, excerpt_id
 from preprocessing.folders import walk_audio
 from preprocessing.names import to_json
-from preprocessing.splits import PAPER_RATIO, Draw, Split, check_splits, unit_hash
+from preprocessing.settings import PreprocessSettings
+from preprocessing.splits import Split, check_splits, unit_hash
 from preprocessing.tags import check_tags, training_tags
 
 EXAMPLE_VERSION = 2
@@ -33,9 +34,6 @@ EXAMPLE_VERSION = 2
 
 NOT_OF_THE_EXAMPLE = frozenset({"N_TAGS", "SPLITS"})
 """Constants on which no example depends."""
-
-LEAST_RATE, MOST_RATE, MOST_SECONDS = 1_000, 192_000, 600
-"""Bounds of a clip's format: what the log-mel's bands and a record in memory can take."""
 
 MISSING = "missing"
 UNREADABLE = "unreadable"
@@ -51,78 +49,6 @@ def example_contract(clip_format: ClipFormat = PAPER_CLIP, excerpts: ExcerptRule
         "excerpts": asdict(excerpts),
         **{name: value for name, value in values.items() if name not in NOT_OF_THE_EXAMPLE},
     }
-
-
-@dataclass(frozen=True)
-class PreprocessSettings:
-    """What decides the examples, beside the audio and the annotations.
-
-    Attributes:
-        split: one of the data set's rules (datasets.registry.RULES).
-        ratio: train : valid : test of the seeded rules.
-        seed: of the seeded rules and of the order of clips.
-        n_tags: size of the list of most frequent tags.
-        tags: a list of tags in place of the most frequent ones; ``n_tags`` says nothing then.
-        dataset: name of the data set (datasets.registry.DATASETS).
-        columns: (role, column) pairs of a table's columns (datasets.table).
-        subset: of the data set; its default one where empty.
-        clip: length and rate of a clip.
-        excerpts: where a track's excerpts lie (preprocessing.excerpts.EXCERPTS).
-        excerpt_count: how many of a track that is long enough.
-        synonyms: file that says which tags are merged, ``default``, or None.
-        shard_clips: clips in a shard, on average.
-    """
-
-    split: str = "track"
-    ratio: tuple[int, int, int] = PAPER_RATIO
-    seed: int = 0
-    n_tags: int = constants.N_TAGS
-    synonyms: str | None = None
-    shard_clips: int = 128
-    tags: tuple[str, ...] | None = None
-    dataset: str = "mtat"
-    columns: tuple[tuple[str, str], ...] = ()
-    clip: ClipFormat = PAPER_CLIP
-    excerpts: str = "first"
-    excerpt_count: int = 1
-    subset: str = ""
-
-    def __post_init__(self) -> None:
-        if self.shard_clips < 1:
-            raise BadInputError(f"shard clips {self.shard_clips}: expected 1 or more")
-        if self.n_tags < 1:
-            raise BadInputError(f"number of tags {self.n_tags}: expected 1 or more")
-        if not (LEAST_RATE <= self.clip.sample_rate <= MOST_RATE and 0.1 <= self.clip.seconds <= MOST_SECONDS):
-            raise BadInputError(
-                f"clips of {self.clip.seconds:g} s at {self.clip.sample_rate} Hz: expected 0.1 to {MOST_SECONDS} s at "
-                f"{LEAST_RATE} to {MOST_RATE} Hz"
-            )
-        self.draw  # noqa: B018 checks the ratio
-        self.excerpt_rule  # noqa: B018 checks name and count
-
-    @property
-    def excerpt_rule(self) -> ExcerptRule:
-        """Where a track's excerpts lie, and how many there are."""
-        return ExcerptRule(self.excerpts, self.excerpt_count)
-
-    @property
-    def draw(self) -> Draw:
-        """Seed and ratio of the seeded split rules."""
-        return Draw(self.seed, self.ratio)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> PreprocessSettings:
-        """Read what JSON made of ``dataclasses.asdict``: lists where tuples were."""
-        tags = values["tags"]
-        return cls(
-            **{
-                **values,
-                "ratio": tuple(values["ratio"]),
-                "tags": None if tags is None else tuple(tags),
-                "columns": tuple((role, column) for role, column in values.get("columns", ())),
-                "clip": ClipFormat(**values.get("clip", {})),
-            }
-        )
 
 
 @dataclass(frozen=True)

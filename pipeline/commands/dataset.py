@@ -13,6 +13,7 @@ from rich.table import Table
 
 from datasets.dataset import Dataset
 from datasets.registry import DATASETS, find_dataset
+from pipeline.setting_options import COLUMN, SUBSET
 from preprocessing.constants import SPLITS
 from preprocessing.errors import BadInputError
 
@@ -26,10 +27,10 @@ _SHOWN_TAGS = 10
 @click.command()
 @click.argument("name", required=False)
 @click.argument("folder", required=False)
-@click.option("--subset", default="", help="Of the data set [default: its first].")
+@SUBSET
 @click.option("--audio-dir", help="Where its audio is [default: in FOLDER, as `autotag download` has it].")
 @click.option("--annotations", help="File or folder of its annotations [default: in FOLDER].")
-@click.option("--column", "columns", multiple=True, metavar="ROLE=NAME", help="table: which column is path, tags ...")
+@COLUMN
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all tags and all missing files.")
 def command(
     name: str | None,
@@ -37,7 +38,7 @@ def command(
     subset: str,
     audio_dir: str | None,
     annotations: str | None,
-    columns: tuple[str, ...],
+    column: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """List the data sets; or show NAME's card, and what is in FOLDER: counts, splits, tags, missing audio.
@@ -66,7 +67,7 @@ def command(
             source,
             audio_dir=audio_dir or source.audio_dir,
             annotations=annotations or source.annotations,
-            columns=tuple(map(parse_column, columns)),
+            columns=tuple(map(parse_column, column)),
         )
         there, edition = take_inventory(dataset, source), source.annotations.rstrip("/").rpartition("/")[2]
     if as_json:

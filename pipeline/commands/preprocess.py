@@ -9,39 +9,18 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from datasets.registry import DATASETS, RULES
 from pipeline.beam_command import BeamCommand
 from pipeline.logs import json_log, log_format_option
-from preprocessing.clip_format import PAPER_CLIP, clip_of_seconds
-from preprocessing.constants import N_TAGS
-from preprocessing.excerpts import EXCERPTS
+from pipeline.setting_options import PREPROCESS, options, preprocess_settings
 from preprocessing.names import printable
 from preprocessing.runners import RUNNERS, settings_of
-from preprocessing.splits import parse_ratio
 
 
 @click.command(cls=BeamCommand, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @click.argument("audio_dir")
 @click.argument("annotations")
 @click.argument("out")
-@click.option("--dataset", type=click.Choice(list(DATASETS)), default="mtat", show_default=True, help="Whose layout.")
-@click.option(
-    "--subset", default="", help="Of the data set, as `autotag dataset NAME` lists them [default: its first]."
-)
-@click.option("--column", "columns", multiple=True, metavar="ROLE=NAME", help="table: which column is path, tags ...")
-@click.option("--split", type=click.Choice(list(RULES)), default="track", show_default=True, help="Split rule.")
-@click.option("--ratio", default="13:1:2", show_default=True, help="train:valid:test of the seeded rules.")
-@click.option("--tags", "n_tags", default=N_TAGS, show_default=True, help="How many of the most frequent tags.")
-@click.option("--tags-file", help="A list in place of --tags: a file with a tag a line, or 'default'.")
-@click.option("--synonyms", help="Merge synonyms: a YAML file, or 'default' for MagnaTagATune's. Off unless given.")
-@click.option("--clip-seconds", default=PAPER_CLIP.seconds, show_default=True, help="Length of a clip.")
-@click.option("--sample-rate", default=PAPER_CLIP.sample_rate, show_default=True, help="Hz, of a clip.")
-@click.option(
-    "--excerpts", type=click.Choice(list(EXCERPTS)), default="first", show_default=True, help="Where in a track."
-)
-@click.option("--excerpt-count", default=1, show_default=True, help="Clips of a track that is long enough.")
-@click.option("--shard-clips", default=128, show_default=True, help="Clips in a shard, on average.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the seeded split rules.")
+@options(PREPROCESS)
 @click.option("--runner", type=click.Choice(list(RUNNERS)), default="direct", show_default=True, help="Beam engine.")
 @click.option("--workers", type=int, help="direct: processes [default: by clips and cores].")
 @click.option("--flink-master", metavar="HOST:PORT", help="flink: its REST address, or [local].")
@@ -63,23 +42,9 @@ def command(
     audio_dir: str,
     annotations: str,
     out: str,
-    dataset: str,
-    subset: str,
-    columns: tuple[str, ...],
-    split: str,
-    ratio: str,
-    n_tags: int,
-    tags_file: str | None,
-    synonyms: str | None,
-    clip_seconds: float,
-    sample_rate: int,
-    excerpts: str,
-    excerpt_count: int,
-    shard_clips: int,
-    seed: int,
     log_format: str,
     dry_run: bool,
-    **beam_settings: Any,
+    **typed: Any,
 ) -> None:
     """Turn the clips of AUDIO_DIR that ANNOTATIONS names into TFRecords in OUT.
 
@@ -95,30 +60,13 @@ def command(
         autotag preprocess jamendo/audio jamendo/data/splits/split-0 examples --dataset jamendo --subset top50tags \\
             --split published --tags-file default --excerpts even --excerpt-count 4
     """
-    from datasets.reading import load_tags
-    from datasets.table import parse_column
     from pipeline.preprocess_job import Log, check_beam, preprocess
     from pipeline.preprocess_log import JsonLog, TerminalLog
-    from preprocessing.manifest import PreprocessSettings
 
-    beam = settings_of(beam_settings, ctx.args)
+    beam = settings_of(typed, ctx.args)
     own_names = [name for each in ctx.command.params for name in each.opts]
     check_beam(beam, own_names, audio_dir, annotations, out, on_machine=not dry_run)
-    settings = PreprocessSettings(
-        split=split,
-        ratio=parse_ratio(ratio),
-        seed=seed,
-        n_tags=n_tags,
-        synonyms=synonyms,
-        shard_clips=shard_clips,
-        tags=None if tags_file is None else load_tags(tags_file, dataset, subset),
-        dataset=dataset,
-        columns=tuple(map(parse_column, columns)),
-        clip=clip_of_seconds(clip_seconds, sample_rate),
-        excerpts=excerpts,
-        excerpt_count=excerpt_count,
-        subset=subset,
-    )
+    settings = preprocess_settings(typed)
     verbose = bool(ctx.find_root().params.get("verbose"))
     as_json = log_format == "json"
     with json_log(verbose) if as_json else contextlib.nullcontext():

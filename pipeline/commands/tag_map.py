@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
-from datasets.registry import DATASETS
+from pipeline.setting_options import COLUMN, DATASET, SUBSET, options
 from pipeline.terminal import quieten_tensorflow, say
 from preprocessing.constants import N_TAGS
 from preprocessing.errors import BadInputError
@@ -32,9 +32,7 @@ SHOWN_PAIRS: Final = 5
 @click.option("--annotations", metavar="PATH", help="Labels of a data set, as --dataset has them.")
 @click.option("--examples", type=click.Path(path_type=Path), help="Labels of a folder that `autotag preprocess` wrote.")
 @click.option("--words", type=click.Path(path_type=Path), help="Word vectors as text, word2vec's or GloVe's.")
-@click.option("--dataset", type=click.Choice(list(DATASETS)), default="mtat", show_default=True, help="Whose layout.")
-@click.option("--subset", default="", help="Of the data set  [default: its first].")
-@click.option("--column", "columns", multiple=True, metavar="ROLE=NAME", help="table: which column is path, tags ...")
+@options([DATASET, SUBSET, COLUMN])
 @click.option("--synonyms", help="With --annotations: merge synonyms, by a YAML file or 'default'.")
 @click.option("--tags", "n_tags", type=click.IntRange(min=1), help="How many of the most frequent tags.  [default: 50]")
 @click.option("--tags-file", help="These tags alone: a file with a tag a line, or 'default', the data set's.")
@@ -151,7 +149,7 @@ def _labelled_clips(options: dict[str, Any]) -> tuple[str, list[AnnotatedClip]]:
     from datasets.table import parse_column
     from pipeline.tag_map.vectors import labels_of_examples
     from preprocessing.clips import AnnotatedClip
-    from preprocessing.manifest import PreprocessSettings
+    from preprocessing.settings import PreprocessSettings
 
     examples, annotations = options["examples"], options["annotations"]
     if examples is not None:
@@ -160,7 +158,7 @@ def _labelled_clips(options: dict[str, Any]) -> tuple[str, list[AnnotatedClip]]:
     settings = PreprocessSettings(
         dataset=options["dataset"],
         subset=options["subset"],
-        columns=tuple(map(parse_column, options["columns"])),
+        columns=tuple(map(parse_column, options["column"])),
         synonyms=options["synonyms"],
     )
     return annotations, read_clips(".", annotations, settings)

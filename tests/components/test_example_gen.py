@@ -26,7 +26,7 @@ from datasets.reading import read_manifest as read_data
 from preprocessing.clip_format import ClipFormat
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.examples import Example, read_records
-from preprocessing.manifest import PreprocessSettings
+from preprocessing.settings import PreprocessSettings
 
 SETTINGS = PreprocessSettings(split="folder", n_tags=3, shard_clips=8, clip=ClipFormat(16_000, 3200))
 Execute = Callable[..., standard_artifacts.Examples]

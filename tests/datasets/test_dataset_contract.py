@@ -22,7 +22,7 @@ from preprocessing.clip_format import ClipFormat
 from preprocessing.clips import AnnotatedClip
 from preprocessing.errors import BadInputError
 from preprocessing.examples import Example, read_records
-from preprocessing.manifest import PreprocessSettings
+from preprocessing.settings import PreprocessSettings
 from preprocessing.splits import Draw
 
 every_sample = pytest.mark.parametrize("sample", SAMPLES, ids=[sample.name for sample in SAMPLES])

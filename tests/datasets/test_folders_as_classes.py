@@ -19,7 +19,7 @@ from datasets.reading import read_clips, read_manifest
 from preprocessing.clip_format import ClipFormat
 from preprocessing.clips import AnnotatedClip
 from preprocessing.errors import BadInputError
-from preprocessing.manifest import PreprocessSettings
+from preprocessing.settings import PreprocessSettings
 
 SONG = encoded(tone(1.0))
 

@@ -13,7 +13,7 @@ from datasets.reading import load_tags, read_manifest
 from datasets.table import parse_column, parse_table
 from preprocessing.clips import AnnotatedClip
 from preprocessing.errors import BadInputError
-from preprocessing.manifest import PreprocessSettings
+from preprocessing.settings import PreprocessSettings
 
 ONE_HOT = "path,rock,slow piano\nx/01.mp3,1,0\ny/01.mp3,1,1\n"
 LIST = "path,tags\nx/01.mp3,rock\ny/01.mp3,rock|slow piano\n"

@@ -15,7 +15,7 @@ from pipeline.dataflow_template import finish, launch, parameters
 from preprocessing import job
 from preprocessing.errors import BadInputError
 from preprocessing.job import run_job
-from preprocessing.manifest import PreprocessSettings
+from preprocessing.settings import PreprocessSettings
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "dataflow"
 METADATA = json.loads((DEPLOY / "metadata.json").read_text())

@@ -19,7 +19,8 @@ from preprocessing.examples import Example, read_records
 from preprocessing.excerpts import EXCERPTS, Excerpt, ExcerptRule, excerpt_id
 from preprocessing.features import log_mel
 from preprocessing.job import run_job
-from preprocessing.manifest import Manifest, PreprocessSettings, Shard
+from preprocessing.manifest import Manifest, Shard
+from preprocessing.settings import PreprocessSettings
 
 SECOND = ClipFormat(16_000, 16_000)
 IN_MEMORY = ("--runner=DirectRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1")

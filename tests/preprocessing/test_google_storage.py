@@ -17,8 +17,8 @@ from folders import hashes
 from datasets.reading import read_manifest
 from preprocessing import storage
 from preprocessing.job import plan_job, run_job
-from preprocessing.manifest import PreprocessSettings
 from preprocessing.runners import BeamSettings
+from preprocessing.settings import PreprocessSettings
 from preprocessing.shards import write_shard
 
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed (autotag[gcp])")

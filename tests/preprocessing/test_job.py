@@ -28,8 +28,8 @@ from preprocessing import storage
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.examples import Example, read_records
 from preprocessing.job import WriteShard, add_shards, finish_job, plan_job, run_job, worker_error
-from preprocessing.manifest import PreprocessSettings
 from preprocessing.runners import parse_options
+from preprocessing.settings import PreprocessSettings
 
 FOLDER = PreprocessSettings(split="folder", n_tags=3, shard_clips=4)
 IN_MEMORY = ("--runner=DirectRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1")
@@ -227,7 +227,7 @@ KILLED = """
 import sys
 from preprocessing.job import run_job
 from datasets.reading import read_manifest
-from preprocessing.manifest import PreprocessSettings
+from preprocessing.settings import PreprocessSettings
 folder = sys.argv[1]
 choice = PreprocessSettings(split="folder", n_tags=3, shard_clips=4)
 manifest = read_manifest(folder, folder + "/annotations_final.csv", choice)

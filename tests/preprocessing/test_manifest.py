@@ -15,15 +15,8 @@ from hypothesis import strategies as st
 from datasets.reading import read_manifest
 from preprocessing import constants
 from preprocessing.errors import BadInputError
-from preprocessing.manifest import (
-    MISSING,
-    NOT_OF_THE_EXAMPLE,
-    Clip,
-    Manifest,
-    PreprocessSettings,
-    audio_checksum,
-    example_contract,
-)
+from preprocessing.manifest import MISSING, NOT_OF_THE_EXAMPLE, Clip, Manifest, audio_checksum, example_contract
+from preprocessing.settings import PreprocessSettings
 
 FOLDER = PreprocessSettings(split="folder", n_tags=3, shard_clips=4)
 

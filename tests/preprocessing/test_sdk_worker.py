@@ -17,9 +17,9 @@ from ports import free_port
 
 from datasets.reading import read_manifest
 from preprocessing.job import run_job
-from preprocessing.manifest import PreprocessSettings
 from preprocessing.runners import BeamSettings
 from preprocessing.sdk_worker import worker_environment
+from preprocessing.settings import PreprocessSettings
 
 SETTINGS = PreprocessSettings(split="folder", n_tags=3, shard_clips=8)
 

@@ -16,7 +16,8 @@ from preprocessing import storage
 from preprocessing.errors import AutotagError
 from preprocessing.examples import Example, read_records
 from preprocessing.features import INCOMPLETE
-from preprocessing.manifest import PreprocessSettings, Shard, checksum
+from preprocessing.manifest import Shard, checksum
+from preprocessing.settings import PreprocessSettings
 from preprocessing.shards import RejectedClip, ShardRecord, finished, record_path, write_shard
 
 GOOD = encoded(tone(0.2))

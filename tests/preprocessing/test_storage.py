@@ -22,8 +22,8 @@ from datasets.reading import read_manifest
 from preprocessing import storage
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.job import plan_job, run_job
-from preprocessing.manifest import PreprocessSettings
 from preprocessing.runners import BeamSettings
+from preprocessing.settings import PreprocessSettings
 from preprocessing.shards import finished, write_shard
 
 GOOD = encoded(tone(0.2))
