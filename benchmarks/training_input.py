@@ -27,7 +27,8 @@ import tensorflow as tf
 from benchmarks.machine import cpu_name
 from components.labels import HeadSettings
 from components.reader import transform_facts
-from components.training import Task, TrainingSettings
+from components.training import Task
+from components.training_settings import TrainingSettings
 from models.outputs import HeadsLoss
 from models.registry import NETWORKS, find_network
 from preprocessing.clip_format import PAPER_CLIP
@@ -78,8 +79,8 @@ def in_turns(steps: Sequence[Callable[[], object]], clips: int, seconds: float) 
 
 def figures_of(task: Task, patterns: list[str], seconds: float) -> list[str]:
     """One row of the table."""
-    changed = replace(task, settings=replace(task.settings, time_shift=True, gain_db=3.0))
-    plain = replace(task, settings=replace(task.settings, precision="float32"))
+    changed = replace(task, settings=task.settings.model_copy(update={"time_shift": True, "gain_db": 3.0}))
+    plain = replace(task, settings=task.settings.model_copy(update={"precision": "float32"}))
     batches = task.training_dataset(patterns)(1)
     read = clips_per_second(batches, lambda batch: None, seconds)
     read_changed = clips_per_second(changed.training_dataset(patterns)(1), lambda batch: None, seconds)

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from components.training_settings import Augmentation
 from models.front_ends.mel import mel_filterbank
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import MEL_FMIN, N_FFT, N_MELS, POWER_FLOOR
@@ -35,33 +36,6 @@ MP3_LEVELS: Final = (0.0, 0.95)
 
 DECIBEL: Final = float(np.log(10) / 10)
 """ln of a power ratio of one decibel."""
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Which changes; none unless asked for.
-
-    Attributes:
-        time_shift: turn the clip round by a random time, what leaves at the end coming in at the beginning. Random
-            windows need none.
-        gain_db: deviation of a random gain, in dB.
-        equaliser_db: deviation of the gains of a random filter, in dB.
-        noise: share of the clips to which white noise is added, 10 to 40 dB below the clip.
-        mp3: share of the clips that are written as MP3 at a random rate and read again.
-        mixup: alpha of the beta distribution from which the shares of two mixed clips and of their tags are drawn.
-    """
-
-    time_shift: bool = False
-    gain_db: float = 0.0
-    equaliser_db: float = 0.0
-    noise: float = 0.0
-    mp3: float = 0.0
-    mixup: float = 0.0
-
-    @property
-    def needs_waveform(self) -> bool:
-        """Whether it can be done to waveforms alone."""
-        return self.mp3 > 0
 
 
 @dataclass(frozen=True)
@@ -103,7 +77,7 @@ def augmented(
     Raises:
         ValueError: the augmentation needs the waveform, and the inputs are the stored log-mel.
     """
-    if augmentation == Augmentation():
+    if not augmentation.changes_clips:
         return batches
     if stored is not None and augmentation.needs_waveform:
         raise ValueError("MP3 can be made of waveforms alone")

@@ -24,7 +24,8 @@ import tensorflow as tf
 from scipy.optimize import minimize
 
 from components.reader import MakeDataset
-from components.training import SplitPredictions, TrainingSettings, fit, inference, predict
+from components.training import SplitPredictions, fit, inference, predict
+from components.training_settings import FitSettings
 from models.combiner import HeadLogits, build_combiner
 from models.heads import ONE_OF, Heads
 from models.outputs import LOGITS
@@ -61,7 +62,7 @@ class CombinerTask:
     networks: tuple[str, ...]
     fit: Fit
     heads: Heads
-    settings: TrainingSettings
+    settings: FitSettings
 
 
 def fit_combiner(

@@ -34,7 +34,8 @@ from components.labels import read_settings
 from components.metrics import head_accuracies, score_tags
 from components.reader import TransformFacts, transform_facts, waveform_dataset
 from components.thresholds import best_f1_thresholds, macro_f1
-from components.training import TrainingSettings, load_network, read_out_of_fold, write_history
+from components.training import load_network, read_out_of_fold, write_history
+from components.training_settings import FitSettings
 from models.heads import Heads
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import SPLITS
@@ -276,7 +277,7 @@ def fit_combiners(
         splits: the networks' predictions, as components.combiners needs them.
         uris: network -> folder of the Trainer's model.
         heads: what they answer.
-        settings: TrainingSettings of those that are trained in epochs, as JSON.
+        settings: FitSettings of those that are trained in epochs, as JSON.
         run_dir: where their state is kept meanwhile.
 
     Returns:
@@ -289,7 +290,7 @@ def fit_combiners(
         if one.fitted_on == OUT_OF_FOLD:
             for name in one.of:
                 out_of_fold.setdefault(name, read_out_of_fold(uris[name]))
-        task = CombinerTask(one.combiner, one.of, one.fit, heads, TrainingSettings(**settings))
+        task = CombinerTask(one.combiner, one.of, one.fit, heads, FitSettings(**settings))
         folder = os.path.join(checkpoints, one.name)
         combiners[one.name], history = fit_combiner(task, splits, out_of_fold, folder)
         if history is not None:
@@ -473,7 +474,7 @@ class EnsembleTrainer(base_component.BaseComponent):  # type: ignore[misc]
             transform_graph: Transform's.
             networks: name -> the Trainer's model.
             config: ``networks`` (names in order), ``combinations`` (Combination as JSON), ``push`` (name of the network
-                or combination to export), ``settings`` (TrainingSettings of combiners that are trained in epochs),
+                or combination to export), ``settings`` (FitSettings of combiners that are trained in epochs),
                 ``heads``, ``clip``, ``data`` (name, licence and split, for the model card) and ``code``.
         """
         super().__init__(

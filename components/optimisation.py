@@ -19,9 +19,8 @@ from typing import Any, Final, Literal
 
 import keras
 
+from components.training_settings import Optimisation
 from models.outputs import LOGITS
-
-Schedule = Literal["constant", "cosine", "one_cycle", "plateau", "adam_sgd"]
 
 PLATEAU_FACTOR: Final = 0.2
 PLATEAU_PATIENCE: Final = 3
@@ -96,93 +95,73 @@ class Sgd(keras.optimizers.SGD):  # type: ignore[misc]
         return {**super().get_config(), "l2": self.l2}
 
 
-@dataclass(frozen=True)
-class Optimisation:
-    """How weights are learnt.
+def first_optimiser(settings: Optimisation, model: keras.Model, steps: int) -> keras.optimizers.Optimizer:
+    """Return the optimiser of the first epoch.
 
-    Attributes:
-        schedule: of the learning rate.
-        learning_rate: the largest one; Adam's at the start where it falls from there.
-        epochs: of the whole training.
-        weight_decay: share of each weight that goes in a step, times the learning rate; with ``adam_sgd`` the penalty
-            in the gradient, as published there.
-        layer_decay: factor of the learning rate from one layer with weights to the one before it.
-        average: momentum of an exponential moving average of the weights, which is what is scored and kept; 0 for none.
+    Args:
+        settings: how weights are learnt.
+        model: what is trained.
+        steps: of an epoch.
     """
+    coupled = settings.schedule == "adam_sgd"
+    return Adam(
+        _rate(settings, steps),
+        rates=layer_rates(model, settings.layer_decay),
+        l2=settings.weight_decay if coupled else 0.0,
+        weight_decay=None if coupled or not settings.weight_decay else settings.weight_decay,
+        **_averaged(settings),
+    )
 
-    schedule: Schedule
-    learning_rate: float
-    epochs: int
-    weight_decay: float = 0.0
-    layer_decay: float = 1.0
-    average: float = 0.0
 
-    @property
-    def never_stops_early(self) -> bool:
-        """Whether the timetable alone ends the training."""
-        return self.schedule == "adam_sgd"
+def next_stage(settings: Optimisation, epoch: int) -> keras.optimizers.Optimizer | float | None:
+    """Say what changes before an epoch, counted from 0, of ``adam_sgd``.
 
-    def begin(self, model: keras.Model, steps: int) -> keras.optimizers.Optimizer:
-        """Return the optimiser of the first epoch.
+    Returns:
+        Another optimiser, another learning rate for the one that there is, or None where nothing changes. With
+        either, training goes on from the best weights.
+    """
+    if settings.schedule != "adam_sgd":
+        return None
+    begins = [round(stage.begins * settings.epochs) for stage in ADAM_SGD]
+    numbers = [number for number, at in enumerate(begins) if at == epoch and number]
+    if not numbers:
+        return None
+    stage = ADAM_SGD[numbers[-1]]
+    rate = stage.rate * settings.learning_rate
+    if ADAM_SGD[numbers[0] - 1].optimiser == stage.optimiser:
+        return rate
+    return Sgd(rate, momentum=0.9, nesterov=True, l2=settings.weight_decay, **_averaged(settings))
 
-        Args:
-            model: what is trained.
-            steps: of an epoch.
-        """
-        coupled = self.schedule == "adam_sgd"
-        return Adam(
-            self._rate(steps),
-            rates=layer_rates(model, self.layer_decay),
-            l2=self.weight_decay if coupled else 0.0,
-            weight_decay=None if coupled or not self.weight_decay else self.weight_decay,
-            **self._averaged(),
-        )
 
-    def next_stage(self, epoch: int) -> keras.optimizers.Optimizer | float | None:
-        """Say what changes before an epoch, counted from 0, of ``adam_sgd``.
+def plateau_rate(settings: Optimisation, figures: Sequence[float]) -> float | None:
+    """The learning rate of the next epoch of ``plateau``; None of every other schedule.
 
-        Returns:
-            Another optimiser, another learning rate for the one that there is, or None where nothing changes. With
-            either, training goes on from the best weights.
-        """
-        if self.schedule != "adam_sgd":
-            return None
-        begins = [round(stage.begins * self.epochs) for stage in ADAM_SGD]
-        numbers = [number for number, at in enumerate(begins) if at == epoch and number]
-        if not numbers:
-            return None
-        stage = ADAM_SGD[numbers[-1]]
-        rate = stage.rate * self.learning_rate
-        if ADAM_SGD[numbers[0] - 1].optimiser == stage.optimiser:
-            return rate
-        return Sgd(rate, momentum=0.9, nesterov=True, l2=self.weight_decay, **self._averaged())
+    Args:
+        settings: how weights are learnt.
+        figures: of all epochs so far, the larger the better.
+    """
+    if settings.schedule != "plateau":
+        return None
+    best, waited, falls = -math.inf, 0, 0
+    for figure in figures:
+        waited = 0 if figure > best else waited + 1
+        best = max(best, figure)
+        if waited == PLATEAU_PATIENCE:
+            waited, falls = 0, falls + 1
+    return settings.learning_rate * PLATEAU_FACTOR**falls
 
-    def plateau_rate(self, figures: Sequence[float]) -> float | None:
-        """The learning rate of the next epoch of ``plateau``; None of every other schedule.
 
-        Args:
-            figures: of all epochs so far, the larger the better.
-        """
-        if self.schedule != "plateau":
-            return None
-        best, waited, falls = -math.inf, 0, 0
-        for figure in figures:
-            waited = 0 if figure > best else waited + 1
-            best = max(best, figure)
-            if waited == PLATEAU_PATIENCE:
-                waited, falls = 0, falls + 1
-        return self.learning_rate * PLATEAU_FACTOR**falls
+def _averaged(settings: Optimisation) -> Mapping[str, Any]:
+    return {"use_ema": True, "ema_momentum": settings.average} if settings.average else {}
 
-    def _averaged(self) -> Mapping[str, Any]:
-        return {"use_ema": True, "ema_momentum": self.average} if self.average else {}
 
-    def _rate(self, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
-        total = max(1, steps * self.epochs)
-        if self.schedule == "cosine":
-            return keras.optimizers.schedules.CosineDecay(self.learning_rate, total, alpha=COSINE_END)
-        if self.schedule == "one_cycle":
-            return OneCycle(self.learning_rate, total)
-        return self.learning_rate
+def _rate(settings: Optimisation, steps: int) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    total = max(1, steps * settings.epochs)
+    if settings.schedule == "cosine":
+        return keras.optimizers.schedules.CosineDecay(settings.learning_rate, total, alpha=COSINE_END)
+    if settings.schedule == "one_cycle":
+        return OneCycle(settings.learning_rate, total)
+    return settings.learning_rate
 
 
 @keras.saving.register_keras_serializable(package="autotag")

@@ -22,18 +22,18 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from components.augmentation import Augmentation, StoredLogMel, augmented
+from components.augmentation import StoredLogMel, augmented
 from components.embeddings import Embeddings, embed, frozen_weights, kept
 from components.labels import read_settings
 from components.metrics import score_tags
-from components.optimisation import Optimisation, Schedule
+from components.optimisation import first_optimiser, next_stage, plateau_rate
 from components.reader import (
     Fold,
     MakeDataset,
@@ -44,6 +44,7 @@ from components.reader import (
     waveform_dataset,
 )
 from components.starting_weights import started_network
+from components.training_settings import Augmentation, FitSettings, Monitor, Precision, TrainingSettings
 from models.front_ends.level import RmsLevel
 from models.heads import Heads
 from models.hearing import Hearing
@@ -53,9 +54,8 @@ from models.registry import NETWORKS, Network, find_network
 from models.spec_augment import SpecAugment
 from preprocessing.clip_format import ClipFormat
 from preprocessing.errors import BadInputError
-from preprocessing.level import Level
 from preprocessing.whole_files import write_whole
-from preprocessing.windows import NEARLY_ALL, WindowRule
+from preprocessing.windows import NEARLY_ALL
 from serving.graph.ensemble import Member
 from serving.model_info import MemberInfo, Normalisation
 
@@ -66,84 +66,6 @@ MODEL_FILE = "model.keras"
 MEMBER_FILE = "member.json"
 OUT_OF_FOLD_FILE = "out_of_fold.npz"
 HISTORY_FILE = "history.json"
-
-Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
-Monitor = Literal["roc_auc", "pr_auc", "loss"]
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How a network is trained.
-
-    Attributes:
-        epochs: at most.
-        batch_size: clips in a step, over all devices.
-        learning_rate: Adam's, at the start.
-        schedule: of the learning rate, see components.optimisation.
-        weight_decay: see components.optimisation, as are layer_decay and average.
-        monitor: figure of the validation split by which the best epoch is chosen.
-        patience: stop after this many epochs without a better one.
-        seed: of weights, order, windows, dropout and augmentation.
-        precision: Keras' dtype policy, or ``auto`` for what suits the device.
-        dropout: rate of all of the network's own dropout layers; None leaves them as they are.
-        label_smoothing: see models.outputs.HeadsLoss, as is class_balance.
-        freeze_batch_norm: batch norms of a network with trained weights keep their statistics, scale and shift.
-        time_shift: change of the training clips, see components.augmentation, as are gain_db, equaliser_db, noise, mp3
-            and mixup.
-        level: at which a window is heard, here and wherever the network is asked: ``as_is``, or ``rms``, see
-            models.front_ends.level. Training clips are brought to the level first, and changed at random then.
-        frequency_mask: share of the bands under a mask at most, see models.spec_augment; time_mask of the frames.
-        train_windows: random windows of a clip in an epoch, of a network that hears less than a clip.
-        score_windows: evenly spaced windows over which a clip's answer is averaged; None for the network's own rule.
-        weights: trained weights to start from: a name that ``autotag pretrained`` lists, a file, or a pushed version.
-        train: ``all`` of the network; its ``head`` alone, the rest staying as it is; or the head for a number of
-            epochs and then all.
-    """
-
-    epochs: int = 30
-    batch_size: int = 16
-    learning_rate: float = 1e-3
-    schedule: Schedule = "cosine"
-    weight_decay: float = 0.0
-    layer_decay: float = 1.0
-    average: float = 0.0
-    monitor: Monitor = "roc_auc"
-    patience: int = 5
-    seed: int = 0
-    precision: Precision = "auto"
-    dropout: float | None = None
-    label_smoothing: float = 0.0
-    class_balance: float = 0.0
-    freeze_batch_norm: bool = False
-    time_shift: bool = False
-    gain_db: float = 0.0
-    equaliser_db: float = 0.0
-    noise: float = 0.0
-    mp3: float = 0.0
-    mixup: float = 0.0
-    level: Level = "as_is"
-    frequency_mask: float = 0.0
-    time_mask: float = 0.0
-    train_windows: int = 1
-    score_windows: int | None = None
-    weights: str | None = None
-    train: Literal["all", "head"] | int = "all"
-
-    @property
-    def augmentation(self) -> Augmentation:
-        """What is changed in training clips."""
-        return Augmentation(self.time_shift, self.gain_db, self.equaliser_db, self.noise, self.mp3, self.mixup)
-
-    @property
-    def optimisation(self) -> Optimisation:
-        """How weights are learnt."""
-        return Optimisation(
-            self.schedule, self.learning_rate, self.epochs, self.weight_decay, self.layer_decay, self.average
-        )
-
-    def window_rule(self, network: Network) -> WindowRule:
-        """Return the windows over which a clip's answer is averaged."""
-        return network.score_windows if self.score_windows is None else WindowRule(self.score_windows)
 
 
 @dataclass
@@ -194,7 +116,7 @@ def fit(
     build: Callable[[], keras.Model],
     train: MakeDataset,
     validate: Validate,
-    settings: TrainingSettings,
+    settings: FitSettings,
     heads: Heads,
     checkpoint_dir: str,
     log_dir: str | None = None,
@@ -231,10 +153,10 @@ def fit(
             if initial_bias:
                 set_initial_bias(core_of(model), heads, frequencies)
             loss = HeadsLoss(heads, frequencies, settings.class_balance, settings.label_smoothing)
-            _compile(model, settings.optimisation.begin(model, steps), loss)
+            _compile(model, first_optimiser(settings, model, steps), loss)
     ask = validate(model)
     writer = tf.summary.create_file_writer(log_dir) if log_dir else None
-    patience = settings.epochs if settings.optimisation.never_stops_early else settings.patience
+    patience = settings.epochs if settings.never_stops_early else settings.patience
     while state.epoch < settings.epochs and state.epoch - state.best_epoch < patience:
         _begin_epoch(model, settings, state, checkpoint_dir)
         batches = train(settings.seed * 10_007 + state.epoch).map(lambda batch: (batch["inputs"], batch["labels"]))
@@ -271,12 +193,11 @@ def _compile(model: keras.Model, optimiser: keras.optimizers.Optimizer, loss: ke
     )
 
 
-def _begin_epoch(model: keras.Model, settings: TrainingSettings, state: TrainingState, checkpoint_dir: str) -> None:
+def _begin_epoch(model: keras.Model, settings: FitSettings, state: TrainingState, checkpoint_dir: str) -> None:
     """Set what an epoch begins with: random numbers, learning rate, and the stage of the timetable."""
     _seed_dropout(model, settings.seed, state.epoch)
-    optimisation = settings.optimisation
-    rate = optimisation.plateau_rate([_figure(figures, settings.monitor) for figures in state.history])
-    change = optimisation.next_stage(state.epoch)
+    rate = plateau_rate(settings, [_figure(figures, settings.monitor) for figures in state.history])
+    change = next_stage(settings, state.epoch)
     if change is not None and state.best_epoch:
         best = keras.models.load_model(os.path.join(checkpoint_dir, _best_file(state)), compile=False)
         model.set_weights(best.get_weights())
@@ -559,7 +480,7 @@ class Task:
         """
         settings = self.settings
         random = RandomWindows(self.hearing.window, settings.train_windows) if self.windowed else None
-        augmentation = replace(settings.augmentation, time_shift=settings.time_shift and not self.windowed)
+        augmentation = settings.model_copy(update={"time_shift": settings.time_shift and not self.windowed})
         size, clip = settings.batch_size, self.clip
 
         def make(seed: int | None) -> tf.data.Dataset:
@@ -629,9 +550,9 @@ class Task:
         return Member(self.name, self.network, network, rule, self.normalisation, trained_on, self.settings.level)
 
 
-def reads_stored_log_mel(network: Network, settings: TrainingSettings) -> bool:
+def reads_stored_log_mel(network: Network, settings: Augmentation) -> bool:
     """Whether a network is trained on the stored log-mel: it reads no other, and nothing needs the waveform."""
-    return network.reads_stored_log_mel and not settings.augmentation.needs_waveform
+    return network.reads_stored_log_mel and not settings.needs_waveform
 
 
 def _at_level(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -663,7 +584,14 @@ def run_fn(fn_args: Any) -> None:
     train, valid = list(fn_args.train_files), list(fn_args.eval_files)
     task = Task.from_config(config, fn_args.transform_graph_path, train)
     log.warning("%s: training in %s on %s", task.name, task.precision, _devices())
-    parts = (task.name, config["network"], asdict(task.settings), task.precision, config["code"], config["heads"])
+    parts = (
+        task.name,
+        config["network"],
+        task.settings.model_dump(mode="json"),
+        task.precision,
+        config["code"],
+        config["heads"],
+    )
     key = checkpoint_key(*parts, train, fn_args.transform_graph_path)
     checkpoint_dir = os.path.join(config["checkpoints"], f"{task.name}-{key}")
     network, state, trained_on = _train(task, train, valid, checkpoint_dir, fn_args.model_run_dir)
@@ -769,7 +697,7 @@ def train_head(
         lambda: _head_alone(network, task.settings.seed),
         dataset,
         validate,
-        replace(task.settings, epochs=epochs),
+        task.settings.model_copy(update={"epochs": epochs}),
         task.heads,
         checkpoint_dir,
         name=f"{task.name} head",

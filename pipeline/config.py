@@ -11,9 +11,21 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.labels import ANY, HeadSettings
+from components.training_settings import (
+    BatchSize,
+    Epochs,
+    LearningRate,
+    NetworkSettings,
+    Patience,
+    ScoreWindows,
+    Settings,
+    SteadySchedule,
+    TrainWindows,
+    Weights,
+)
 from datasets.dataset import MTAT_LAYOUT, Dataset
 from datasets.registry import DATASETS, RULES, find_dataset
 from models.registry import NETWORKS, Network, find_network
@@ -66,11 +78,7 @@ def all_subsets(networks: Sequence[str]) -> list[tuple[str, ...]]:
     return [chosen for size in range(2, len(networks) + 1) for chosen in itertools.combinations(networks, size)]
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-
-class HeadConfig(_Settings):
+class HeadConfig(Settings):
     """What a network answers: one list of tags (components.labels.HeadSettings)."""
 
     kind: Literal["multi-label", "one-of"] = Field("multi-label", description="any number of the tags, or one of them")
@@ -89,7 +97,7 @@ class HeadConfig(_Settings):
         return self
 
 
-class ClipConfig(_Settings):
+class ClipConfig(Settings):
     """What a clip is."""
 
     seconds: float = Field(PAPER_CLIP.seconds, ge=LEAST_SECONDS, le=MOST_SECONDS, description="length")
@@ -107,7 +115,7 @@ def _preprocess_setting(name: str, **changes: Any) -> Any:
     return Field(**{"default": setting.default, **setting.metadata, **changes})
 
 
-class DataConfig(_Settings):
+class DataConfig(Settings):
     """Audio, annotations, and how they are divided."""
 
     dataset: str = _preprocess_setting("dataset")
@@ -235,65 +243,35 @@ class DataConfig(_Settings):
         )
 
 
-class WindowsConfig(_Settings):
+class WindowsConfig(Settings):
     """Windows of a clip, of a network that hears less than a clip."""
 
-    train: int = Field(1, ge=1, description="random ones of a clip in an epoch")
-    score: int | None = Field(None, ge=1, description="evenly spaced ones that are averaged; the network's own rule")
+    train: TrainWindows = 1
+    score: ScoreWindows = None
 
 
-class HeadFirst(_Settings):
+class HeadFirst(Settings):
     """Train the last layer first."""
 
     all_after: int = Field(ge=1, description="epochs of the last layer alone, before all is trained")
 
 
-class NetworkConfig(_Settings):
-    """One network and how it is trained (components.training.TrainingSettings)."""
+class NetworkChoice(Settings):
+    """Which network, and what stands for settings that are not given."""
 
     network: str | None = Field(None, description="of `autotag networks`; its name here unless given")
     recipe: Literal["paper", "comparison", "good"] = Field(
         "paper", description="what stands for settings that are not given: pipeline/recipes.py"
     )
-    epochs: int = Field(30, ge=1, description="at most")
-    batch_size: int = Field(16, ge=1, description="windows in a step")
-    learning_rate: float = Field(1e-3, gt=0, description="at its highest")
-    schedule: Literal["constant", "cosine", "one_cycle", "plateau", "adam_sgd"] = Field(
-        "cosine", description="of the learning rate: components/optimisation.py"
-    )
-    weight_decay: float = Field(0.0, ge=0, description="decoupled; with adam_sgd in the gradient")
-    layer_decay: float = Field(1.0, gt=0, le=1, description="of the learning rate, from each layer to the one before")
-    average: float = Field(0.0, ge=0, lt=1, description="momentum of the weights' moving average; 0 for none")
-    monitor: Literal["roc_auc", "pr_auc", "loss"] = Field("roc_auc", description="on the validation split")
-    patience: int = Field(5, ge=1, description="epochs without a better figure")
-    seed: int = Field(0, description="of weights, order, windows and augmentation")
-    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
-        "auto", description="of training; auto is bfloat16 where the device multiplies in it"
-    )
-    dropout: float | None = Field(None, ge=0, lt=1, description="of the network's own dropout layers; theirs")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share by which labels are drawn to the middle")
-    class_balance: float = Field(0.0, ge=0, le=1, description="exponent of the weight of rare tags")
-    freeze_batch_norm: bool = Field(False, description="of a network with trained weights")
-    time_shift: bool = Field(False, description="turn each training clip round by a random time")
-    gain_db: float = Field(0.0, ge=0, description="deviation of a random gain on each training clip")
-    equaliser_db: float = Field(0.0, ge=0, description="deviation of a random filter's gains")
-    noise: float = Field(0.0, ge=0, le=1, description="share of the training clips with white noise in them")
-    mp3: float = Field(0.0, ge=0, le=1, description="share of the training clips that go through MP3")
-    mixup: float = Field(0.0, ge=0, description="alpha of the shares of two mixed clips; 0 for none")
-    level: Literal["as_is", "rms"] = Field(
-        "as_is",
-        description="at which windows are heard: rms brings each to -18 dBFS, so that tags do not change with it",
-    )
-    frequency_mask: float = Field(
-        0.0, ge=0, le=0.5, description="share of the bands under a mask at most; not of waveforms"
-    )
-    time_mask: float = Field(0.0, ge=0, le=0.5, description="share of the frames under a mask at most")
+
+
+class NetworkConfig(NetworkSettings, NetworkChoice):
+    """One network and how it is trained."""
+
     windows: WindowsConfig = Field(
         WindowsConfig(), description="of a clip, that a network learns from and is asked about"
     )
-    weights: str | None = Field(
-        None, description="to start from: a name that `autotag pretrained` lists, a pushed version, a .keras file"
-    )
+    weights: Weights = None
     train: Literal["all", "head"] | HeadFirst = Field("all", description="what is trained, where weights are given")
 
     @model_validator(mode="before")
@@ -317,16 +295,14 @@ class NetworkConfig(_Settings):
         return {**values, "train_windows": self.windows.train, "score_windows": self.windows.score, "train": train}
 
 
-class CombinerConfig(_Settings):
+class CombinerConfig(Settings):
     """How combiners that are trained in epochs are trained: in float32, on the networks' probabilities."""
 
-    epochs: int = Field(100, ge=1, description="at most")
-    batch_size: int = Field(64, ge=1, description="clips in a step")
-    learning_rate: float = Field(1e-3, gt=0, description="at its highest")
-    schedule: Literal["constant", "cosine", "one_cycle", "plateau"] = Field(
-        "cosine", description="of the learning rate"
-    )
-    patience: int = Field(10, ge=1, description="epochs without a better figure")
+    epochs: Epochs = 100
+    batch_size: BatchSize = 64
+    learning_rate: LearningRate = 1e-3
+    schedule: SteadySchedule = Field("cosine", description="of the learning rate")
+    patience: Patience = 10
     seed: int = Field(0, description="of weights and order")
     folds: int = Field(3, ge=2, le=20, description="of the training split, for combiners that are fitted out of fold")
 
@@ -335,7 +311,7 @@ class CombinerConfig(_Settings):
         return self.model_dump(mode="json", exclude={"folds"})
 
 
-class EnsembleConfig(_Settings):
+class EnsembleConfig(Settings):
     """Several networks and what makes one answer of theirs (models.combiner)."""
 
     of: tuple[str, ...] = Field(min_length=2, description="networks, in the order of the combiner's inputs")
@@ -365,7 +341,7 @@ def deformation_names(names: Sequence[str]) -> tuple[str, ...]:
     return found
 
 
-class RobustnessConfig(_Settings):
+class RobustnessConfig(Settings):
     """What the candidate is tested with besides the clean test split."""
 
     deformations: tuple[str, ...] = Field((), description="noise_0.1, mp3_32 and others: preprocessing/deformations.py")
@@ -376,7 +352,7 @@ class RobustnessConfig(_Settings):
         return deformation_names(deformations)
 
 
-class GateConfig(_Settings):
+class GateConfig(Settings):
     """When a model may be pushed."""
 
     min_roc_auc: float = Field(0.80, ge=0, le=1, description="macro ROC-AUC on the test split, at least")
@@ -391,7 +367,7 @@ class GateConfig(_Settings):
         return dict(zip(deformation_names(list(limits)), limits.values(), strict=True))
 
 
-class MetadataConfig(_Settings):
+class MetadataConfig(Settings):
     """Where ML Metadata is kept: a file under the run's root, or a server that several people and machines share."""
 
     kind: Literal["sqlite", "mysql", "postgresql"] = Field("sqlite", description="mysql is MariaDB's too")
@@ -418,7 +394,7 @@ class MetadataConfig(_Settings):
         return self
 
 
-class TolerationConfig(_Settings):
+class TolerationConfig(Settings):
     """A taint of nodes that a step puts up with."""
 
     key: str = Field(min_length=1, description="nvidia.com/gpu, for one")
@@ -426,7 +402,7 @@ class TolerationConfig(_Settings):
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(None, description="any unless given")
 
 
-class StepResources(_Settings):
+class StepResources(Settings):
     """What a step asks of the cluster; what is not given is not asked for."""
 
     cpu: str | None = Field(None, pattern=_CPU, description="cores, requested and at most: 2, 0.5 or 500m")
@@ -437,14 +413,14 @@ class StepResources(_Settings):
     tolerations: tuple[TolerationConfig, ...] = Field((), description="taints of nodes that it puts up with")
 
 
-class VolumeConfig(_Settings):
+class VolumeConfig(Settings):
     """A persistent volume that every step sees."""
 
     claim: str = Field(min_length=1, description="name of the PersistentVolumeClaim")
     path: str = Field(pattern="^/", description="where the steps see it")
 
 
-class SecretConfig(_Settings):
+class SecretConfig(Settings):
     """A Kubernetes secret for every step, as variables or as files."""
 
     name: str = Field(min_length=1, description="of the secret")
@@ -458,7 +434,7 @@ class SecretConfig(_Settings):
         return self
 
 
-class KubeflowConfig(_Settings):
+class KubeflowConfig(Settings):
     """Where and how the pipeline runs on Kubeflow Pipelines."""
 
     host: str | None = Field(None, description="address of the API, such as http://localhost:8888")
@@ -511,7 +487,7 @@ class KubeflowConfig(_Settings):
         return self
 
 
-class PipelineConfig(_Settings):
+class PipelineConfig(Settings):
     """Everything that a run is made from."""
 
     name: str = Field("autotag", description="of the pipeline, by which runs are listed")

@@ -42,7 +42,7 @@ from components.robustness import RobustnessGate, RobustnessScorer
 from components.schema import CuratedSchema
 from components.shared_tags import SharedTags
 from components.source_hash import ENSEMBLE_SOURCE, EXAMPLE_SOURCE, TRAINING_SOURCE, network_hash, source_hash
-from components.training import TrainingSettings, reads_stored_log_mel
+from components.training import reads_stored_log_mel
 from models.heads import Heads
 from pipeline.config import PipelineConfig
 from pipeline.runs import IMPORTED_MODEL
@@ -361,8 +361,8 @@ def _heads(config: PipelineConfig) -> list[dict[str, Any]]:
 
 
 def _trainer(name: str, config: PipelineConfig, examples: BaseChannel, transform: Transform) -> Trainer:
-    network, settings = config.network(name), config.networks[name].training_settings()
-    stored = reads_stored_log_mel(network, TrainingSettings(**settings))
+    network, settings = config.network(name), config.networks[name]
+    stored = reads_stored_log_mel(network, settings)
     return Trainer(
         run_fn="components.training.run_fn",
         examples=transform.outputs["transformed_examples"] if stored else examples,
@@ -372,7 +372,7 @@ def _trainer(name: str, config: PipelineConfig, examples: BaseChannel, transform
         custom_config={
             "name": name,
             "network": network.name,
-            "settings": settings,
+            "settings": settings.training_settings(),
             "heads": _heads(config),
             "clip": asdict(config.data.clip.format),
             "folds": config.combiner.folds if config.needs_folds else 0,

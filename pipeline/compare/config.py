@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from components.training_settings import Settings
 from pipeline.config import (
     CombinerConfig,
     DataConfig,
@@ -64,10 +65,8 @@ class Entry:
         return f"{self.network}, {self.recipe}, seed {self.seed}, on {self.data}"
 
 
-class ComparisonConfig(BaseModel):
+class ComparisonConfig(Settings):
     """Everything that a comparison can be told."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     name: str = Field("comparison", description="of the pipelines in ML Metadata, with the data set's behind it")
     root: str = Field("comparison-run", description="with a folder for each data set")

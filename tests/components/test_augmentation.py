@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.augmentation import Augmentation, StoredLogMel, augmented, recompressed
+from components.augmentation import StoredLogMel, augmented, recompressed
+from components.training_settings import Augmentation
 from preprocessing.clip_format import ClipFormat
 from preprocessing.features import log_mel
 from serving.model_info import Normalisation
@@ -128,5 +129,5 @@ def test_silence_stays_finite() -> None:
     silence = np.zeros((3, CLIP.samples), np.float32)
     assert np.isfinite(changed(silence, ALL)["inputs"]).all()
     lowest = normalised(np.full((3, 128, 61), -100, np.float32))
-    augmentation = Augmentation(True, 3, 3, 1, 0, 0.4)
+    augmentation = Augmentation(time_shift=True, gain_db=3, equaliser_db=3, noise=1, mixup=0.4)
     assert np.isfinite(changed(lowest, augmentation, stored=STORED)["inputs"]).all()

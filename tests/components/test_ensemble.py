@@ -41,7 +41,8 @@ from components.network_scorer import keep_evaluation, read_answers
 from components.reader import TransformFacts, transform_facts
 from components.robustness import CLEAN, RobustnessScorerExecutor, read_scores, score_model
 from components.shared_tags import SharedTags
-from components.training import TrainingSettings, save_network
+from components.training import save_network
+from components.training_settings import TrainingSettings
 from models.combiner import build_combiner
 from models.convolution import glorot, seed_stream
 from models.front_ends.settings import LogMel
@@ -139,7 +140,7 @@ def config(push: str, combinations: list[dict[str, Any]]) -> dict[str, Any]:
         "networks": ["low", "high"],
         "combinations": combinations,
         "push": push,
-        "settings": asdict(TrainingSettings(epochs=2)),
+        "settings": TrainingSettings(epochs=2).model_dump(mode="json"),
         "heads": [head.to_json() for head in HEADS],
         "clip": asdict(CLIP),
         "data": DATA,
@@ -366,7 +367,7 @@ def combine(inputs: Inputs, evaluations: dict[str, types.Artifact], folder: Path
         "of": ["high", "low"],
         "combiner": combiner,
         "fit": fit,
-        "settings": asdict(TrainingSettings(epochs=2)),
+        "settings": TrainingSettings(epochs=2).model_dump(mode="json"),
         "heads": [head.to_json() for head in HEADS],
         "clip": asdict(CLIP),
         "deformations": ["noise_0.1"],

@@ -4,7 +4,17 @@ import keras
 import numpy as np
 import pytest
 
-from components.optimisation import ADAM_SGD, Adam, OneCycle, Optimisation, Sgd, layer_rates
+from components.optimisation import (
+    ADAM_SGD,
+    Adam,
+    OneCycle,
+    Sgd,
+    first_optimiser,
+    layer_rates,
+    next_stage,
+    plateau_rate,
+)
+from components.training_settings import Optimisation
 
 
 def network() -> keras.Model:
@@ -35,8 +45,8 @@ def test_one_cycle_rises_for_three_tenths_and_falls_to_nearly_nothing() -> None:
 
 
 def test_timetable_of_2020_has_its_epochs_and_rates() -> None:
-    plan = Optimisation("adam_sgd", 1e-4, 200, weight_decay=1e-4)
-    changes = {epoch: change for epoch in range(200) if (change := plan.next_stage(epoch)) is not None}
+    plan = Optimisation(schedule="adam_sgd", learning_rate=1e-4, epochs=200, weight_decay=1e-4)
+    changes = {epoch: change for epoch in range(200) if (change := next_stage(plan, epoch)) is not None}
     assert list(changes) == [80, 100, 120]
     sgd = changes[80]
     assert isinstance(sgd, Sgd)
@@ -48,8 +58,8 @@ def test_timetable_of_2020_has_its_epochs_and_rates() -> None:
 
 def test_timetable_of_few_epochs_keeps_its_shares_and_its_last_stage() -> None:
     for epochs in range(1, 40):
-        plan = Optimisation("adam_sgd", 1e-4, epochs)
-        changes = [change for epoch in range(epochs) if (change := plan.next_stage(epoch)) is not None]
+        plan = Optimisation(schedule="adam_sgd", learning_rate=1e-4, epochs=epochs)
+        changes = [change for epoch in range(epochs) if (change := next_stage(plan, epoch)) is not None]
         kinds = [isinstance(change, Sgd) for change in changes]
         assert sum(kinds) == (1 if kinds else 0), "SGD begins once"
         assert not kinds or kinds[0]
@@ -57,12 +67,12 @@ def test_timetable_of_few_epochs_keeps_its_shares_and_its_last_stage() -> None:
 
 
 def test_plateau_takes_a_fifth_after_three_epochs_without_a_better_figure() -> None:
-    plan = Optimisation("plateau", 1e-3, 30)
-    assert plan.plateau_rate([]) == 1e-3
-    assert plan.plateau_rate([0.5, 0.6, 0.55, 0.59]) == 1e-3
-    assert plan.plateau_rate([0.5, 0.6, 0.55, 0.59, 0.6]) == pytest.approx(2e-4)
-    assert plan.plateau_rate([0.5, 0.6, 0.55, 0.59, 0.6, 0.7, 0.6, 0.6, 0.6]) == pytest.approx(4e-5)
-    assert Optimisation("cosine", 1e-3, 30).plateau_rate([0.5]) is None
+    plan = Optimisation(schedule="plateau", learning_rate=1e-3, epochs=30)
+    assert plateau_rate(plan, []) == 1e-3
+    assert plateau_rate(plan, [0.5, 0.6, 0.55, 0.59]) == 1e-3
+    assert plateau_rate(plan, [0.5, 0.6, 0.55, 0.59, 0.6]) == pytest.approx(2e-4)
+    assert plateau_rate(plan, [0.5, 0.6, 0.55, 0.59, 0.6, 0.7, 0.6, 0.6, 0.6]) == pytest.approx(4e-5)
+    assert plateau_rate(Optimisation(schedule="cosine"), [0.5]) is None
 
 
 def test_each_layer_before_the_last_learns_more_slowly() -> None:
@@ -77,7 +87,11 @@ def test_each_layer_before_the_last_learns_more_slowly() -> None:
 
 def test_decoupled_decay_leaves_biases_and_batch_norms_alone() -> None:
     model = network()
-    changes = step(model, Optimisation("constant", 0.1, 1, weight_decay=0.5).begin(model, 1), 0.0)
+    changes = step(
+        model,
+        first_optimiser(Optimisation(schedule="constant", learning_rate=0.1, epochs=1, weight_decay=0.5), model, 1),
+        0.0,
+    )
     moved = {
         variable.path: bool(np.any(change)) for variable, change in zip(model.trainable_variables, changes, strict=True)
     }
@@ -86,7 +100,9 @@ def test_decoupled_decay_leaves_biases_and_batch_norms_alone() -> None:
 
 def test_penalty_in_the_gradient_draws_every_weight_to_zero() -> None:
     model = network()
-    optimiser = Optimisation("adam_sgd", 0.1, 10, weight_decay=0.5).begin(model, 1)
+    optimiser = first_optimiser(
+        Optimisation(schedule="adam_sgd", learning_rate=0.1, epochs=10, weight_decay=0.5), model, 1
+    )
     before = [variable.numpy() for variable in model.trainable_variables]
     changes = step(model, optimiser, 0.0)
     for weights, change in zip(before, changes, strict=True):

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,13 @@ from components.training import (
     MODEL_FILE,
     SplitPredictions,
     Task,
-    TrainingSettings,
     choose_precision,
     fit,
     inference,
     predict,
     save_network,
 )
+from components.training_settings import TrainingSettings
 from models.heads import Heads
 from models.outputs import with_heads
 from models.registry import NETWORKS, find_network
@@ -90,7 +89,7 @@ WAYS: dict[str, Any] = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_of_learning_raises_the_validation_roc_auc(way: str, tmp_path: Path) -> None:
-    settings = replace(SETTINGS, **WAYS[way])
+    settings = SETTINGS.model_copy(update=WAYS[way])
     _, state = fit(small_network, dataset(0, 64), validate, settings, HEADS, str(tmp_path))
     assert state.epoch == 6
     assert max(row["valid_roc_auc"] for row in state.history) > 0.8
@@ -109,7 +108,7 @@ def test_best_epochs_weights_are_returned_not_the_last_ones(average: float, tmp_
     """With averages of the weights it is these that are scored and returned."""
     from components.metrics import score_tags
 
-    settings = replace(SETTINGS, average=average)
+    settings = SETTINGS.model_copy(update={"average": average})
     model, state = fit(small_network, dataset(0, 64), validate, settings, HEADS, str(tmp_path))
     answers = predict(inference(model), dataset(64, 96))
     assert score_tags(answers.labels, answers.predictions, list("abc")).roc_auc == pytest.approx(state.best_figure)
@@ -144,14 +143,14 @@ def test_killed_training_goes_on_at_its_last_epoch_and_ends_the_same(way: str, t
             if state.epoch == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
         training._save = save_and_die
-        settings = replace(SETTINGS, **WAYS[{way!r}])
+        settings = SETTINGS.model_copy(update=WAYS[{way!r}])
         training.fit(small_network, dataset(0, 64), validate, settings, HEADS, {str(tmp_path / "killed")!r})
     """
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert json.loads((tmp_path / "killed" / "state.json").read_text())["epoch"] == 3
 
-    settings = replace(SETTINGS, **WAYS[way])
+    settings = SETTINGS.model_copy(update=WAYS[way])
     resumed, state = fit(small_network, dataset(0, 64), validate, settings, HEADS, str(tmp_path / "killed"))
     undisturbed, whole = fit(small_network, dataset(0, 64), validate, settings, HEADS, str(tmp_path / "whole"))
     assert state.epoch == 6

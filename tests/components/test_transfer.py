@@ -13,7 +13,8 @@ from registered_networks import registered
 from components import training
 from components.reader import Fold, TransformFacts
 from components.starting_weights import started_network
-from components.training import Task, TrainingSettings
+from components.training import Task
+from components.training_settings import TrainingSettings
 from models.convolution import glorot, seed_stream
 from models.heads import Heads
 from models.outputs import with_heads

@@ -1,5 +1,6 @@
 """Configuration: defaults, files, overrides and clear errors."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.training_settings import TrainingSettings
 from pipeline.config import PipelineConfig, load_config
 from pipeline.overrides import read_value
 from preprocessing.errors import BadInputError
@@ -112,6 +114,24 @@ def test_networks_of_any_name_windows_weights_and_ensembles() -> None:
     assert (settings["train"], settings["train_windows"], settings["score_windows"]) == (2, 2, 4)
     assert config.needs_folds
     assert list(config.all_combinations()) == ["mine"]
+
+
+def test_what_trainers_are_told_stays_as_caches_and_checkpoints_know_it() -> None:
+    """The bytes are part of the keys of TFX's cache, of checkpoints and of comparisons' evaluations."""
+    config = load_config(None, ["networks={a: {network: musicnn, windows: {score: 4}}, b: {network: vgg}}", "push=a"])
+    told = config.networks["a"].training_settings()
+    assert json.dumps(told, sort_keys=True) == (
+        '{"average": 0.0, "batch_size": 16, "class_balance": 0.0, "dropout": null, "epochs": 30, "equaliser_db": 0.0, '
+        '"freeze_batch_norm": false, "frequency_mask": 0.0, "gain_db": 0.0, "label_smoothing": 0.0, '
+        '"layer_decay": 1.0, "learning_rate": 0.001, "level": "as_is", "mixup": 0.0, "monitor": "roc_auc", '
+        '"mp3": 0.0, "noise": 0.0, "patience": 5, "precision": "auto", "schedule": "cosine", "score_windows": 4, '
+        '"seed": 0, "time_mask": 0.0, "time_shift": false, "train": "all", "train_windows": 1, "weight_decay": 0.0, '
+        '"weights": null}'
+    )
+    assert TrainingSettings(**told).model_dump(mode="json") == told
+    assert json.dumps(config.combiner.training_settings(), sort_keys=True) == (
+        '{"batch_size": 64, "epochs": 100, "learning_rate": 0.001, "patience": 10, "schedule": "cosine", "seed": 0}'
+    )
 
 
 def test_all_subsets_of_three_networks_are_measured_and_of_four_only_what_is_asked_for() -> None:
