@@ -18,6 +18,7 @@ from pipeline.terminal import begin_in_utf8, leave_output, own_streams, say, say
 from preprocessing.errors import AutotagError, BadInputError
 
 COMMANDS: Final = {
+    "doctor": ("doctor", "Say what works here, and what is missing for which job."),
     "make-corpus": ("make_corpus", "Write a synthetic corpus in MagnaTagATune's layout."),
     "dataset": ("dataset", "List data sets, or show one: card, counts, splits, what is missing."),
     "download": ("download", "Download a data set from its publisher, resumable."),

@@ -11,7 +11,7 @@ import click
 def command(names: tuple[str, ...], as_json: bool) -> None:
     """List the trained models of others that are known; with NAMEs fetch and convert these, and print where they are.
 
-    They lie in the user's cache (AUTOTAG_CACHE, else XDG_CACHE_HOME/autotag, else ~/.cache/autotag) and are whole
+    They lie in the user's cache (AUTOTAG_CACHE; else of Linux XDG_CACHE_HOME/autotag or ~/.cache/autotag) and are whole
     pushed versions, which serve, export and promote take, and `autotag tag --model NAME`. Converting needs TensorFlow,
     tagging does not.
 

@@ -1,4 +1,4 @@
-"""Where fetched weights and the models made of them lie: the user's cache (XDG Base Directory Specification).
+"""Where fetched weights and the models made of them lie: the user's cache, as the operating system has it.
 
 ``weights/`` has files as they were published, ``models/NAME/`` numbered versions, whole or not there. AUTOTAG_CACHE
 names another folder.
@@ -10,6 +10,8 @@ import contextlib
 import os
 from pathlib import Path
 from typing import Final
+
+from platformdirs import user_cache_path
 
 from preprocessing.errors import BadInputError
 from serving.model_info import find_model, read_model_info
@@ -23,8 +25,9 @@ def cache_folder() -> Path:
     given = os.environ.get(VARIABLE)
     if given:
         return Path(given).absolute()
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "autotag"
+    folder = user_cache_path("autotag", appauthor=False)
+    # XDG Base Directory Specification: a relative XDG_CACHE_HOME is ignored; platformdirs takes it.
+    return folder if folder.is_absolute() else Path.home() / ".cache" / "autotag"
 
 
 def weights_file(remote: Remote) -> Path:

@@ -194,6 +194,9 @@ def test_cache_is_where_the_user_wants_it(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.delenv("AUTOTAG_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
     assert cache_folder() == tmp_path / "x" / "autotag"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    if sys.platform == "linux":
+        assert cache_folder() == Path.home() / ".cache" / "autotag"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     assert cache_folder() == Path.home() / ".cache" / "autotag"
 

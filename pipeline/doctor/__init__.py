@@ -1,0 +1,1 @@
+"""What is installed and works on this machine, and for which job something is missing: ``autotag doctor``."""
