@@ -12,11 +12,13 @@ nothing.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -77,6 +79,23 @@ def in_turns(steps: Sequence[Callable[[], object]], clips: int, seconds: float) 
     return [clips / statistics.median(times) for times in taken]
 
 
+def row_of(arguments: argparse.Namespace, name: str) -> list[str]:
+    """One row of the table: a network's name, what it hears, how it is trained, and its figures."""
+    network = find_network(name)
+    examples = ("Transform", "transformed_examples") if network.reads_stored_log_mel else ("ClipExampleGen", "examples")
+    patterns = [str(newest(arguments.root, *examples) / "Split-train" / "*")]
+    graph = newest(arguments.root, "Transform", "transform_graph")
+    facts = transform_facts(str(graph), [HeadSettings(top=arguments.tags)])
+    settings = TrainingSettings(batch_size=arguments.batch)
+    task = Task(name, network, settings, PAPER_CLIP, facts, facts.normalisation(network))
+    return [
+        f"`{name}`",
+        f"{network.window_seconds:.1f}",
+        task.precision,
+        *figures_of(task, patterns, arguments.seconds),
+    ]
+
+
 def figures_of(task: Task, patterns: list[str], seconds: float) -> list[str]:
     """One row of the table."""
     changed = replace(task, settings=task.settings.model_copy(update={"time_shift": True, "gain_db": 3.0}))
@@ -109,10 +128,6 @@ def main() -> None:
     parser.add_argument("--tags", type=int, default=50, help="of the run")
     parser.add_argument("--networks", default=",".join(NETWORKS))
     arguments = parser.parse_args()
-    raw = newest(arguments.root, "ClipExampleGen", "examples") / "Split-train" / "*"
-    transformed = newest(arguments.root, "Transform", "transformed_examples") / "Split-train" / "*"
-    graph = newest(arguments.root, "Transform", "transform_graph")
-    facts = transform_facts(str(graph), [HeadSettings(top=arguments.tags)])
     print(f"Clips/s, batches of {arguments.batch}; {os.cpu_count()} cores, {cpu_name()}\n")
     columns = (
         "network",
@@ -126,14 +141,10 @@ def main() -> None:
         "reader / step",
     )
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
-    for name in arguments.networks.split(","):
-        network = find_network(name)
-        patterns = [str(transformed if network.reads_stored_log_mel else raw)]
-        settings = TrainingSettings(batch_size=arguments.batch)
-        task = Task(name, network, settings, PAPER_CLIP, facts, facts.normalisation(network))
-        figures = figures_of(task, patterns, arguments.seconds)
-        print(f"| `{name}` | {network.window_seconds:.1f} | {task.precision} | {' | '.join(figures)} |", flush=True)
-        keras.utils.clear_session()
+    # TensorFlow keeps what a network's graphs took until its process ends.
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        for row in pool.imap(partial(row_of, arguments), arguments.networks.split(",")):
+            print(f"| {' | '.join(row)} |", flush=True)
 
 
 if __name__ == "__main__":
