@@ -114,9 +114,9 @@ def bare_loop(corpus: Path, out: Path) -> Callable[[list[Path]], None]:
 def beam_job(workers: int) -> Callable[[Path, Path], Callable[[list[Path]], None]]:
     def prepare(corpus: Path, out: Path) -> Callable[[list[Path]], None]:
         from datasets.reading import read_manifest
+        from preprocessing.beam.settings import BeamSettings
         from preprocessing.examples import clip_example
         from preprocessing.job import run_job
-        from preprocessing.runners import BeamSettings
         from preprocessing.settings import PreprocessSettings
 
         def run(paths: list[Path]) -> None:

@@ -41,10 +41,10 @@ from rich.table import Table
 
 from benchmarks.preprocessing import TAGS, children, make_corpus, resident
 from datasets.reading import read_manifest
+from preprocessing.beam.settings import BeamSettings, check_needs, parse_options
 from preprocessing.errors import BadInputError
 from preprocessing.job import run_job
 from preprocessing.manifest import Manifest
-from preprocessing.runners import BeamSettings, check_needs, parse_options
 from preprocessing.settings import PreprocessSettings
 from preprocessing.shards import RECORDS_FOLDER, write_shard
 

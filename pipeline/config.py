@@ -31,12 +31,12 @@ from datasets.registry import DATASETS, RULES, find_dataset
 from models.registry import NETWORKS, Network, find_network
 from pipeline.overrides import set_value
 from pipeline.recipes import RECIPES
+from preprocessing.beam.settings import BeamSettings
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.constants import N_TAGS
 from preprocessing.deformations import parse_deformation
 from preprocessing.errors import BadInputError
 from preprocessing.excerpts import ExcerptPlace
-from preprocessing.runners import BeamSettings
 from preprocessing.settings import (
     LEAST_RATE,
     LEAST_SECONDS,

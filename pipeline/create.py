@@ -46,9 +46,9 @@ from components.training import reads_stored_log_mel
 from models.heads import Heads
 from pipeline.config import PipelineConfig
 from pipeline.runs import IMPORTED_MODEL
+from preprocessing.beam.settings import BeamSettings
 from preprocessing.constants import SPLITS
 from preprocessing.features import HEALTH_FEATURES, INCOMPLETE
-from preprocessing.runners import BeamSettings
 from preprocessing.storage import absolute
 
 

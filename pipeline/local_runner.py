@@ -116,7 +116,7 @@ def check_beam(config: PipelineConfig) -> None:
     Raises:
         BadInputError: an option is unknown or a slip, the workers' program is missing, or root is none that they see.
     """
-    from preprocessing.runners import parse_options
+    from preprocessing.beam.settings import parse_options
 
     parse_options(config.beam.arguments())
     config.beam.check_machine()

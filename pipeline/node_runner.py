@@ -34,8 +34,8 @@ from pipeline.broken_records import broken_records_error
 from pipeline.full_disk import full_disk_error
 from pipeline.metadata import LOCKED, locked_words
 from pipeline.runs import run_contexts
+from preprocessing.beam.interrupts import InterruptiblePipeline
 from preprocessing.errors import AutotagError, BadInputError
-from preprocessing.interrupts import InterruptiblePipeline
 
 log = logging.getLogger(__name__)
 

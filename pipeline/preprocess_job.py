@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 from datasets.reading import read_manifest
 from preprocessing import storage
+from preprocessing.beam.settings import BeamSettings, check_needs, parse_options, unknown_options
 from preprocessing.job import check_output, plan_job, run_job
 from preprocessing.manifest import MISSING
 from preprocessing.names import printable
-from preprocessing.runners import BeamSettings, check_needs, parse_options, unknown_options
 from preprocessing.settings import PreprocessSettings
 
 

@@ -24,12 +24,12 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from preprocessing import constants, storage
+from preprocessing.beam.interrupts import InterruptiblePipeline
+from preprocessing.beam.settings import check_needs, parse_options
 from preprocessing.errors import AutotagError, BadInputError
-from preprocessing.interrupts import InterruptiblePipeline
 from preprocessing.locks import hold
 from preprocessing.manifest import Manifest, Shard
 from preprocessing.names import to_json
-from preprocessing.runners import check_needs, parse_options
 from preprocessing.settings import PreprocessSettings
 from preprocessing.shards import (
     RECORDS_FOLDER,

@@ -12,8 +12,8 @@ from rich.table import Table
 from pipeline.beam_command import BeamCommand
 from pipeline.logs import json_log, log_format_option
 from pipeline.setting_options import PREPROCESS, options, preprocess_settings
+from preprocessing.beam.settings import RUNNERS, settings_of
 from preprocessing.names import printable
-from preprocessing.runners import RUNNERS, settings_of
 
 
 @click.command(cls=BeamCommand, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})

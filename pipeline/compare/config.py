@@ -24,7 +24,7 @@ from pipeline.config import (
     deformation_names,
 )
 from pipeline.overrides import set_value
-from preprocessing.runners import BeamSettings
+from preprocessing.beam.settings import BeamSettings
 from preprocessing.settings_file import read_settings_file, wrong_setting
 
 

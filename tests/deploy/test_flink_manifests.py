@@ -14,7 +14,7 @@ import psutil
 import pytest
 import yaml
 
-from preprocessing.runners import FLINK_VERSION, settings_of
+from preprocessing.beam.settings import FLINK_VERSION, settings_of
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = sorted((ROOT / "deploy" / "flink" / "kubernetes").glob("*.yaml"))

@@ -33,8 +33,8 @@ from command_runner import AUTOTAG
 from folders import hash_of, hashes
 from ports import free_port
 
+from preprocessing.beam.settings import FLINK_VERSION, FlinkJob
 from preprocessing.examples import Example, read_records
-from preprocessing.runners import FLINK_VERSION, FlinkJob
 
 ROOT = Path(__file__).parents[2]
 JAR = Path(JavaJarServer.JAR_CACHE) / f"beam-runners-flink-{FLINK_VERSION}-job-server-{beam_version}.jar"

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.config import PipelineConfig
 from pipeline.local_runner import check_beam, run_pipeline
+from preprocessing.beam.settings import BeamSettings
 from preprocessing.errors import BadInputError
-from preprocessing.runners import BeamSettings
 
 FLINK = {"runner": "flink", "flink_master": "localhost:9"}
 GOOGLE = {"runner": "dataflow", "project": "p", "region": "r", "temp_location": "gs://bucket/tmp", "image": "i"}

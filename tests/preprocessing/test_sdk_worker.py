@@ -16,8 +16,8 @@ from folders import hashes
 from ports import free_port
 
 from datasets.reading import read_manifest
+from preprocessing.beam.settings import BeamSettings
 from preprocessing.job import run_job
-from preprocessing.runners import BeamSettings
 from preprocessing.sdk_worker import worker_environment
 from preprocessing.settings import PreprocessSettings
 

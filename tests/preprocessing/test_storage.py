@@ -20,9 +20,9 @@ from folders import hashes
 
 from datasets.reading import read_manifest
 from preprocessing import storage
+from preprocessing.beam.settings import BeamSettings
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.job import plan_job, run_job
-from preprocessing.runners import BeamSettings
 from preprocessing.settings import PreprocessSettings
 from preprocessing.shards import finished, write_shard
 

@@ -11,7 +11,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
 
-from preprocessing.interrupts import InterruptiblePipeline
+from preprocessing.beam.interrupts import InterruptiblePipeline
 
 
 class Result(PipelineResult):

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NoReturn
 
-from preprocessing import flink_failures
+from preprocessing.beam import flink_failures
 from preprocessing.errors import BadInputError
 from preprocessing.storage import absolute, is_local
 

@@ -11,9 +11,9 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
 
+from preprocessing.beam.flink_failures import in_words
+from preprocessing.beam.interrupts import InterruptiblePipeline
 from preprocessing.errors import AutotagError
-from preprocessing.flink_failures import in_words
-from preprocessing.interrupts import InterruptiblePipeline
 
 JOB = "e56d47ec8ca1eef5265edc70c451d5da"
 BEGUN = f"2026-11-29 05:05:17,028 INFO  TaskExecutor - Receive slot request 2a12 for job {JOB} from resource manager.\n"

@@ -11,9 +11,9 @@ from typing import Any
 
 import apache_beam as beam
 
+from preprocessing.beam.flink_failures import in_words
+from preprocessing.beam.settings import FlinkJob, flink_job
 from preprocessing.errors import AutotagError
-from preprocessing.flink_failures import in_words
-from preprocessing.runners import FlinkJob, flink_job
 
 
 class InterruptiblePipeline(beam.Pipeline):  # type: ignore[misc]

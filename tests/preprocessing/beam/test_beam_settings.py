@@ -10,9 +10,9 @@ import threading
 
 import pytest
 
-from preprocessing import runners
+from preprocessing.beam import settings as runners
+from preprocessing.beam.settings import BeamSettings, check_flink_cluster, check_needs, parse_options, settings_of
 from preprocessing.errors import BadInputError
-from preprocessing.runners import BeamSettings, check_flink_cluster, check_needs, parse_options, settings_of
 
 
 @pytest.fixture
