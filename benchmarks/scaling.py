@@ -41,7 +41,9 @@ from rich.table import Table
 
 from benchmarks.preprocessing import TAGS, children, make_corpus, resident
 from datasets.reading import read_manifest
-from preprocessing.beam.settings import BeamSettings, check_needs, parse_options
+from preprocessing.beam.options import parse_options
+from preprocessing.beam.requirements import check_requirements
+from preprocessing.beam.settings import BeamSettings
 from preprocessing.errors import BadInputError
 from preprocessing.job import run_job
 from preprocessing.manifest import Manifest
@@ -171,7 +173,7 @@ def flink(folder: Path, workers: int) -> Iterator[Cluster]:
 def why_no_flink() -> str:
     """Say what Flink's rows lack; empty where nothing does."""
     try:
-        check_needs(parse_options(BeamSettings("flink", flink_master="[local]").arguments()))
+        check_requirements(parse_options(BeamSettings("flink", flink_master="[local]").arguments()))
     except BadInputError as error:
         return str(error)
     return ""

@@ -43,6 +43,6 @@ class BeamCommand(click.Command):
 
 
 def _beam_takes_value(name: str) -> bool:
-    from preprocessing.beam.settings import options_with_a_value
+    from preprocessing.beam.options import options_with_a_value
 
     return name in options_with_a_value()

@@ -14,7 +14,7 @@ import apache_beam as beam
 from datasets.reading import read_manifest
 from pipeline.setting_options import PREPROCESS, preprocess_settings
 from preprocessing import storage
-from preprocessing.beam.settings import parse_options
+from preprocessing.beam.options import parse_options
 from preprocessing.job import SUMMARY, add_shards, finish_job, plan_job
 from preprocessing.manifest import Manifest
 from preprocessing.settings import PreprocessSettings

@@ -116,10 +116,11 @@ def check_beam(config: PipelineConfig) -> None:
     Raises:
         BadInputError: an option is unknown or a slip, the workers' program is missing, or root is none that they see.
     """
-    from preprocessing.beam.settings import parse_options
+    from preprocessing.beam.options import parse_options
+    from preprocessing.beam.requirements import check_worker_command
 
     parse_options(config.beam.arguments())
-    config.beam.check_machine()
+    check_worker_command(config.beam)
     if not storage.is_local(config.root):
         raise BadInputError(f"root {config.root}: expected a folder, which workers elsewhere see under the same name")
     if config.beam.runner == "dataflow":

@@ -8,7 +8,9 @@ from typing import Any, Protocol
 
 from datasets.reading import read_manifest
 from preprocessing import storage
-from preprocessing.beam.settings import BeamSettings, check_needs, parse_options, unknown_options
+from preprocessing.beam.options import parse_options, unknown_options
+from preprocessing.beam.requirements import check_requirements, check_worker_command
+from preprocessing.beam.settings import BeamSettings
 from preprocessing.job import check_output, plan_job, run_job
 from preprocessing.manifest import MISSING
 from preprocessing.names import printable
@@ -51,8 +53,8 @@ def check_beam(
     beam.check_reach(audio_dir, out)
     check_output(out)
     if on_machine:
-        beam.check_machine()
-        check_needs(options)
+        check_worker_command(beam)
+        check_requirements(options)
 
 
 def preprocess(

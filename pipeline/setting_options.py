@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any, Final
 import click
 
 from datasets.registry import DATASETS, RULES
+from preprocessing.beam.settings import RUNNERS, BeamSettings
 from preprocessing.clip_format import PAPER_CLIP, clip_of_seconds
 from preprocessing.settings import PreprocessSettings, settings_in
 from preprocessing.splits import PAPER_RATIO, parse_ratio
@@ -66,15 +68,16 @@ def option_for(settings: type, name: str, choices: Sequence[str] = (), /, **chan
         changes: attributes of Option that the field does not have, such as another name.
     """
     setting = settings_in(settings)[name]
-    (kind,) = setting.kinds
-    if typing.get_origin(kind) is typing.Literal:
-        kind, choices = str, typing.get_args(kind)
-    description = setting.metadata["description"]
+    optional = typing.get_origin(setting.kind) in (types.UnionType, typing.Union)
+    kinds = typing.get_args(setting.kind) if optional else (setting.kind,)
+    if typing.get_origin(setting.kind) is typing.Literal:
+        choices = typing.get_args(setting.kind)
+    words = setting.description
     values = {
         "name": name,
-        "kind": kind,
+        "kind": next((kind for kind in (int, float) if kind in kinds), str),
         "default": setting.default,
-        "help": f"{description[0].upper()}{description[1:]}.",
+        "help": f"{words[0] if 'runners' in setting.metadata else words[0].upper()}{words[1:]}.",
         "choices": tuple(choices),
         "metavar": setting.metadata.get("metavar"),
     }
@@ -95,21 +98,20 @@ def options(each: Sequence[Option]) -> Callable[[Decorated], Decorated]:
 DATASET: Final = option_for(PreprocessSettings, "dataset", tuple(DATASETS))
 SUBSET: Final = option_for(PreprocessSettings, "subset")
 COLUMN: Final = option_for(
-    PreprocessSettings, "columns", name="column", kind=str, default=None, metavar="ROLE=NAME", several=True
+    PreprocessSettings, "columns", name="column", default=None, metavar="ROLE=NAME", several=True
 )
 PREPROCESS: Final = (
     DATASET,
     SUBSET,
     COLUMN,
     option_for(PreprocessSettings, "split", tuple(RULES)),
-    option_for(PreprocessSettings, "ratio", kind=str, default=":".join(map(str, PAPER_RATIO))),
+    option_for(PreprocessSettings, "ratio", default=":".join(map(str, PAPER_RATIO))),
     option_for(PreprocessSettings, "seed"),
     option_for(PreprocessSettings, "n_tags", name="tags"),
     option_for(
         PreprocessSettings,
         "tags",
         name="tags_file",
-        kind=str,
         help="A list in place of --tags: a file with a tag a line, or 'default'.",
     ),
     option_for(PreprocessSettings, "synonyms"),
@@ -120,6 +122,13 @@ PREPROCESS: Final = (
     option_for(PreprocessSettings, "shard_clips"),
 )
 """The options by which PreprocessSettings are typed."""
+
+BEAM: Final = tuple(
+    option_for(BeamSettings, name, tuple(RUNNERS) if name == "runner" else ())
+    for name in settings_in(BeamSettings)
+    if name != "options"
+)
+"""The options by which BeamSettings are typed."""
 
 _PARTS: Final = ("column", "ratio", "tags", "tags_file", "clip_seconds", "sample_rate")
 """Those that are no setting as they stand."""

@@ -25,7 +25,8 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from preprocessing import constants, storage
 from preprocessing.beam.interrupts import InterruptiblePipeline
-from preprocessing.beam.settings import check_needs, parse_options
+from preprocessing.beam.options import parse_options
+from preprocessing.beam.requirements import check_requirements
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.locks import hold
 from preprocessing.manifest import Manifest, Shard
@@ -219,7 +220,7 @@ def run_job(
             or data wrote into the folder meanwhile. (On this machine's disks the second job is refused when it begins.)
     """
     beam_options = options if isinstance(options, PipelineOptions) else parse_options(options)
-    check_needs(beam_options)
+    check_requirements(beam_options)
     audio_dir, out_dir = storage.absolute(audio_dir), storage.absolute(out_dir)  # workers run in other folders
     try:
         storage.make_folder(storage.join(out_dir, RECORDS_FOLDER))

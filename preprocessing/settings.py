@@ -31,7 +31,8 @@ def setting(default: Any, description: str, **more: Any) -> Any:
     Args:
         default: its value unless given.
         description: what help and documentation say of it.
-        more: as pydantic.Field has them, such as ``ge``; and ``metavar``, of the option on a command line.
+        more: as pydantic.Field has them, such as ``ge``; ``metavar``, of the option on a command line; ``runners``, to
+            which a setting of Beam's belongs, and ``option``, Beam's own for it.
     """
     return dataclasses.field(default=default, metadata={"description": description, **more})
 
@@ -41,26 +42,28 @@ class Setting:
     """What a dataclass of settings says of one of them.
 
     Attributes:
-        kinds: types of its value, None's left out; a Literal stays one.
+        kind: type of its value, a Literal or None beside it included.
         metadata: description, bounds and what else the dataclass says.
     """
 
     name: str
-    kinds: tuple[Any, ...]
+    kind: Any
     default: Any
     metadata: Mapping[str, Any]
+
+    @property
+    def description(self) -> str:
+        """What help and documentation say of it, after the runners that it belongs to."""
+        return ": ".join(filter(None, [", ".join(self.metadata.get("runners", ())), self.metadata["description"]]))
 
 
 def settings_in(settings: type) -> dict[str, Setting]:
     """Return name -> setting of a dataclass whose fields are made by ``setting``."""
-    hints = typing.get_type_hints(settings)
-    found = {}
-    for field in dataclasses.fields(settings):
-        hint = hints[field.name]
-        kinds = (hint,) if typing.get_origin(hint) in (None, typing.Literal, tuple) else typing.get_args(hint)
-        kinds = tuple(kind for kind in kinds if kind is not type(None))
-        found[field.name] = Setting(field.name, kinds, field.default, field.metadata)
-    return found
+    kinds = typing.get_type_hints(settings)
+    return {
+        field.name: Setting(field.name, kinds[field.name], field.default, field.metadata)
+        for field in dataclasses.fields(settings)
+    }
 
 
 @dataclass(frozen=True)

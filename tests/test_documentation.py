@@ -90,7 +90,8 @@ def test_command_is_taken_as_it_is_written(document: str, line: str, monkeypatch
     with context.scope(cleanup=False):
         beyond = command.parse_args(context, words)
     if line.startswith("preprocess "):
-        from preprocessing.beam.settings import parse_options, settings_of
+        from preprocessing.beam.options import parse_options
+        from preprocessing.beam.settings import settings_of
 
         parse_options(settings_of(context.params, beyond).arguments())
 

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 FLINK = "1.19.3"
-"""Beam's job server is made for one minor version of Flink: preprocessing.beam.settings.FLINK_VERSION."""
+"""Beam's job server is made for one minor version of Flink: preprocessing.beam.flink.FLINK_VERSION."""
 
 JAVA_17 = [
     *(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import re
 import types
 import typing
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pydantic_core import PydanticUndefined
 from pipeline.compare.config import ComparisonConfig
 from pipeline.config import PipelineConfig
 from pipeline.recipes import RECIPES
+from preprocessing.settings import settings_in
 
 CONFIGURATION = """# Configuration
 
@@ -53,6 +53,8 @@ WORDS: Final[dict[Any, str]] = {
     Any: "value",
 }
 """Type -> what a person writes."""
+SIGNS: Final = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+"""Name of a bound -> how it is written."""
 
 
 def configuration() -> str:
@@ -117,21 +119,12 @@ def _fields(model: type) -> Iterator[tuple[str, Any, Any, str]]:
         for name, field in model.model_fields.items():
             yield name, field.annotation, _default(field), field.description or ""
         return
-    words = _attributes(model)
-    for name, annotation in typing.get_type_hints(model).items():
-        if name in words:
-            yield name, annotation, getattr(model, name), words[name]
+    for setting in settings_in(model).values():
+        yield setting.name, setting.kind, setting.default, setting.description
 
 
 def _default(field: FieldInfo) -> Any:
     return PydanticUndefined if field.is_required() else field.get_default(call_default_factory=True)
-
-
-def _attributes(model: type) -> dict[str, str]:
-    """Return a dataclass' fields with what its docstring says of them."""
-    section = inspect.cleandoc(model.__doc__ or "").partition("Attributes:\n")[2].partition("\n\n")[0]
-    found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in found}
 
 
 def _about(model: type) -> str:
@@ -149,15 +142,13 @@ def _table(model: type, page: str = "") -> str:
 
 def _limits(model: type, name: str) -> str:
     """Return what a number must be, such as "≥ 1"."""
-    field = model.model_fields.get(name) if issubclass(model, BaseModel) else None
-    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-    values = [
-        (signs[key], getattr(one, key))
-        for one in (field.metadata if field else [])
-        for key in signs
-        if hasattr(one, key)
-    ]
-    return ", ".join(f"{sign} {value:g}" for sign, value in values)
+    if issubclass(model, BaseModel):
+        limits = {
+            key: getattr(one, key) for one in model.model_fields[name].metadata for key in SIGNS if hasattr(one, key)
+        }
+    else:
+        limits = settings_in(model)[name].metadata
+    return ", ".join(f"{sign} {limits[key]:g}" for key, sign in SIGNS.items() if key in limits)
 
 
 def _takes(annotation: Any, limits: str, page: str) -> str:

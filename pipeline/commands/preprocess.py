@@ -11,8 +11,8 @@ from rich.table import Table
 
 from pipeline.beam_command import BeamCommand
 from pipeline.logs import json_log, log_format_option
-from pipeline.setting_options import PREPROCESS, options, preprocess_settings
-from preprocessing.beam.settings import RUNNERS, settings_of
+from pipeline.setting_options import BEAM, PREPROCESS, options, preprocess_settings
+from preprocessing.beam.settings import settings_of
 from preprocessing.names import printable
 
 
@@ -21,18 +21,7 @@ from preprocessing.names import printable
 @click.argument("annotations")
 @click.argument("out")
 @options(PREPROCESS)
-@click.option("--runner", type=click.Choice(list(RUNNERS)), default="direct", show_default=True, help="Beam engine.")
-@click.option("--workers", type=int, help="direct: processes [default: by clips and cores].")
-@click.option("--flink-master", metavar="HOST:PORT", help="flink: its REST address, or [local].")
-@click.option("--parallelism", type=int, help="flink: of the job [default: 1].")
-@click.option("--spark-master", metavar="URL", help="spark: spark://HOST:PORT or local[N].")
-@click.option("--project", help="dataflow: Google Cloud project.")
-@click.option("--region", help="dataflow: region.")
-@click.option("--temp-location", metavar="GS", help="dataflow: gs:// folder for the job's files.")
-@click.option("--image", help="flink, spark, dataflow: container image of the workers, with autotag in it.")
-@click.option("--worker-pool", metavar="HOST:PORT", help="flink, spark: Beam worker pool beside each TaskManager.")
-@click.option("--worker-command", metavar="FILE", help="flink, spark: program on each machine that starts a worker.")
-@click.option("--setup-file", metavar="FILE", help="flink, spark, dataflow: our setup.py, for workers without autotag.")
+@options(BEAM)
 @log_format_option
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
 @click.pass_context

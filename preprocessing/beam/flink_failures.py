@@ -26,15 +26,15 @@ class Failure:
 
     Attributes:
         pattern: of exceptions and of lines in logs; never of a healthy job's log.
-        words: what to do, with the pattern's groups.
+        advice: what to do, with the pattern's groups.
     """
 
     pattern: re.Pattern[str]
-    words: str
+    advice: str
 
 
-def _failure(pattern: str, words: str) -> Failure:
-    return Failure(re.compile(pattern, re.IGNORECASE), words)
+def _failure(pattern: str, advice: str) -> Failure:
+    return Failure(re.compile(pattern, re.IGNORECASE), advice)
 
 
 FAILURES = (
@@ -90,7 +90,7 @@ FAILURES = (
 """The causes first, then what they bring about."""
 
 
-def in_words(texts: Iterable[str]) -> str | None:
+def advice_on(texts: Iterable[str]) -> str | None:
     """Return what to do about a failed job, None where that is not known.
 
     Args:
@@ -101,11 +101,11 @@ def in_words(texts: Iterable[str]) -> str | None:
         for text in read:
             found = failure.pattern.search(text)
             if found:
-                return failure.words.format(**found.groupdict())
+                return failure.advice.format(**found.groupdict())
     return None
 
 
-def texts_of(url: str, jobs: Iterable[str]) -> Iterator[str]:
+def failure_texts(url: str, jobs: Iterable[str]) -> Iterator[str]:
     """Yield what a cluster says of failed jobs: their exceptions, and its TaskManagers' logs since they began.
 
     What the cluster does not give (it is gone, or logs to its console) is left out.

@@ -11,8 +11,8 @@ from typing import Any
 
 import apache_beam as beam
 
-from preprocessing.beam.flink_failures import in_words
-from preprocessing.beam.settings import FlinkJob, flink_job
+from preprocessing.beam.flink import FlinkJob, flink_job
+from preprocessing.beam.flink_failures import advice_on
 from preprocessing.errors import AutotagError
 
 
@@ -54,7 +54,7 @@ class InterruptiblePipeline(beam.Pipeline):  # type: ignore[misc]
                 super().__exit__(*raised)
             except BaseException as error:
                 if not isinstance(error, KeyboardInterrupt) and not self._pressed():
-                    _raise_in_words(error, job)
+                    _raise_with_advice(error, job)
                     raise
                 with contextlib.suppress(OSError):
                     if job is not None:
@@ -66,12 +66,12 @@ class InterruptiblePipeline(beam.Pipeline):  # type: ignore[misc]
                 del self._pressed
 
 
-def _raise_in_words(error: BaseException, job: FlinkJob | None) -> None:
+def _raise_with_advice(error: BaseException, job: FlinkJob | None) -> None:
     """Raise what a failed job on Flink lacked, where that is known and its workers said nothing of their own."""
     own = isinstance(error, AutotagError) or any(name in str(error) for name in ("AutotagError: ", "BadInputError: "))
     if job is None or own:
         return
-    said = job.why_it_failed() or in_words([str(error)])
+    said = job.why_it_failed() or advice_on([str(error)])
     if said:
         raise AutotagError(f"the job on Flink failed: {said}") from error
 

@@ -14,7 +14,8 @@ import psutil
 import pytest
 import yaml
 
-from preprocessing.beam.settings import FLINK_VERSION, settings_of
+from preprocessing.beam.flink import FLINK_VERSION
+from preprocessing.beam.settings import settings_of
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = sorted((ROOT / "deploy" / "flink" / "kubernetes").glob("*.yaml"))

@@ -33,7 +33,7 @@ from command_runner import AUTOTAG
 from folders import hash_of, hashes
 from ports import free_port
 
-from preprocessing.beam.settings import FLINK_VERSION, FlinkJob
+from preprocessing.beam.flink import FLINK_VERSION, FlinkJob
 from preprocessing.examples import Example, read_records
 
 ROOT = Path(__file__).parents[2]

@@ -6,9 +6,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from pipeline.config import DataConfig
+from pipeline.config import DataConfig, PipelineConfig
 from pipeline.dataflow_template import parameters
-from pipeline.setting_options import PREPROCESS, options, preprocess_settings
+from pipeline.setting_options import BEAM, PREPROCESS, options, preprocess_settings
 from preprocessing.settings import PreprocessSettings
 
 
@@ -46,3 +46,11 @@ def test_what_is_not_given_is_the_same_everywhere() -> None:
 )
 def test_options_and_a_configuration_make_the_same_settings(words: list[str], config: dict[str, object]) -> None:
     assert typed(*words) == DataConfig.model_validate(config).preprocess_settings() != PreprocessSettings()
+
+
+def test_each_setting_of_beams_is_an_option_and_stands_in_a_configuration_with_the_same_words() -> None:
+    fields = PipelineConfig.model_json_schema()["$defs"]["BeamSettings"]["properties"]
+    assert [option.name for option in BEAM] == [name for name in fields if name != "options"]
+    for option in BEAM:
+        assert fields[option.name]["description"].lower() in option.help.lower()
+        assert fields[option.name]["default"] == option.default

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from datasets.reading import read_manifest
 from preprocessing import storage
-from preprocessing.beam.settings import parse_options
+from preprocessing.beam.options import parse_options
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.examples import Example, read_records
 from preprocessing.job import WriteShard, add_shards, finish_job, plan_job, run_job, worker_error

@@ -64,5 +64,4 @@ def test_settings_are_the_same_text_in_a_summary_and_in_a_components_properties(
 
 def test_each_setting_says_what_it_is():
     for setting in settings_in(PreprocessSettings).values():
-        assert setting.metadata["description"]
-        assert setting.kinds
+        assert setting.description

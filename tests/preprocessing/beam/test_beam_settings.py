@@ -10,8 +10,10 @@ import threading
 
 import pytest
 
-from preprocessing.beam import settings as runners
-from preprocessing.beam.settings import BeamSettings, check_flink_cluster, check_needs, parse_options, settings_of
+from preprocessing.beam.flink import check_flink_cluster
+from preprocessing.beam.options import parse_options
+from preprocessing.beam.requirements import check_requirements, check_worker_command
+from preprocessing.beam.settings import RUNNERS, BeamSettings, settings_of
 from preprocessing.errors import BadInputError
 
 
@@ -83,19 +85,19 @@ def test_paths_that_go_to_workers_are_absolute_however_they_are_written(tmp_path
 def test_workers_program_is_looked_for_where_the_workers_start_here(master, tmp_path):
     settings = BeamSettings("flink", flink_master=master, worker_command=f"{tmp_path}/worker")
     with pytest.raises(BadInputError, match=f"{tmp_path}/worker: there is no such file"):
-        settings.check_machine()
+        check_worker_command(settings)
     (tmp_path / "worker").write_text("#!/bin/sh\n")
     with pytest.raises(BadInputError, match="may not be run"):
-        settings.check_machine()
+        check_worker_command(settings)
     (tmp_path / "worker").chmod(0o755)
-    settings.check_machine()
+    check_worker_command(settings)
 
 
 def test_workers_program_on_other_machines_is_not_looked_for_here():
     for master in ("192.0.2.1:8081", "no-such-host.invalid:8081"):
-        BeamSettings("flink", flink_master=master, worker_command="/none/worker").check_machine()
+        check_worker_command(BeamSettings("flink", flink_master=master, worker_command="/none/worker"))
     with pytest.raises(BadInputError, match="/none/worker: there is no such file"):
-        BeamSettings("spark", spark_master="local[2]", worker_command="/none/worker").check_machine()
+        check_worker_command(BeamSettings("spark", spark_master="local[2]", worker_command="/none/worker"))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +142,7 @@ def test_dataflow_without_credentials_is_said_before_google_is_asked(monkeypatch
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     settings = BeamSettings("dataflow", project="p", region="r", temp_location="gs://bucket/tmp", image="i")
     with pytest.raises(BadInputError, match="no Google credentials were found; call `gcloud auth"):
-        check_needs(parse_options(settings.arguments()))
+        check_requirements(parse_options(settings.arguments()))
 
 
 @pytest.mark.parametrize("runner", ["prism", "dataflow"])
@@ -252,7 +254,9 @@ def options(*arguments: str):
 
 def test_missing_java_is_said(flink):
     with pytest.raises(BadInputError, match="no-java: not found, and Beam's job server needs Java"):
-        check_needs(options("--runner=FlinkRunner", f"--flink_master={flink}", "--job_server_java_launcher=no-java"))
+        check_requirements(
+            options("--runner=FlinkRunner", f"--flink_master={flink}", "--job_server_java_launcher=no-java")
+        )
 
 
 @pytest.mark.skipif(not shutil.which("java"), reason="no Java")
@@ -261,11 +265,11 @@ def test_missing_job_server_jar_is_said(runner, tmp_path):
     arguments = {"flink": ["--flink_master=[local]"], "spark": ["--spark_master_url=local"]}[runner]
     jar = f"--{runner}_job_server_jar={tmp_path}/no.jar"
     with pytest.raises(BadInputError, match="Beam's job server cannot be had: .*no.jar"):
-        check_needs(options(f"--runner={runners.RUNNERS[runner]}", *arguments, jar))
+        check_requirements(options(f"--runner={RUNNERS[runner]}", *arguments, jar))
 
 
 def test_job_server_that_runs_already_needs_no_jar(flink):
-    check_needs(
+    check_requirements(
         options(
             "--runner=FlinkRunner",
             f"--flink_master={flink}",
@@ -277,7 +281,7 @@ def test_job_server_that_runs_already_needs_no_jar(flink):
 
 def test_missing_prism_binary_is_said(tmp_path):
     with pytest.raises(BadInputError, match=r"go install github.com/apache/beam/sdks/v2/go/cmd/prism@v\d"):
-        check_needs(options("--runner=PrismRunner", f"--prism_location={tmp_path}/prism"))
+        check_requirements(options("--runner=PrismRunner", f"--prism_location={tmp_path}/prism"))
 
 
 def test_prism_on_the_path_is_taken(tmp_path, monkeypatch):
@@ -289,10 +293,10 @@ def test_prism_on_the_path_is_taken(tmp_path, monkeypatch):
     assert BeamSettings("prism").arguments() == ["--runner=PrismRunner", f"--prism_location={binary}", timeout]
     own = BeamSettings("prism", options=("--job_server_timeout=5",)).arguments()
     assert own == ["--runner=PrismRunner", f"--prism_location={binary}", "--job_server_timeout=5"]
-    check_needs(options(*BeamSettings("prism").arguments()))
+    check_requirements(options(*BeamSettings("prism").arguments()))
 
 
 def test_what_beam_finds_wrong_is_said_in_one_line():
     settings = BeamSettings("flink", flink_master="[local]", options=("--environment_type=PROCESS",))
     with pytest.raises(BadInputError, match=r"^Beam: Pipeline has validations errors: .*process_command.*$"):
-        check_needs(options(*settings.arguments()))
+        check_requirements(options(*settings.arguments()))

@@ -11,7 +11,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
 
-from preprocessing.beam.flink_failures import in_words
+from preprocessing.beam.flink_failures import advice_on
 from preprocessing.beam.interrupts import InterruptiblePipeline
 from preprocessing.errors import AutotagError
 
@@ -64,12 +64,12 @@ PROGRAM = (
     ],
 )
 def test_setting_to_raise_is_named(text: str, setting: str) -> None:
-    assert setting in (in_words([text]) or "")
+    assert setting in (advice_on([text]) or "")
 
 
 def test_cause_is_named_before_what_it_brings_about() -> None:
-    assert "too little direct memory" in (in_words([CLOSED, BEGUN + DIRECT]) or "")
-    assert "too little heap" in (in_words([CLOSED, "java.lang.OutOfMemoryError: Java heap space"]) or "")
+    assert "too little direct memory" in (advice_on([CLOSED, BEGUN + DIRECT]) or "")
+    assert "too little heap" in (advice_on([CLOSED, "java.lang.OutOfMemoryError: Java heap space"]) or "")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_cause_is_named_before_what_it_brings_about() -> None:
     ],
 )
 def test_a_healthy_log_and_other_errors_are_not_taken_for_a_lack(text: str) -> None:
-    assert in_words([text]) is None
+    assert advice_on([text]) is None
 
 
 class Runner(PipelineRunner):
