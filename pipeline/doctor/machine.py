@@ -158,7 +158,7 @@ def java() -> Finding:
 
 def flink_jar() -> Finding:
     """Look for Beam's job server for Flink where Beam keeps it."""
-    from preprocessing.runners import FLINK_VERSION
+    from preprocessing.beam.flink import FLINK_VERSION
 
     name, section = "Flink job server", "program"
     try:
