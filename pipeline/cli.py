@@ -13,6 +13,7 @@ import sys
 from typing import Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from pipeline.terminal import begin_in_utf8, leave_output, own_streams, say, say_error
 from preprocessing.errors import AutotagError, BadInputError
@@ -43,6 +44,7 @@ COMMANDS: Final = {
     "guard": ("guard", "Keep requests that claim too much off a server's gRPC port."),
     "promote": ("promote", "Let a label of the server point at another version."),
     "rollback": ("rollback", "Let a label point at the version before."),
+    "completion": ("completion", "Print what lets bash, zsh or fish complete."),
 }
 
 RENAMED: Final = {"download-mtat": "download mtat"}
@@ -79,13 +81,23 @@ class LazyGroup(click.Group):
         Raises:
             click.UsageError: it has another name now.
         """
-        if cmd_name in RENAMED:
+        if cmd_name in RENAMED and not ctx.resilient_parsing:
             raise click.UsageError(f"{cmd_name} is now called: autotag {RENAMED[cmd_name]}", ctx)
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"pipeline.commands.{COMMANDS[cmd_name][0]}")
+        try:
+            module = importlib.import_module(f"pipeline.commands.{COMMANDS[cmd_name][0]}")
+        except ImportError:
+            if ctx.resilient_parsing:  # a shell that completes must not be told what is not installed
+                return None
+            raise
         command: click.Command = module.command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete subcommands from the table, without importing any."""
+        names = [CompletionItem(name, help=line) for name, (_, line) in COMMANDS.items() if name.startswith(incomplete)]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of subcommands from the table, without importing any."""

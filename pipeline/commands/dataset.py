@@ -13,6 +13,7 @@ from rich.table import Table
 
 from datasets.dataset import Dataset
 from datasets.registry import DATASETS, find_dataset
+from pipeline import completion
 from pipeline.setting_options import COLUMN, SUBSET
 from preprocessing.constants import SPLITS
 from preprocessing.errors import BadInputError
@@ -25,11 +26,17 @@ _SHOWN_TAGS = 10
 
 
 @click.command()
-@click.argument("name", required=False)
-@click.argument("folder", required=False)
+@click.argument("name", required=False, shell_complete=completion.datasets)
+@click.argument("folder", required=False, shell_complete=completion.folders)
 @SUBSET
-@click.option("--audio-dir", help="Where its audio is [default: in FOLDER, as `autotag download` has it].")
-@click.option("--annotations", help="File or folder of its annotations [default: in FOLDER].")
+@click.option(
+    "--audio-dir",
+    shell_complete=completion.folders,
+    help="Where its audio is [default: in FOLDER, as `autotag download` has it].",
+)
+@click.option(
+    "--annotations", shell_complete=completion.files, help="File or folder of its annotations [default: in FOLDER]."
+)
 @COLUMN
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all tags and all missing files.")
 def command(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from pipeline import completion
 from preprocessing.names import printable
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class JobName(click.ParamType):
     "jobs",
     multiple=True,
     type=JobName(),
+    shell_complete=completion.jobs,
     help="Look at this job alone, and load what it needs, too; exit code 1 where something is missing. Repeatable.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

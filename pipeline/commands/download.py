@@ -12,6 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from datasets import mtat
 from datasets.dataset import Dataset
 from datasets.registry import DATASETS, find_dataset
+from pipeline import completion
 from pipeline.setting_options import SUBSET
 from preprocessing.errors import AutotagError
 
@@ -26,7 +27,7 @@ OFFERED = [name for name, dataset in DATASETS.items() if dataset.remotes]
 
 @click.command()
 @click.argument("name", type=click.Choice(OFFERED))
-@click.argument("folder")
+@click.argument("folder", shell_complete=completion.folders)
 @SUBSET
 @click.option("--base-url", help="Address of a mirror's folder with the same files [default: the publisher's].")
 @click.option("--attempts", type=click.IntRange(1), default=6, show_default=True, help="Failures in a row to bear.")

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from pipeline import completion
 from serving.pretrained.catalogue import THRESHOLD
 
 
 @click.command("import", short_help="Make a pushed version of trained weights.")
-@click.argument("network")
+@click.argument("network", shell_complete=completion.networks)
 @click.argument("weights", type=click.Path(path_type=Path))
 @click.option(
     "--tags", "tags_file", type=click.Path(path_type=Path), required=True, help="The outputs' tags, one a line."

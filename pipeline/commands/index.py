@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from pipeline import completion
 from pipeline.commands.tag import DEFAULT_MODEL_DIR
 from pipeline.library_options import engine_option
 from pipeline.terminal import check_output, decoders_notes_hidden, print_json, progress_bar, quieten_tensorflow, say
@@ -31,6 +32,7 @@ from serving.tagging.models import default_model
 @click.option(
     "--model",
     metavar="NAME|DIR",
+    shell_complete=completion.models,
     help="A trained model that `autotag pretrained` lists, a pushed one, or the folder of its versions.  [default: the "
     "index's own, and of a new one as `autotag tag`]",
 )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from pipeline import completion
 from pipeline.server_options import encryption_options
 from pipeline.terminal import decoders_notes_hidden, quieten_tensorflow, say
 from preprocessing.errors import BadInputError
@@ -31,6 +32,7 @@ TOKEN_BYTES: Final = 16
     "models",
     multiple=True,
     metavar="NAME|DIR",
+    shell_complete=completion.models,
     help="A pushed model or the folder of its versions, or a trained model that `autotag pretrained` lists; the first "
     "is asked unless another is chosen at the page, where all trained ones are listed, too.  [default: as of `autotag "
     "tag`]",

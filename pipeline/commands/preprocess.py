@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from pipeline import completion
 from pipeline.beam_command import BeamCommand
 from pipeline.logs import json_log, log_format_option
 from pipeline.setting_options import BEAM, PREPROCESS, options, preprocess_settings
@@ -17,9 +18,9 @@ from preprocessing.names import printable
 
 
 @click.command(cls=BeamCommand, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
-@click.argument("audio_dir")
-@click.argument("annotations")
-@click.argument("out")
+@click.argument("audio_dir", shell_complete=completion.folders)
+@click.argument("annotations", shell_complete=completion.files)
+@click.argument("out", shell_complete=completion.folders)
 @options(PREPROCESS)
 @options(BEAM)
 @log_format_option

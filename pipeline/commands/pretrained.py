@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from pipeline import completion
+
 
 @click.command("pretrained", short_help="List trained models of others, or fetch some.")
-@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=completion.trained_models)
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON, with sources, checksums and notes.")
 def command(names: tuple[str, ...], as_json: bool) -> None:
     """List the trained models of others that are known; with NAMEs fetch and convert these, and print where they are.

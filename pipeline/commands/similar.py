@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from pipeline import completion
 from pipeline.library_options import engine_option, form_of, form_options, index_option, write_playlist
 from pipeline.terminal import check_output, decoders_notes_hidden, quieten_tensorflow, say
 from preprocessing.errors import BadInputError
@@ -39,7 +40,12 @@ class Second(click.ParamType):
 @click.option("--tags", default="", metavar="QUERY", help="Only songs that fit, as `autotag search` has it.")
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="At most so many.")
 @click.option("--duplicates", is_flag=True, help="In place of FILE: all songs that are there more than once.")
-@click.option("--model", metavar="NAME|DIR", help="Where the index's model is now.  [default: where it was]")
+@click.option(
+    "--model",
+    metavar="NAME|DIR",
+    shell_complete=completion.models,
+    help="Where the index's model is now.  [default: where it was]",
+)
 @engine_option
 @form_options
 def command(file: Path | None, **options: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 import click
 
+from pipeline import completion
 from pipeline.server_options import encryption_options
 from pipeline.terminal import check_output, decoders_notes_hidden, progress_bar, quieten_tensorflow, say
 from preprocessing.errors import BadInputError
@@ -68,14 +69,21 @@ class Part(click.ParamType):
 
 
 @click.command("tag", short_help="Name what is heard in audio files.")
-@click.argument("paths", nargs=-1, metavar="FILE|DIR|GLOB|-...")
-@click.option("--files-from", "list_file", metavar="LIST", help="Also the files in this list, one a line; - is stdin.")
+@click.argument("paths", nargs=-1, metavar="FILE|DIR|GLOB|-...", shell_complete=completion.files)
+@click.option(
+    "--files-from",
+    "list_file",
+    metavar="LIST",
+    shell_complete=completion.files,
+    help="Also the files in this list, one a line; - is stdin.",
+)
 @click.option("-0", "--null", is_flag=True, help="Names in LIST end with NUL, as `find -print0` has them.")
 @click.option(
     "--model",
     "models",
     multiple=True,
     metavar="NAME|DIR",
+    shell_complete=completion.models,
     help="A trained model that `autotag pretrained` lists, a pushed one, or the folder of its versions (the newest is "
     f"taken); several give several sets of tags.  [default: {DEFAULT_MODEL_DIR} if that is there, else {DEFAULT}]",
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
+from pipeline import completion
 from pipeline.setting_options import COLUMN, DATASET, SUBSET, options
 from pipeline.terminal import quieten_tensorflow, say
 from preprocessing.constants import N_TAGS
@@ -26,10 +27,16 @@ SHOWN_PAIRS: Final = 5
 @click.option(
     "--model",
     metavar="NAME|DIR|FILE.keras",
+    shell_complete=completion.models,
     help="Last layer of a listed or pushed model; or of a Trainer's network, with --tags-file as it was learnt.",
 )
 @click.option("--member", help="With --model: which of its networks.  [default: all]")
-@click.option("--annotations", metavar="PATH", help="Labels of a data set, as --dataset has them.")
+@click.option(
+    "--annotations",
+    metavar="PATH",
+    shell_complete=completion.files,
+    help="Labels of a data set, as --dataset has them.",
+)
 @click.option("--examples", type=click.Path(path_type=Path), help="Labels of a folder that `autotag preprocess` wrote.")
 @click.option("--words", type=click.Path(path_type=Path), help="Word vectors as text, word2vec's or GloVe's.")
 @options([DATASET, SUBSET, COLUMN])
