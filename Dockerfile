@@ -54,6 +54,7 @@ ENV PATH=/opt/autotag/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     TF_CPP_MIN_LOG_LEVEL=2
+LABEL org.opencontainers.image.version="0.1.0"
 USER 65532:65532
 WORKDIR /data
 ENTRYPOINT ["/usr/local/bin/entrypoint"]

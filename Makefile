@@ -13,7 +13,7 @@ IMAGE  ?= localhost/autotag:$(if $(filter gpu,$(DEVICE)),gpu,latest)
 PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help venv demo docs test test-page test-kubeflow test-serving test-flink test-tfx121 image test-image lint format lock clean
+.PHONY: help venv demo docs release-notes test test-page test-kubeflow test-serving test-flink test-tfx121 image test-image lint format lock clean
 help:
 	@echo "make venv    the environment $(VENV), from the lock file; the other targets make it too (some minutes)"
 	@echo "make demo    synthetic clips -> trained, evaluated, pushed model -> tags of a clip (about 6 minutes after the set-up)"
@@ -27,6 +27,7 @@ help:
 	@echo "make test-tfx121     all tests on TFX 1.21 and Python 3.13, in a container; needs podman or docker"
 	@echo "make image   the container image, as $(IMAGE) (DEVICE=gpu: with CUDA's libraries); needs podman or docker"
 	@echo "make test-image      the image does what its users ask of it"
+	@echo "make release-notes   what CHANGELOG.md says of the newest version"
 	@echo "make lock    renew the lock files under requirements/"
 
 # The stamp holds what the environment was made from, so a second call is quick.
@@ -75,6 +76,10 @@ format: $(VENV)/.installed
 docs: $(VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "written: build/docs/index.html"
+
+# Of the newest version, from the changelog.
+release-notes:
+	@awk '/^## / { sections++ } sections == 1' CHANGELOG.md
 
 image:
 	$(ENGINE) build $(if $(findstring podman,$(ENGINE)),--format docker) --build-arg DEVICE=$(DEVICE) -t $(IMAGE) .

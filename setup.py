@@ -8,6 +8,9 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+VERSION = "0.1.0"
+"""The one source; where else it is written, tests/test_version.py knows, and that they are the same."""
+
 README = Path(__file__).with_name("README.md")
 
 BEAM = ["apache-beam>=2.61,<3"]
@@ -117,7 +120,7 @@ EXTRAS = {
 
 setup(
     name="autotag",
-    version="0.1.0",
+    version=VERSION,
     description="From folders of music clips to a served model that names what is heard",
     long_description=README.read_text(encoding="utf-8") if README.exists() else "",
     long_description_content_type="text/markdown",

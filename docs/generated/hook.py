@@ -44,6 +44,14 @@ TEXTS: Final = {
 """Texts that people look for elsewhere in the repository -> where they stand here."""
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the version at the foot of every page."""
+    version = re.search(r'^VERSION = "(.+)"$', (ROOT / "setup.py").read_text(encoding="utf-8"), re.MULTILINE)
+    assert version is not None
+    config.copyright = f"autotag {version[1]}"
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages to those that MkDocs has found."""
     for page, text in PAGES.items():
