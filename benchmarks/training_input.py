@@ -28,8 +28,8 @@ import tensorflow as tf
 
 from benchmarks.machine import cpu_name
 from components.labels import HeadSettings
+from components.network_task import NetworkTask
 from components.reader import transform_facts
-from components.training import Task
 from components.training_settings import TrainingSettings
 from models.outputs import HeadsLoss
 from models.registry import NETWORKS, find_network
@@ -87,7 +87,7 @@ def row_of(arguments: argparse.Namespace, name: str) -> list[str]:
     graph = newest(arguments.root, "Transform", "transform_graph")
     facts = transform_facts(str(graph), [HeadSettings(top=arguments.tags)])
     settings = TrainingSettings(batch_size=arguments.batch)
-    task = Task(name, network, settings, PAPER_CLIP, facts, facts.normalisation(network))
+    task = NetworkTask(name, network, settings, PAPER_CLIP, facts, facts.normalisation(network))
     return [
         f"`{name}`",
         f"{network.window_seconds:.1f}",
@@ -96,7 +96,7 @@ def row_of(arguments: argparse.Namespace, name: str) -> list[str]:
     ]
 
 
-def figures_of(task: Task, patterns: list[str], seconds: float) -> list[str]:
+def figures_of(task: NetworkTask, patterns: list[str], seconds: float) -> list[str]:
     """One row of the table."""
     changed = replace(task, settings=task.settings.model_copy(update={"time_shift": True, "gain_db": 3.0}))
     plain = replace(task, settings=task.settings.model_copy(update={"precision": "float32"}))

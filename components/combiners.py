@@ -12,10 +12,12 @@ has learnt most by heart. Three choices:
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import keras
 import numpy as np
@@ -23,15 +25,14 @@ import numpy.typing as npt
 import tensorflow as tf
 from scipy.optimize import minimize
 
+from components.fitting import SplitPredictions, fit, inference, predict
+from components.predictions import Predictions
 from components.reader import MakeDataset
-from components.training import SplitPredictions, fit, inference, predict
+from components.trained_network import read_out_of_fold
 from components.training_settings import FitSettings
 from models.combiner import HeadLogits, build_combiner
 from models.heads import ONE_OF, Heads
 from models.outputs import LOGITS
-
-if TYPE_CHECKING:
-    from components.ensemble import Predictions
 
 Array = npt.NDArray[np.float32]
 Fit = Literal["valid", "out_of_fold", "in_sample"]
@@ -44,6 +45,33 @@ STOPPING_SHARE: Final = 4
 
 PENALTY: Final = 1.0
 """Of a logistic combiner's weights, squared, about the mean of the networks: a prior of about one clip."""
+
+
+@dataclass(frozen=True)
+class Combination:
+    """Several networks and what makes one answer of theirs.
+
+    Attributes:
+        name: of the ensemble, or the networks' names joined.
+        of: names of its networks, in the order of the combiner's inputs.
+        combiner: kind, of models.combiner.
+        fit: on which predictions it is fitted, see components.combiners.
+    """
+
+    name: str
+    of: tuple[str, ...]
+    combiner: str
+    fit: Fit
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Combination:
+        """Read one of a component's configuration."""
+        return cls(values["name"], tuple(values["of"]), values["combiner"], values["fit"])
+
+    @property
+    def fitted_on(self) -> Fit | None:
+        """As ``fit``; None of a mean, in which nothing is fitted."""
+        return None if self.combiner == "mean" else self.fit
 
 
 @dataclass(frozen=True)
@@ -63,6 +91,43 @@ class CombinerTask:
     fit: Fit
     heads: Heads
     settings: FitSettings
+
+
+def fit_combiners(
+    combinations: Sequence[Combination],
+    splits: Mapping[str, Predictions],
+    uris: Mapping[str, str],
+    heads: Heads,
+    settings: dict[str, Any],
+    run_dir: str,
+) -> tuple[dict[str, keras.Model], list[dict[str, Any]]]:
+    """Fit every combiner.
+
+    Args:
+        combinations: which; their names differ.
+        splits: the networks' predictions, as components.combiners needs them.
+        uris: network -> folder of the Trainer's model.
+        heads: what they answer.
+        settings: FitSettings of those that are trained in epochs, as JSON.
+        run_dir: where their state is kept meanwhile.
+
+    Returns:
+        Name -> network, and the histories of those that are trained in epochs.
+    """
+    checkpoints = os.path.join(run_dir, "checkpoints")
+    out_of_fold: dict[str, dict[bytes, Array]] = {}
+    combiners, histories = {}, []
+    for one in combinations:
+        if one.fitted_on == OUT_OF_FOLD:
+            for name in one.of:
+                out_of_fold.setdefault(name, read_out_of_fold(uris[name]))
+        task = CombinerTask(one.combiner, one.of, one.fit, heads, FitSettings(**settings))
+        folder = os.path.join(checkpoints, one.name)
+        combiners[one.name], history = fit_combiner(task, splits, out_of_fold, folder)
+        if history is not None:
+            histories.append({"name": one.name, "precision": "float32", **history})
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return combiners, histories
 
 
 def fit_combiner(
@@ -191,3 +256,9 @@ def _loss_and_slope(
             loss += float((np.logaddexp(0, own) - truth * own).sum())
             slope[:, at] = 1 / (1 + np.exp(-own)) - truth
     return loss, slope
+
+
+def combined(combiner: keras.Model, answers: Predictions, chosen: Sequence[str]) -> Array:
+    """What a combiner makes of networks' predictions, float32 [clips, outputs]."""
+    output: Array = combiner.predict(answers.side_by_side(chosen), batch_size=256, verbose=0)
+    return output

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
+import keras
 import numpy as np
 import numpy.typing as npt
 from tfx import types
@@ -20,21 +21,14 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from components.combiners import IN_SAMPLE, OUT_OF_FOLD
-from components.ensemble import (
-    Combination,
-    Predictions,
-    combined,
-    combiner_seconds,
-    fit_combiners,
-    predict_split,
-    split_patterns,
-    with_inputs,
-)
+from components.combiners import IN_SAMPLE, OUT_OF_FOLD, Combination, combined, fit_combiners
+from components.ensemble_trainer import with_inputs
 from components.labels import read_settings
+from components.network_cost import combiner_seconds
 from components.network_scorer import ANSWERS_FILE, COSTS, DEFORMED, SPLITS, keep_evaluation
+from components.predictions import Predictions, predict_split, split_patterns
 from components.reader import transform_facts
-from components.training import load_network
+from components.trained_network import load_network
 from preprocessing.clip_format import ClipFormat
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -58,37 +52,63 @@ class EnsembleScorerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
         """
         config = json.loads(exec_properties["config"])
         combination = Combination.from_json({**config, "name": config["entry"]})
-        names = combination.of
-        facts = transform_facts(
-            artifact_utils.get_single_uri(input_dict["transform_graph"]), read_settings(config["heads"])
-        )
-        evaluations = [artifact_utils.get_single_instance(input_dict[f"evaluation_{name}"]) for name in names]
-        kept = {name: _read(evaluation.uri) for name, evaluation in zip(names, evaluations, strict=True)}
+        evaluations = [artifact_utils.get_single_instance(input_dict[f"evaluation_{name}"]) for name in combination.of]
+        kept = {name: _read(one.uri) for name, one in zip(combination.of, evaluations, strict=True)}
         splits = {split: _side_by_side(kept, split) for split in SPLITS}
-        models = {name: artifact_utils.get_single_uri(input_dict[f"model_{name}"]) for name in names}
-        if combination.fitted_on in (IN_SAMPLE, OUT_OF_FOLD):
-            asked = [load_network(uri) for uri in models.values()] if combination.fitted_on == IN_SAMPLE else []
-            patterns = split_patterns(input_dict["examples"], "train")
-            splits["train"] = predict_split(asked, patterns, facts, ClipFormat(**config["clip"]))
-        with tempfile.TemporaryDirectory() as folder:
-            combiners, _ = fit_combiners([combination], splits, models, facts.heads, config["settings"], folder)
-        combiner = combiners[combination.name]
-
-        first = kept[names[0]]
-        arrays: dict[str, npt.NDArray[Any]] = {"tags": first["tags"]}
-        for split in SPLITS:
-            arrays |= {f"{split}/{part}": first[f"{split}/{part}"] for part in ("clip_ids", "tracks", "labels")}
-            arrays[f"{split}/predictions"] = combined(combiner, splits[split], names)
-        for name in config["deformations"]:
-            deformed = {one: arrays_of[f"{DEFORMED}{name}"] for one, arrays_of in kept.items()}
-            arrays[f"{DEFORMED}{name}"] = combined(combiner, replace(splits["test"], by_network=deformed), names)
-        costs = {cost: sum(one.get_float_custom_property(cost) for one in evaluations) for cost in COSTS}
-        weights = combiner.count_params()
-        costs["parameters"] += weights
-        for size in ("megabytes_float32", "megabytes_int8"):
-            costs[size] += BYTES * weights / 1e6
-        costs["seconds_for_1000_clips"] += combiner_seconds(combiner)
+        combiner = _fit(combination, config, splits, input_dict)
+        arrays = _combined_answers(combiner, combination.of, kept, splits, config["deformations"])
+        costs = _summed_costs(evaluations, combiner)
         keep_evaluation(artifact_utils.get_single_instance(output_dict["evaluation"]), config, arrays, costs)
+
+
+def _fit(
+    combination: Combination,
+    config: Mapping[str, Any],
+    splits: Mapping[str, Predictions],
+    input_dict: Mapping[str, list[types.Artifact]],
+) -> keras.Model:
+    """Fit the combiner; the training split is read, and networks are asked, where it is fitted on that."""
+    graph = artifact_utils.get_single_uri(input_dict["transform_graph"])
+    facts = transform_facts(graph, read_settings(config["heads"]))
+    models = {name: artifact_utils.get_single_uri(input_dict[f"model_{name}"]) for name in combination.of}
+    fitting_splits = dict(splits)
+    if combination.fitted_on in (IN_SAMPLE, OUT_OF_FOLD):
+        asked = [load_network(uri) for uri in models.values()] if combination.fitted_on == IN_SAMPLE else []
+        patterns = split_patterns(input_dict["examples"], "train")
+        fitting_splits["train"] = predict_split(asked, patterns, facts, ClipFormat(**config["clip"]))
+    with tempfile.TemporaryDirectory() as folder:
+        combiners, _ = fit_combiners([combination], fitting_splits, models, facts.heads, config["settings"], folder)
+    return combiners[combination.name]
+
+
+def _combined_answers(
+    combiner: keras.Model,
+    names: Sequence[str],
+    kept: Mapping[str, Arrays],
+    splits: Mapping[str, Predictions],
+    deformations: Sequence[str],
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the answers of both splits, deformed too, as keep_evaluation takes them."""
+    first = kept[names[0]]
+    arrays: dict[str, npt.NDArray[Any]] = {"tags": first["tags"]}
+    for split in SPLITS:
+        arrays |= {f"{split}/{part}": first[f"{split}/{part}"] for part in ("clip_ids", "tracks", "labels")}
+        arrays[f"{split}/predictions"] = combined(combiner, splits[split], names)
+    for name in deformations:
+        deformed = {one: arrays_of[f"{DEFORMED}{name}"] for one, arrays_of in kept.items()}
+        arrays[f"{DEFORMED}{name}"] = combined(combiner, replace(splits["test"], by_network=deformed), names)
+    return arrays
+
+
+def _summed_costs(evaluations: Sequence[types.Artifact], combiner: keras.Model) -> dict[str, float]:
+    """Return COSTS of the networks together, and of the combiner."""
+    costs = {cost: sum(one.get_float_custom_property(cost) for one in evaluations) for cost in COSTS}
+    weights = combiner.count_params()
+    costs["parameters"] += weights
+    for size in ("megabytes_float32", "megabytes_int8"):
+        costs[size] += BYTES * weights / 1e6
+    costs["seconds_for_1000_clips"] += combiner_seconds(combiner)
+    return costs
 
 
 def _read(folder: str) -> Arrays:
@@ -157,7 +177,7 @@ class EnsembleScorer(base_component.BaseComponent):  # type: ignore[misc]
             models: name -> the Trainer's.
             evaluations: name -> the NetworkScorer's.
             config: ``entry`` (name in the comparison), ``of`` (names in order), ``combiner`` and ``fit`` as
-                components.combiners has them, ``settings`` (TrainingSettings of a combiner that is trained in epochs),
+                components.combiners has them, ``settings`` (FitSettings of a combiner that is trained in epochs),
                 ``heads``, ``clip``, ``deformations`` and ``comparison_key``.
         """
         each = {f"model_{name}": channel for name, channel in models.items()}

@@ -1,4 +1,4 @@
-"""What a network costs where it is served alone: size of its LiteRT file, CPU seconds of a clip."""
+"""What networks and combiners cost: size of files and weights, seconds of a clip."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import statistics
 import time
 from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 from models.heads import Heads
 from preprocessing.clip_format import ClipFormat
 from serving.graph.ensemble import Ensemble, Member
 from serving.graph.litert import Weights, convert_model
 from serving.model_info import DataInfo, ModelInfo
+
+TIMED_CLIPS = 16
 
 
 def litert_bytes(member: Member, heads: Heads, clip: ClipFormat, weights: Weights = "int8") -> bytes:
@@ -58,3 +62,38 @@ def cpu_seconds_of_a_clip(content: bytes, clip: ClipFormat, clips: int = 3) -> f
         interpreter.invoke()
         seconds.append(time.process_time() - start)
     return statistics.median(seconds[1:])
+
+
+def seconds_for_1000_clips(member: Member, clip: ClipFormat) -> float:
+    """Measure a network alone, in float32, input in memory: the paper's Table 5 column.
+
+    A clip counts with all windows over which its answer is averaged.
+    """
+    alone = Ensemble([member], None, Heads.of_tags(member.model.output_shape[-1]), clip)
+    (feature,) = alone.hearings
+    clips = min(TIMED_CLIPS, alone.clips_at_once)
+    windows, *shape = alone.feature_shape(feature)
+    network = alone.members[0]
+    step = tf.function(lambda read: network.model(read, training=False), autograph=False)
+    batch = tf.random.stateless_normal((clips * windows, *shape), seed=(1, 2))
+    return _seconds(step, batch) / clips * 1000
+
+
+def _seconds(step: Any, batch: tf.Tensor, rounds: int = 2) -> float:
+    step(batch)
+    started = time.perf_counter()
+    for _ in range(rounds):
+        step(batch).numpy()
+    return (time.perf_counter() - started) / rounds
+
+
+def combiner_seconds(combiner: keras.Model) -> float:
+    """As ``seconds_for_1000_clips``, of a combiner."""
+    batch = tf.random.stateless_uniform((TIMED_CLIPS, *combiner.input_shape[1:]), seed=(1, 2))
+    step = tf.function(lambda inputs: combiner(inputs, training=False), autograph=False)
+    return _seconds(step, batch) / TIMED_CLIPS * 1000
+
+
+def megabytes(network: keras.Model) -> float:
+    """Size of a network's float32 weights, in 2**20 bytes."""
+    return float(network.count_params()) * 4 / 2**20

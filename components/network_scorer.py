@@ -10,7 +10,7 @@ import io
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
@@ -22,15 +22,17 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from components.deformed_examples import deformed_patterns
-from components.ensemble import predict_split, split_patterns
 from components.labels import read_settings
 from components.network_cost import cpu_seconds_of_a_clip, litert_bytes
-from components.reader import transform_facts
+from components.predictions import predict_split, split_patterns
+from components.reader import TransformFacts, transform_facts
 from components.tag_metrics import measure
 from components.thresholds import best_f1_thresholds
-from components.training import HISTORY_FILE, load_network
+from components.trained_network import HISTORY_FILE, load_network
+from models.heads import Heads
 from preprocessing.clip_format import ClipFormat
 from preprocessing.whole_files import write_whole
+from serving.graph.ensemble import Member
 
 log = logging.getLogger(__name__)
 
@@ -101,34 +103,53 @@ class NetworkScorerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]
         """
         config = json.loads(exec_properties["config"])
         clip = ClipFormat(**config["clip"])
-        facts = transform_facts(
-            artifact_utils.get_single_uri(input_dict["transform_graph"]), read_settings(config["heads"])
-        )
+        graph = artifact_utils.get_single_uri(input_dict["transform_graph"])
+        facts = transform_facts(graph, read_settings(config["heads"]))
         member = load_network(artifact_utils.get_single_uri(input_dict["model"]))
-        examples = input_dict["examples"]
-        arrays: dict[str, npt.NDArray[Any]] = {"tags": np.array(facts.tags)}
-        for split in SPLITS:
-            answers = predict_split([member], split_patterns(examples, split), facts, clip)
-            arrays |= {
-                f"{split}/clip_ids": np.array(answers.clip_ids),
-                f"{split}/tracks": np.array(answers.tracks),
-                f"{split}/labels": answers.labels,
-                f"{split}/predictions": answers.by_network[member.name],
-            }
-        for name in config["deformations"]:
-            answers = predict_split([member], deformed_patterns(input_dict["deformed"], name), facts, clip)
-            if not np.array_equal(answers.clip_ids, arrays["test/clip_ids"]):
-                raise ValueError(f"{name}: other clips than those of the test split")
-            arrays[f"{DEFORMED}{name}"] = answers.by_network[member.name]
-        int8 = litert_bytes(member, facts.heads, clip, "int8")
-        costs = {
-            "parameters": member.info.parameters,
-            "megabytes_float32": len(litert_bytes(member, facts.heads, clip, "float32")) / 1e6,
-            "megabytes_int8": len(int8) / 1e6,
-            "seconds_for_1000_clips": 1000 * cpu_seconds_of_a_clip(int8, clip),
-            "training_minutes": training_minutes(artifact_utils.get_single_uri(input_dict["model_run"])),
-        }
+        arrays = _answers(member, facts, clip, config["deformations"], input_dict)
+        minutes = training_minutes(artifact_utils.get_single_uri(input_dict["model_run"]))
+        costs = {**_costs(member, facts.heads, clip), "training_minutes": minutes}
         keep_evaluation(artifact_utils.get_single_instance(output_dict["evaluation"]), config, arrays, costs)
+
+
+def _answers(
+    member: Member,
+    facts: TransformFacts,
+    clip: ClipFormat,
+    deformations: Sequence[str],
+    input_dict: Mapping[str, list[types.Artifact]],
+) -> dict[str, npt.NDArray[Any]]:
+    """Return what the network says of both splits, deformed too, as keep_evaluation takes it.
+
+    Raises:
+        ValueError: a split has no files, or a deformed one other clips.
+    """
+    arrays: dict[str, npt.NDArray[Any]] = {"tags": np.array(facts.tags)}
+    for split in SPLITS:
+        answers = predict_split([member], split_patterns(input_dict["examples"], split), facts, clip)
+        arrays |= {
+            f"{split}/clip_ids": np.array(answers.clip_ids),
+            f"{split}/tracks": np.array(answers.tracks),
+            f"{split}/labels": answers.labels,
+            f"{split}/predictions": answers.by_network[member.name],
+        }
+    for name in deformations:
+        answers = predict_split([member], deformed_patterns(input_dict["deformed"], name), facts, clip)
+        if not np.array_equal(answers.clip_ids, arrays["test/clip_ids"]):
+            raise ValueError(f"{name}: other clips than those of the test split")
+        arrays[f"{DEFORMED}{name}"] = answers.by_network[member.name]
+    return arrays
+
+
+def _costs(member: Member, heads: Heads, clip: ClipFormat) -> dict[str, float]:
+    """Return COSTS of the network where it is served alone."""
+    int8 = litert_bytes(member, heads, clip, "int8")
+    return {
+        "parameters": member.info.parameters,
+        "megabytes_float32": len(litert_bytes(member, heads, clip, "float32")) / 1e6,
+        "megabytes_int8": len(int8) / 1e6,
+        "seconds_for_1000_clips": 1000 * cpu_seconds_of_a_clip(int8, clip),
+    }
 
 
 def keep_evaluation(

@@ -116,5 +116,5 @@ EXAMPLE_SOURCE: Final = ("preprocessing.shards", "preprocessing.manifest")
 """What makes an example."""
 TRAINING_SOURCE: Final = ("components.training",)
 """What trains a network, besides its own file."""
-ENSEMBLE_SOURCE: Final = ("components.ensemble",)
+ENSEMBLE_SOURCE: Final = ("components.ensemble_trainer",)
 """What combines networks and exports them, besides their own files."""

@@ -28,21 +28,21 @@ from tfx.types import BaseChannel, standard_artifacts
 from components.baseline import Baseline, BaselineEvaluator
 from components.combiners import OUT_OF_FOLD
 from components.deformed_examples import DeformedExamples
-from components.ensemble import EnsembleTrainer
 from components.ensemble_scorer import EnsembleScorer
+from components.ensemble_trainer import EnsembleTrainer
 from components.example_gen import ClipExampleGen
 from components.gates import RequireNoAnomalies, ShareLimit, ShareValidator
 from components.labels import heads_of
 from components.metrics import ROC_AUC
 from components.network_scorer import KEY as COMPARISON_KEY
 from components.network_scorer import NetworkScorer
+from components.network_task import reads_stored_log_mel
 from components.push_folder import TEST_SET
 from components.pusher import WholePusherExecutor
 from components.robustness import RobustnessGate, RobustnessScorer
 from components.schema import CuratedSchema
 from components.shared_tags import SharedTags
 from components.source_hash import ENSEMBLE_SOURCE, EXAMPLE_SOURCE, TRAINING_SOURCE, network_hash, source_hash
-from components.training import reads_stored_log_mel
 from models.heads import Heads
 from pipeline.config import PipelineConfig
 from pipeline.runs import IMPORTED_MODEL

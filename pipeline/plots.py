@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 History = Mapping[str, Any]
-"""What components.training.write_history keeps: name, precision, best_epoch, history (a mapping for each epoch)."""
+"""Of components.trained_network.write_history: name, precision, best_epoch, history (a mapping for each epoch)."""
 
 INK: Final = "#010101"
 MUTED: Final = "#020202"

@@ -42,7 +42,7 @@ TRAINER: Final = "Trainer_"
 """Begins the name of a network's node."""
 ANOMALIES_FILE: Final = "SchemaDiff.pb"
 NETWORK_FILE: Final = Path("Format-Keras") / "model.keras"
-"""Of a Trainer's model (components.training, which imports TensorFlow)."""
+"""Of a Trainer's model (components.trained_network, which imports TensorFlow)."""
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ class Run:
 
     @property
     def scores(self) -> dict[str, Any] | None:
-        """What the combiner's node scored on the test split (components.ensemble), None before it ran."""
+        """What the combiner's node scored on the test split (components.model_scores), None before it ran."""
         folder = self.output("EnsembleTrainer", "model_run")
         return _read_json(folder / "scores.json") if folder else None
 

@@ -24,7 +24,7 @@ IMPORTED = (
     "pipeline.create",
     "pipeline.local_runner",
     "pipeline.node_runner",
-    "components.ensemble",
+    "components.ensemble_trainer",
     "components.training",
     "tensorflow_model_analysis",
 )

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from components.combiners import IN_SAMPLE, OUT_OF_FOLD, VALID, CombinerTask, Fit, fit_combiner
-from components.ensemble import Predictions
+from components.predictions import Predictions
 from components.training_settings import TrainingSettings
 from models.heads import MULTI_LABEL, ONE_OF, Head, Heads
 

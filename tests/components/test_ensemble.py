@@ -19,30 +19,20 @@ from tfx import types
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
-from components.combiners import CombinerTask, fit_combiner
+from components.combiners import Combination, CombinerTask, fit_combiner
 from components.deformed_examples import DeformedExamplesExecutor
-from components.ensemble import (
-    PREDICTIONS_FILE,
-    SCORES_FILE,
-    Combination,
-    EnsembleTrainer,
-    EnsembleTrainerExecutor,
-    EnsembleTrainerSpec,
-    combiner_seconds,
-    data_info,
-    megabytes,
-    predict_split,
-    seconds_for_1000_clips,
-    split_scores,
-)
 from components.ensemble_scorer import EnsembleScorerExecutor
+from components.ensemble_trainer import PREDICTIONS_FILE, EnsembleTrainer, EnsembleTrainerExecutor, EnsembleTrainerSpec
 from components.labels import HeadSettings
+from components.model_scores import SCORES_FILE, data_info, split_scores
+from components.network_cost import combiner_seconds, megabytes, seconds_for_1000_clips
 from components.network_scorer import keep_evaluation, read_answers
+from components.predictions import predict_split
 from components.reader import TransformFacts, transform_facts
 from components.robustness import CLEAN, RobustnessScorerExecutor, read_scores, score_model
 from components.shared_tags import SharedTags
-from components.training import save_network
-from components.training_settings import TrainingSettings
+from components.trained_network import save_network
+from components.training_settings import FitSettings
 from models.combiner import build_combiner
 from models.convolution import glorot, seed_stream
 from models.front_ends.settings import LogMel
@@ -140,7 +130,7 @@ def config(push: str, combinations: list[dict[str, Any]]) -> dict[str, Any]:
         "networks": ["low", "high"],
         "combinations": combinations,
         "push": push,
-        "settings": TrainingSettings(epochs=2).model_dump(mode="json"),
+        "settings": FitSettings(epochs=2).model_dump(mode="json"),
         "heads": [head.to_json() for head in HEADS],
         "clip": asdict(CLIP),
         "data": DATA,
@@ -367,7 +357,7 @@ def combine(inputs: Inputs, evaluations: dict[str, types.Artifact], folder: Path
         "of": ["high", "low"],
         "combiner": combiner,
         "fit": fit,
-        "settings": TrainingSettings(epochs=2).model_dump(mode="json"),
+        "settings": FitSettings(epochs=2).model_dump(mode="json"),
         "heads": [head.to_json() for head in HEADS],
         "clip": asdict(CLIP),
         "deformations": ["noise_0.1"],
@@ -401,7 +391,7 @@ def test_combiner_of_a_comparison_is_fitted_where_it_should_be(
     names = ("high", "low")
     members = [inputs.members[name] for name in names]
     splits = {split: predict_split(members, inputs.patterns(split), inputs.facts, CLIP) for split in SPLITS}
-    task = CombinerTask(combiner, names, fit, inputs.facts.heads, TrainingSettings(epochs=2))
+    task = CombinerTask(combiner, names, fit, inputs.facts.heads, FitSettings(epochs=2))
     model, _ = fit_combiner(task, splits, {}, str(tmp_path / "checkpoints"))
     expected = model.predict(splits["test"].side_by_side(names), verbose=0)
     np.testing.assert_allclose(both.predictions, expected, atol=1e-5)

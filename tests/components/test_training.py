@@ -17,18 +17,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from components.devices import choose_precision
+from components.fitting import SplitPredictions, fit, inference, predict
+from components.network_task import NetworkTask
 from components.reader import MakeDataset, TransformFacts
-from components.training import (
-    KERAS_FOLDER,
-    MODEL_FILE,
-    SplitPredictions,
-    Task,
-    choose_precision,
-    fit,
-    inference,
-    predict,
-    save_network,
-)
+from components.trained_network import KERAS_FOLDER, MODEL_FILE, save_network
 from components.training_settings import TrainingSettings
 from models.heads import Heads
 from models.outputs import with_heads
@@ -134,17 +127,17 @@ def test_killed_training_goes_on_at_its_last_epoch_and_ends_the_same(way: str, t
     program = f"""
         import logging, os, signal, sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
-        import components.training as training
+        import components.fitting as fitting
         from dataclasses import replace
         from test_training import HEADS, SETTINGS, WAYS, dataset, small_network, validate
-        saved = training._save
+        saved = fitting.save
         def save_and_die(folder, model, state, better):
             saved(folder, model, state, better)
             if state.epoch == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
-        training._save = save_and_die
+        fitting.save = save_and_die
         settings = SETTINGS.model_copy(update=WAYS[{way!r}])
-        training.fit(small_network, dataset(0, 64), validate, settings, HEADS, {str(tmp_path / "killed")!r})
+        fitting.fit(small_network, dataset(0, 64), validate, settings, HEADS, {str(tmp_path / "killed")!r})
     """
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
@@ -190,8 +183,8 @@ def test_network_that_hears_less_than_a_clip_learns_from_random_windows_however_
 ) -> None:
     facts = TransformFacts(("a",), Heads.of_tags(1), *3 * [Normalisation(0.0, 1.0)])
     settings = TrainingSettings(score_windows=score)
-    assert Task("short", find_network("short_chunk"), settings, PAPER_CLIP, facts).windowed
-    assert not Task("whole", find_network("fcn"), settings, PAPER_CLIP, facts).windowed
+    assert NetworkTask("short", find_network("short_chunk"), settings, PAPER_CLIP, facts).windowed
+    assert not NetworkTask("whole", find_network("fcn"), settings, PAPER_CLIP, facts).windowed
 
 
 @pytest.mark.parametrize(
@@ -199,7 +192,7 @@ def test_network_that_hears_less_than_a_clip_learns_from_random_windows_however_
 )
 def test_network_of_the_stored_log_mel_is_normalised_as_transform_learnt(change: Any, stored: bool) -> None:
     facts = TransformFacts(("a",), Heads.of_tags(1), *2 * [Normalisation(0.0, 1.0)], Normalisation(2.0, 3.0))
-    task = Task("mel", find_network("mel_1d"), TrainingSettings(level="rms", **change), PAPER_CLIP, facts)
+    task = NetworkTask("mel", find_network("mel_1d"), TrainingSettings(level="rms", **change), PAPER_CLIP, facts)
     assert task.reads_stored_log_mel == stored
     assert task._learn_normalisation([]) == Normalisation(2.0, 3.0)
 
@@ -220,7 +213,7 @@ def test_training_clips_are_brought_to_one_level_and_then_changed(tmp_path: Path
     pattern = write_noise(tmp_path / "a.tfrecord", (1.0, 0.1, 0.01))
 
     def levels(**change: Any) -> Any:
-        task = Task("n", find_network(name), TrainingSettings(level="rms", **change), PAPER_CLIP, facts)
+        task = NetworkTask("n", find_network(name), TrainingSettings(level="rms", **change), PAPER_CLIP, facts)
         (batch,) = task.training_dataset([pattern])(1)
         return 20 * np.log10(np.std(batch["inputs"].numpy(), axis=1))
 
@@ -232,7 +225,7 @@ def test_training_clips_are_brought_to_one_level_and_then_changed(tmp_path: Path
 def test_network_that_hears_one_level_answers_as_it_learnt_whatever_the_clips_level() -> None:
     facts = TransformFacts(("a",), Heads.of_tags(1), *3 * [Normalisation(-20.0, 20.0)])
     settings = TrainingSettings(level="rms", mp3=0.5, precision="float32")
-    task = Task("mel", find_network("mel_1d"), settings, PAPER_CLIP, facts, Normalisation(-20.0, 20.0))
+    task = NetworkTask("mel", find_network("mel_1d"), settings, PAPER_CLIP, facts, Normalisation(-20.0, 20.0))
     network = task.build()
     assert task.member(network).info.level == "rms"
     clip = np.random.default_rng(0).normal(0, 0.1, (2, PAPER_CLIP.samples)).astype(np.float32)
@@ -245,11 +238,11 @@ def test_network_that_hears_one_level_answers_as_it_learnt_whatever_the_clips_le
 def test_normalisation_of_waveforms_at_one_level_is_learnt_of_what_is_heard(tmp_path: Path) -> None:
     facts = TransformFacts(("a",), Heads.of_tags(1), *3 * [Normalisation(-9.0, 7.0)])
     pattern = write_noise(tmp_path / "a.tfrecord", (1.0, 0.01))
-    task = Task("n", find_network("waveform_1d"), TrainingSettings(level="rms"), PAPER_CLIP, facts)
+    task = NetworkTask("n", find_network("waveform_1d"), TrainingSettings(level="rms"), PAPER_CLIP, facts)
     learnt = task._learn_normalisation([pattern])
     assert learnt is not None
     assert learnt.std == pytest.approx(10 ** (-18 / 20), rel=1e-3)
-    as_is = Task("n", find_network("waveform_1d"), TrainingSettings(), PAPER_CLIP, facts)
+    as_is = NetworkTask("n", find_network("waveform_1d"), TrainingSettings(), PAPER_CLIP, facts)
     assert as_is._learn_normalisation([]) == Normalisation(-9.0, 7.0)
 
 
@@ -270,7 +263,9 @@ def test_kept_networks_are_loaded_by_a_process_that_built_none(tmp_path: Path) -
         network = find_network(name)
         model = with_heads(network.build(3, dtype="float32"), heads)
         save_network(Member(name, network, model, network.score_windows, None), str(tmp_path / name))
-    program = "import sys; from components.training import load_network; [load_network(uri) for uri in sys.argv[1:]]"
+    program = (
+        "import sys; from components.trained_network import load_network; [load_network(uri) for uri in sys.argv[1:]]"
+    )
     call = [sys.executable, "-c", program, *(str(tmp_path / name) for name in own.values())]
     loaded = subprocess.run(call, capture_output=True, text=True, check=False)
     assert loaded.returncode == 0, loaded.stderr

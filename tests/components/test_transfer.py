@@ -10,10 +10,12 @@ import pytest
 from keras import layers
 from registered_networks import registered
 
-from components import training
+from components.fitting import predict
+from components.network_task import NetworkTask
 from components.reader import Fold, TransformFacts
 from components.starting_weights import started_network
-from components.training import Task
+from components.trained_network import KERAS_FOLDER, read_out_of_fold
+from components.training import predict_out_of_fold, train_network
 from components.training_settings import TrainingSettings
 from models.convolution import glorot, seed_stream
 from models.heads import Heads
@@ -80,11 +82,11 @@ def trained(small: Network, tmp_path: Path) -> str:
     return str(path)
 
 
-def task(network: Network, **settings: object) -> Task:
+def task(network: Network, **settings: object) -> NetworkTask:
     chosen = TrainingSettings(
         **{"epochs": 8, "batch_size": 8, "learning_rate": 0.02, "precision": "float32", **settings}
     )
-    return Task("mine", network, chosen, CLIP, FACTS)
+    return NetworkTask("mine", network, chosen, CLIP, FACTS)
 
 
 def weights_of(model: keras.Model, layer: str) -> list[np.ndarray]:
@@ -104,18 +106,16 @@ def test_head_alone_is_trained_and_the_rest_stays_as_it_is(
     small: Network, trained: str, examples: dict[str, list[str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     mine = task(small, weights=trained, train="head")
-    network, state, _ = training._train(mine, examples["train"], examples["valid"], str(tmp_path / "checkpoint"))
+    network, state, _ = train_network(mine, examples["train"], examples["valid"], str(tmp_path / "checkpoint"))
     source = keras.models.load_model(trained, compile=False)
     for one, other in zip(weights_of(network, "conv"), weights_of(source, "conv"), strict=True):
         np.testing.assert_array_equal(one, other)
     assert state.best_figure > 0.9
     assert caplog.text.count("computed once") == 2, "of each split"
     other = task(small, weights=trained, train="head", seed=3, epochs=1)
-    training._train(
-        other, examples["train"], examples["valid"], str(tmp_path / "another"), fold=Fold(0, 3, inside=False)
-    )
+    train_network(other, examples["train"], examples["valid"], str(tmp_path / "another"), fold=Fold(0, 3, inside=False))
     assert caplog.text.count("computed once") == 2, "another seed and a fold take what is there"
-    scored = training.predict(mine.clip_answer(network), mine.clip_dataset(examples["valid"]))
+    scored = predict(mine.clip_answer(network), mine.clip_dataset(examples["valid"]))
     assert scored.predictions.shape == (24, 2)
     assert np.mean((scored.predictions[:, 0] > scored.predictions[:, 1]) == (scored.labels[:, 0] == 1)) > 0.9
 
@@ -124,7 +124,7 @@ def test_all_is_trained_after_the_head(
     small: Network, trained: str, examples: dict[str, list[str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     mine = task(small, weights=trained, train=2, epochs=3)
-    network, state, _ = training._train(mine, examples["train"], examples["valid"], str(tmp_path / "checkpoint"))
+    network, state, _ = train_network(mine, examples["train"], examples["valid"], str(tmp_path / "checkpoint"))
     source = keras.models.load_model(trained, compile=False)
     assert not np.array_equal(weights_of(network, "conv")[0], weights_of(source, "conv")[0])
     assert state.epoch == 3
@@ -143,9 +143,9 @@ def test_out_of_fold_answers_are_there_for_every_training_clip(
     small: Network, examples: dict[str, list[str]], tmp_path: Path
 ) -> None:
     mine = task(small, epochs=2)
-    (tmp_path / "m" / training.KERAS_FOLDER).mkdir(parents=True)  # save_network made it
-    training._write_out_of_fold(mine, examples["train"], examples["valid"], 3, str(tmp_path / "c"), str(tmp_path / "m"))
-    answers = training.read_out_of_fold(str(tmp_path / "m"))
+    (tmp_path / "m" / KERAS_FOLDER).mkdir(parents=True)  # save_network made it
+    predict_out_of_fold(mine, examples["train"], examples["valid"], 3, str(tmp_path / "c"), str(tmp_path / "m"))
+    answers = read_out_of_fold(str(tmp_path / "m"))
     assert set(answers) == {f"train-{number:02d}".encode() for number in range(48)}
     assert all(row.shape == (2,) for row in answers.values())
 

@@ -68,7 +68,7 @@ def test_a_text_with_line_breaks_stays_on_one_line() -> None:
 @pytest.mark.parametrize(
     ("name", "level", "seen"),
     [
-        ("components.training", logging.INFO, True),
+        ("components.fitting", logging.INFO, True),
         ("absl", logging.INFO, False),
         ("tensorflow", logging.WARNING, False),
         ("absl", logging.ERROR, True),
