@@ -1,0 +1,11 @@
+"""Names what is heard in audio files of any format and length, with a model in this process or behind a server.
+
+from serving.tagging import Tagger
+
+tagger = Tagger("musicnn-mtt")
+print(tagger.tag_file("song.mp3").top(5))
+"""
+
+from serving.tagging.tagger import FailedFile, LocalModel, Selection, TaggedFile, Tagger
+
+__all__ = ["FailedFile", "LocalModel", "Selection", "TaggedFile", "Tagger"]

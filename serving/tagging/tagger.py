@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import logging
 import queue
 import threading
 from collections import deque
@@ -35,10 +36,13 @@ from preprocessing.stretches import Stretch
 from preprocessing.windows import least_rest
 from serving.engines.runtimes import AUTO, load_embedding_engine, load_engine, usable_cores
 from serving.model_info import MODEL_INFO_NAME, find_model, read_model_info
+from serving.tagging.models import model_folder
 
 if TYPE_CHECKING:
     from serving.client import TagClient
 
+
+log = logging.getLogger(__name__)
 
 WINDOWS_AT_ONCE: Final = min(8, max(4, usable_cores()))
 """Most windows in one call of the model: one a core, and some where there are few cores."""
@@ -403,7 +407,8 @@ class Tagger:
     """Tags files of any format and length.
 
     Args:
-        source: who answers; a path is a model to be loaded.
+        source: who answers; a path is a model to be loaded, and so is the name of a listed one (`autotag pretrained`),
+            which is fetched and converted first if it is not there, with a warning in the log that says so.
         hop_seconds: from one window's start to the next one's, from 0.1 s to the window's length; None for the latter.
         jobs: files decoded at a time; None for as many as there are cores.
         level: at which the model is given a window (preprocessing.level).
@@ -413,7 +418,8 @@ class Tagger:
         windows_ahead: of one file that may wait for their answers.
 
     Raises:
-        BadInputError: the model cannot be loaded, or the hop is out of range.
+        BadInputError: there is no such model, it cannot be loaded, or the hop is out of range.
+        AutotagError: a listed model cannot be fetched or converted.
     """
 
     def __init__(
@@ -429,7 +435,7 @@ class Tagger:
         windows_ahead: int = WINDOWS_AHEAD,
     ) -> None:
         self.on_window = on_window
-        self.source: TagSource = LocalModel(source) if isinstance(source, str | Path) else source
+        self.source: TagSource = _loaded(source) if isinstance(source, str | Path) else source
         clip = self.source.clip
         if hop_seconds is not None and not SHORTEST_HOP_SECONDS <= hop_seconds <= clip.seconds:
             raise BadInputError(f"the hop must be from {SHORTEST_HOP_SECONDS} to {clip.seconds} s, got {hop_seconds}")
@@ -556,6 +562,10 @@ class Tagger:
             part=HeardPart(stream.begin, stream.file_seconds) if self.stretch is not None else None,
             embedding=song.embedding(),
         )
+
+
+def _loaded(source: Path | str) -> LocalModel:
+    return LocalModel(model_folder(str(source), log.warning), name=str(source))
 
 
 class _Song:
