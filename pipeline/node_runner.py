@@ -34,6 +34,7 @@ from pipeline.broken_records import broken_records_error
 from pipeline.full_disk import full_disk_error
 from pipeline.metadata import LOCKED, locked_words
 from pipeline.runs import run_contexts
+from pipeline.tfx_packing import tfx_not_packed
 from preprocessing.beam.interrupts import InterruptiblePipeline
 from preprocessing.errors import AutotagError, BadInputError
 
@@ -54,7 +55,8 @@ class BeamOperator(beam_executor_operator.BeamExecutorOperator):  # type: ignore
 
 def _interruptible(executor_class: Any, context: Any) -> Any:
     """Make an executor; the arguments of its jobs are complete only when it is made."""
-    executor = executor_class(context=context)
+    with tfx_not_packed():
+        executor = executor_class(context=context)
     executor._make_beam_pipeline_fn = lambda: InterruptiblePipeline(argv=executor._beam_pipeline_args)
     return executor
 

@@ -255,12 +255,15 @@ def run_tfx_entrypoint(arguments: Arguments, executor_input: Message) -> None:
     """Call TFX's entry point."""
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
+    from pipeline.tfx_packing import tfx_not_packed
+
     flags = argparse.Namespace(
         executor_class_path=arguments.executor_class,
         json_serialized_invocation_args=json.dumps(executor_input),
         json_serialized_inputs_spec_args=json.dumps(arguments.inputs_spec),
     )
-    kubeflow_v2_run_executor.main((flags, list(arguments.beam)))
+    with tfx_not_packed():
+        kubeflow_v2_run_executor.main((flags, list(arguments.beam)))
 
 
 def exit_code(run: Callable[[], None]) -> int:

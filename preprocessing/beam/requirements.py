@@ -74,9 +74,10 @@ def check_requirements(options: Any) -> None:
     if runner == "DataflowRunner":
         _check_google()  # before Beam's own checks, which ask Google
     try:
-        Pipeline(options=options)  # Beam's own checks, such as of a project's name
+        pipeline = Pipeline(options=options)  # Beam's own checks, such as of a project's name
     except ValueError as error:
         raise BadInputError(f"Beam: {' '.join(str(error).split())}") from None
+    shutil.rmtree(pipeline.local_tempdir, ignore_errors=True)  # Beam removes it when the pipeline has run
     checks = {
         "FlinkRunner": _check_flink_runner,
         "SparkRunner": _check_spark_runner,

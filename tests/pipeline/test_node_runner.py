@@ -8,14 +8,16 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 import pytest
 from click.testing import CliRunner
 from database_servers import PASSWORD, server
-from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.annotations import BeamComponentParameter, InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.orchestration.pipeline import Pipeline, RunOptions
 from tfx.types.standard_artifacts import Model
@@ -27,6 +29,8 @@ from pipeline.logs import JsonFormatter
 from pipeline.metadata import connection
 from pipeline.node_runner import NodeRunner
 from pipeline.runs import Run, list_runs
+from preprocessing.beam.options import parse_options
+from preprocessing.beam.requirements import check_requirements
 from preprocessing.errors import AutotagError, BadInputError
 
 log = logging.getLogger("components.here")
@@ -49,6 +53,15 @@ def Train(size: Parameter[int], model: OutputArtifact[Model]):  # type: ignore[n
 def Push(model: InputArtifact[Model], pushed: OutputArtifact[Model]):  # type: ignore[no-untyped-def]  # noqa: N802
     Path(pushed.uri).mkdir(parents=True, exist_ok=True)
     (Path(pushed.uri) / "weights").write_bytes((Path(model.uri) / "weights").read_bytes())
+
+
+@component(use_beam=True)
+def Count(  # type: ignore[no-untyped-def]  # noqa: N802
+    model: OutputArtifact[Model], pipeline: BeamComponentParameter[beam.Pipeline] = None
+):
+    with pipeline as begun:
+        counted = begun | beam.Create([1, 2]) | beam.combiners.Count.Globally()
+        counted | beam.io.WriteToText(os.path.join(model.uri, "count"), shard_name_template="")
 
 
 @pytest.fixture(scope="module", params=["sqlite", "mysql", "postgresql"])
@@ -209,3 +222,25 @@ def test_autotag_run_that_cannot_begin_says_so_in_json_and_in_the_metrics(
     assert last["level"] == "error"
     assert "none" in last["message"]
     assert 'autotag_attempt_success{pipeline="autotag"} 0' in (root / "metrics.prom").read_text()
+
+
+def test_nodes_with_a_beam_job_leave_nothing_in_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    config = PipelineConfig(name="counted", root=str(tmp_path))
+    check_requirements(parse_options(config.beam.arguments()))
+    made = Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=os.path.join(config.root, "artifacts"),
+        components=[Count()],
+        metadata_connection_config=connection(config),
+        beam_pipeline_args=config.beam.arguments(),
+    )
+    NodeRunner("counted 1", connection(config)).run(made)
+    folder = list_runs(config)[-1].output("Count", "model")
+    assert folder
+    assert (folder / "count").read_text() == "2\n"
+    assert not list(temporary.iterdir())
