@@ -58,7 +58,7 @@ def lines() -> Iterator[tuple[str, str]]:
     """Each document's commands, of several lines joined; without what is behind a pipe, && or >."""
     for name, block in blocks("", "bash"):
         for line in block.replace("\\\n", " ").splitlines():
-            for part in re.split(r" && |\|(?![a-z])| >>? ", line):
+            for part in re.split(r" && |\|(?![a-z])| >>? (?=[~\w./-]+$)", line):
                 yield name, re.sub(r"^\s*(?:\$ )?", "", part)
 
 
