@@ -21,8 +21,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from components.metrics import score_shared_tags
 from components.shared_tags import SharedTags, find_shared_tags
+from components.tag_scores import score_shared_tags
 from datasets.mtat import parse_annotations
 from preprocessing.audio import fit_clip, from_pcm, load_clip, to_pcm
 from preprocessing.deformations import amplified

@@ -25,8 +25,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from components.metrics import TagScores, score_tags
-from components.tag_metrics import Figure, Weights, areas, areas_drawn, differences, over_draws
+from components.comparison_metrics import Figure, Weights, areas, areas_drawn, differences, over_draws
+from components.tag_scores import TagScores, score_tags
 from datasets.mtat import clip_of
 from datasets.reading import load_synonyms
 from pipeline.tag_map.projector import METADATA_FILE, VECTORS_FILE

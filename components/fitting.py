@@ -21,9 +21,9 @@ import tensorflow as tf
 
 from components.checkpoints import TrainingState, averaged_weights, best_model, restore, save, unscaled
 from components.devices import distribution
-from components.metrics import score_tags
 from components.optimisation import first_optimiser, next_stage, plateau_rate
 from components.reader import MakeDataset
+from components.tag_scores import score_tags
 from components.training_settings import FitSettings, Monitor
 from models.heads import Heads
 from models.outputs import LOGITS, HeadsLoss, set_initial_bias

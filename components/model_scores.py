@@ -13,10 +13,10 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from components.combiners import Combination, combined
-from components.metrics import head_accuracies, score_tags
 from components.network_cost import combiner_seconds, megabytes, seconds_for_1000_clips
 from components.predictions import Predictions
 from components.reader import TransformFacts
+from components.tag_scores import head_accuracies, score_tags
 from components.thresholds import macro_f1
 from models.heads import Heads
 from preprocessing.clip_format import ClipFormat

@@ -1,7 +1,7 @@
 """NetworkScorer: what one trained network says of the validation and the test split, deformed too, and what it costs.
 
 One network is in memory at a time. What it says is kept whole, so that any figure can be computed from it afterwards
-(components.tag_metrics); the plain ones and the cost stand as properties of the artifact in ML Metadata.
+(components.comparison_metrics); the plain ones and the cost stand as properties of the artifact in ML Metadata.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
+from components.comparison_metrics import measure
 from components.deformed_examples import deformed_patterns
 from components.labels import read_settings
 from components.network_cost import cpu_seconds_of_a_clip, litert_bytes
 from components.predictions import predict_split, split_patterns
 from components.reader import TransformFacts, transform_facts
-from components.tag_metrics import measure
 from components.thresholds import best_f1_thresholds
 from components.trained_network import HISTORY_FILE, load_network
 from models.heads import Heads

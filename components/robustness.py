@@ -25,9 +25,9 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import path_utils
 
 from components.deformed_examples import deformed_patterns
-from components.metrics import PR_AUC, ROC_AUC, score_shared_tags
 from components.shared_tags import SharedTags
 from components.source_hash import source_hash
+from components.tag_scores import PR_AUC, ROC_AUC, score_shared_tags
 from preprocessing.examples import decode_tags, read_records
 from preprocessing.whole_files import write_whole
 from serving.model_info import read_model_info

@@ -27,13 +27,12 @@ from tfx.types import BaseChannel, standard_artifacts
 
 from components.baseline import Baseline, BaselineEvaluator
 from components.combiners import OUT_OF_FOLD
+from components.data_validation import RequireNoAnomalies, ShareLimit, ShareValidator
 from components.deformed_examples import DeformedExamples
 from components.ensemble_scorer import EnsembleScorer
 from components.ensemble_trainer import EnsembleTrainer
 from components.example_gen import ClipExampleGen
-from components.gates import RequireNoAnomalies, ShareLimit, ShareValidator
 from components.labels import heads_of
-from components.metrics import ROC_AUC
 from components.network_scorer import KEY as COMPARISON_KEY
 from components.network_scorer import NetworkScorer
 from components.network_task import reads_stored_log_mel
@@ -43,6 +42,7 @@ from components.robustness import RobustnessGate, RobustnessScorer
 from components.schema import CuratedSchema
 from components.shared_tags import SharedTags
 from components.source_hash import ENSEMBLE_SOURCE, EXAMPLE_SOURCE, TRAINING_SOURCE, network_hash, source_hash
+from components.tag_scores import ROC_AUC
 from models.heads import Heads
 from pipeline.config import PipelineConfig
 from pipeline.runs import IMPORTED_MODEL
@@ -465,7 +465,8 @@ def evaluation_config(config: PipelineConfig, heads: Heads, shared: SharedTags |
             direction=config_pb2.MetricDirection.HIGHER_IS_BETTER, absolute={"value": -config.gate.max_drop}
         ),
     )
-    settings: dict[str, Any] = {"heads": heads.to_json(), "name": f"tag_scores_{source_hash('components.metrics')}"}
+    code = source_hash("components.evaluator_metric")
+    settings: dict[str, Any] = {"heads": heads.to_json(), "name": f"tag_scores_{code}"}
     if shared is not None:
         settings["shared"] = shared.to_json()
     spec = {
@@ -486,7 +487,7 @@ def evaluation_config(config: PipelineConfig, heads: Heads, shared: SharedTags |
                 metrics=[
                     config_pb2.MetricConfig(
                         class_name="MacroTagScores",
-                        module="components.metrics",
+                        module="components.evaluator_metric",
                         config=json.dumps(settings),
                     )
                 ],

@@ -21,6 +21,7 @@ import yaml
 from markupsafe import Markup
 from pydantic import ValidationError
 
+from components.anomalies import anomalies_file, describe_anomalies
 from models.heads import Heads
 from models.registry import NETWORKS, Published
 from pipeline.config import PipelineConfig
@@ -40,7 +41,6 @@ CONFIG_BEFORE_RUN: Final = timedelta(minutes=5)
 
 TRAINER: Final = "Trainer_"
 """Begins the name of a network's node."""
-ANOMALIES_FILE: Final = "SchemaDiff.pb"
 NETWORK_FILE: Final = Path("Format-Keras") / "model.keras"
 """Of a Trainer's model (components.trained_network, which imports TensorFlow)."""
 
@@ -256,19 +256,11 @@ def _read_data(run: Run) -> Data:
 
 
 def _read_anomalies(run: Run) -> tuple[str, ...] | None:
-    from tensorflow_metadata.proto.v0 import anomalies_pb2
-
     folder = _existing(run, "ExampleValidator", "anomalies")
     if folder is None:
         return None
-    lines = []
-    for split in SPLITS:
-        path = folder / f"Split-{split}" / ANOMALIES_FILE
-        message = anomalies_pb2.Anomalies.FromString(path.read_bytes() if path.exists() else b"")
-        for feature, info in sorted(message.anomaly_info.items()):
-            reasons = "; ".join(reason.description for reason in info.reason) or info.description
-            lines.append(f"{split}, {feature}: {reasons}")
-    return tuple(lines)
+    files = {split: Path(anomalies_file(str(folder), split)) for split in SPLITS}
+    return tuple(describe_anomalies({split: path.read_bytes() for split, path in files.items() if path.exists()}))
 
 
 def why_missing(run: Run, node: str) -> str:

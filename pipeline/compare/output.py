@@ -14,9 +14,9 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from components.metrics import score_tags
+from components.comparison_metrics import DRAWS, LOWER_IS_BETTER, METRICS, Figure
 from components.network_scorer import COSTS
-from components.tag_metrics import DRAWS, LOWER_IS_BETTER, METRICS, Figure
+from components.tag_scores import score_tags
 from datasets.tag_groups import tag_group
 from pipeline.compare.config import ComparisonConfig
 from pipeline.compare.plots import calibration, drops, score_against_cost

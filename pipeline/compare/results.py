@@ -14,9 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from components.metrics import PR_AUC, ROC_AUC
-from components.network_scorer import COSTS, KEY, Answers, read_answers
-from components.tag_metrics import (
+from components.comparison_metrics import (
     METRICS,
     Figure,
     Weights,
@@ -27,6 +25,8 @@ from components.tag_metrics import (
     measure_drawn,
     over_draws,
 )
+from components.network_scorer import COSTS, KEY, Answers, read_answers
+from components.tag_scores import PR_AUC, ROC_AUC
 from models.registry import Published, find_network
 from pipeline.compare.config import ComparisonConfig, Entry, row_name
 from pipeline.config import PipelineConfig

@@ -15,9 +15,9 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
+from components.comparison_metrics import METRICS
 from components.ensemble_trainer import with_inputs
 from components.network_scorer import COSTS
-from components.tag_metrics import METRICS
 from pipeline.compare.config import ComparisonConfig, Entry
 from pipeline.compare.output import write_results
 from pipeline.compare.results import Evaluation, make_rows

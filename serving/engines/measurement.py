@@ -170,6 +170,8 @@ def read_clips(paths: Sequence[str]) -> Iterator[tuple[Samples, tuple[str, ...]]
 def roc_auc(labels: npt.NDArray[np.bool_], scores: Probabilities) -> float | None:
     """Macro mean, over the tags that have both classes, of the area under the ROC curve; None where no tag has.
 
+    By hand, from ranks, since what exports and serves is installed without scikit-learn; a test holds it against that.
+
     Args:
         labels: bool [clips, n_tags].
         scores: float32 [clips, n_tags].

@@ -29,8 +29,8 @@ from benchmarks.recipe import (
     read_part,
     together,
 )
+from components.comparison_metrics import METRICS
 from components.network_scorer import Answers
-from components.tag_metrics import METRICS
 from pipeline.compare.config import Entry, load_comparison
 from pipeline.compare.results import AREAS, COSTS, Evaluation
 from pipeline.config import DataConfig

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from components.metrics import score_shared_tags
 from components.shared_tags import SharedTags, find_shared_tags, normal_name
+from components.tag_scores import score_shared_tags
 from datasets.jamendo import TOP_50 as JAMENDO_50
 from datasets.msd import TOP_50 as MSD_50
 from datasets.mtat import TOP_50 as MTAT_50

@@ -99,7 +99,7 @@ def test_training_is_logged_and_its_best_epoch_known(tmp_path: Path) -> None:
 @pytest.mark.parametrize("average", [0.0, 0.8])
 def test_best_epochs_weights_are_returned_not_the_last_ones(average: float, tmp_path: Path) -> None:
     """With averages of the weights it is these that are scored and returned."""
-    from components.metrics import score_tags
+    from components.tag_scores import score_tags
 
     settings = SETTINGS.model_copy(update={"average": average})
     model, state = fit(small_network, dataset(0, 64), validate, settings, HEADS, str(tmp_path))

@@ -15,8 +15,8 @@ from keras import layers
 from published_layouts import SAMPLES
 from registered_networks import registered
 
-from components.metrics import score_shared_tags
 from components.shared_tags import find_shared_tags
+from components.tag_scores import score_shared_tags
 from models.convolution import glorot, seed_stream
 from models.front_ends.settings import LogMel
 from models.registry import Network

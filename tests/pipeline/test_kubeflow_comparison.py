@@ -15,8 +15,8 @@ from click.testing import CliRunner
 from tfx.types import standard_artifacts
 from tfx.types.artifact import Artifact
 
+from components.comparison_metrics import METRICS
 from components.network_scorer import COSTS, keep_evaluation
-from components.tag_metrics import METRICS
 from pipeline.commands import kubeflow
 from pipeline.compare.config import ComparisonConfig, Entry
 from pipeline.compare.output import write_results

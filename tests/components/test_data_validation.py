@@ -12,7 +12,7 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.gates import (
+from components.data_validation import (
     DataAnomaliesError,
     RequireNoAnomaliesExecutor,
     ShareLimit,

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy.stats import norm
 from sklearn.metrics import accuracy_score, hamming_loss, recall_score, roc_auc_score
 
-from components.metrics import score_tags
+from components.tag_scores import score_tags
 
 Values = npt.NDArray[np.floating[Any]]
 Weights = npt.NDArray[np.float64]

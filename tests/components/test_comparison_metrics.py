@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, matthews_corrcoef, roc_auc_score
 
-from components.tag_metrics import METRICS, Figure, differences, draws, measure, measure_drawn, weighted_areas
+from components.comparison_metrics import METRICS, Figure, differences, draws, measure, measure_drawn, weighted_areas
 
 RANDOM = np.random.default_rng(0)
 LABELS = (RANDOM.random((120, 5)) < [0.05, 0.2, 0.5, 0.3, 0.1]).astype("f4")

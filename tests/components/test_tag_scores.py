@@ -13,7 +13,8 @@ from hypothesis.extra import numpy as hnp
 from sklearn.metrics import average_precision_score, roc_auc_score
 from tensorflow_model_analysis.proto import config_pb2
 
-from components.metrics import PR_AUC, ROC_AUC, SCORED_TAGS, _computations, head_accuracies, score_tags
+from components.evaluator_metric import SCORED_TAGS, _computations
+from components.tag_scores import PR_AUC, ROC_AUC, head_accuracies, score_tags
 from models.heads import MULTI_LABEL, ONE_OF, Head, Heads
 
 

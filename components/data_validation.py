@@ -17,6 +17,7 @@ from tfx.types import artifact_utils, standard_artifacts, standard_component_spe
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import io_utils, writer_utils
 
+from components.anomalies import anomalies_file, describe_anomalies
 from preprocessing.errors import AutotagError
 
 
@@ -25,15 +26,10 @@ class DataAnomaliesError(AutotagError):
 
 
 def list_anomalies(anomalies: types.Artifact) -> list[str]:
-    """Return one line an anomaly: split, feature, what is wrong."""
-    lines = []
-    for split in artifact_utils.decode_split_names(anomalies.split_names):
-        path = os.path.join(anomalies.uri, f"Split-{split}", "SchemaDiff.pb")
-        message = anomalies_pb2.Anomalies.FromString(io_utils.read_bytes_file(path))
-        for feature, info in sorted(message.anomaly_info.items()):
-            reasons = "; ".join(reason.description for reason in info.reason) or info.description
-            lines.append(f"{split}, {feature}: {reasons}")
-    return lines
+    """Return one line an anomaly of all splits; see components.anomalies."""
+    splits = artifact_utils.decode_split_names(anomalies.split_names)
+    files = {split: anomalies_file(anomalies.uri, split) for split in splits}
+    return describe_anomalies({split: io_utils.read_bytes_file(path) for split, path in files.items()})
 
 
 @dataclass(frozen=True)
