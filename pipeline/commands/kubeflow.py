@@ -157,7 +157,7 @@ def schedule(
     """
     import hashlib
 
-    from pipeline.kubeflow.server import Schedule, check_cron, describe_changes
+    from pipeline.kubeflow.schedules import Schedule, check_cron, describe_changes
 
     cron = check_cron(cron)
     settings = _load(config, overrides)

@@ -33,7 +33,9 @@ from pipeline.garbage import (
 )
 from pipeline.kubeflow.compiler import shard_folders
 from pipeline.kubeflow.runs import SUCCEEDED, as_run
-from pipeline.kubeflow.server import FoundRun, NoPipelineError, Server
+from pipeline.kubeflow.server import Server
+from pipeline.kubeflow.server_runs import FoundRun
+from pipeline.kubeflow.uploads import NoPipelineError
 from pipeline.local_runner import root_lock
 from preprocessing.errors import BadInputError
 

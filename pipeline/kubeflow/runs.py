@@ -16,7 +16,8 @@ from typing import Any, Final
 from pipeline.evaluation import GateFigures
 from pipeline.kubeflow.compiler import component_id
 from pipeline.kubeflow.entrypoint import EVALUATION, GATE_REASONS
-from pipeline.kubeflow.server import ENDED, FAILED, FoundRun, FoundStep, Server
+from pipeline.kubeflow.server import Server
+from pipeline.kubeflow.server_runs import ENDED, FAILED, FoundRun, FoundStep
 from pipeline.metadata import custom_properties
 from pipeline.metrics import CACHE_UNKNOWN, Metric, attempt_metrics
 from pipeline.runs import NodeRun, Run

@@ -18,7 +18,9 @@ from pipeline.commands import gc
 from pipeline.config import PipelineConfig
 from pipeline.kubeflow.compiler import ShardFolder, shard_folders
 from pipeline.kubeflow.garbage import collect
-from pipeline.kubeflow.server import FoundRun, NoPipelineError, Server
+from pipeline.kubeflow.server import Server
+from pipeline.kubeflow.server_runs import FoundRun
+from pipeline.kubeflow.uploads import NoPipelineError
 from preprocessing.errors import BadInputError
 
 BEFORE = datetime.datetime(2026, 1, 4, tzinfo=datetime.timezone.utc).timestamp()

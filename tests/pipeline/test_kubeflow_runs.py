@@ -21,7 +21,7 @@ from prometheus_text import Samples, parse
 
 from pipeline.commands import kubeflow
 from pipeline.kubeflow.runs import Execution, NoMetadataError, as_run, read_executions
-from pipeline.kubeflow.server import FoundRun, FoundStep
+from pipeline.kubeflow.server_runs import FoundRun, FoundStep
 from pipeline.metrics import attempt_metrics, exposition
 from preprocessing.errors import BadInputError
 

@@ -13,16 +13,11 @@ from click.testing import CliRunner
 from kubeflow_api import serve_api
 
 from pipeline.commands import kubeflow
-from pipeline.kubeflow import server as kubeflow_server
-from pipeline.kubeflow.server import (
-    OUTAGE_SECONDS,
-    FoundSchedule,
-    Schedule,
-    Server,
-    Token,
-    check_cron,
-    describe_changes,
-)
+from pipeline.kubeflow import server_runs
+from pipeline.kubeflow.connection import Token
+from pipeline.kubeflow.schedules import FoundSchedule, Schedule, check_cron, describe_changes
+from pipeline.kubeflow.server import Server
+from pipeline.kubeflow.server_runs import OUTAGE_SECONDS
 from preprocessing.errors import AutotagError, BadInputError
 
 WEEKLY = Schedule("music", "0 0 2 * * 1", "a" * 64, "minio://mlpipeline/v2/artifacts", "autotag")
@@ -216,7 +211,7 @@ def takes_runs(api: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch)
     _, answers = api
     monkeypatch.setattr(kubeflow, "_compile", lambda settings, data_versions: COMPILED)
     monkeypatch.setattr(kubeflow, "_data_versions", lambda settings: {})
-    monkeypatch.setattr(kubeflow_server, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(server_runs, "POLL_SECONDS", 0.01)
     version = {"pipeline_version_id": "v", "pipeline_id": "p", "display_name": "one"}
     answers["/apis/v2beta1/pipelines"] = (200, {"pipelines": [{"pipeline_id": "p"}]})
     answers["/apis/v2beta1/pipelines/p/versions"] = (200, {"pipeline_versions": [version]})
