@@ -13,7 +13,7 @@ IMAGE  ?= localhost/autotag:$(if $(filter gpu,$(DEVICE)),gpu,latest)
 PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help venv demo docs release-notes test test-page test-kubeflow test-serving test-flink test-tfx121 image test-image lint format lock clean
+.PHONY: help venv demo docs release-notes wheel test test-page test-kubeflow test-serving test-flink test-tfx121 image test-image lint format lock clean
 help:
 	@echo "make venv    the environment $(VENV), from the lock file; the other targets make it too (some minutes)"
 	@echo "make demo    synthetic clips -> trained, evaluated, pushed model -> tags of a clip (about 6 minutes after the set-up)"
@@ -27,6 +27,7 @@ help:
 	@echo "make test-tfx121     all tests on TFX 1.21 and Python 3.13, in a container; needs podman or docker"
 	@echo "make image   the container image, as $(IMAGE) (DEVICE=gpu: with CUDA's libraries); needs podman or docker"
 	@echo "make test-image      the image does what its users ask of it"
+	@echo "make wheel   sdist and wheel, into build/dist, and what a user does with them in a clean environment (about a minute)"
 	@echo "make release-notes   what CHANGELOG.md says of the newest version"
 	@echo "make lock    renew the lock files under requirements/"
 
@@ -80,6 +81,11 @@ docs: $(VENV)/.installed
 # Of the newest version, from the changelog.
 release-notes:
 	@awk '/^## / { sections++ } sections == 1' CHANGELOG.md
+
+# Tried in an environment of its own: command line, tagging, files of the packages, types as a user's mypy sees them.
+wheel: $(VENV)/.installed
+	AUTOTAG_WHEEL_DIR=build/dist $(BIN)/python -m pytest tests/deploy/test_wheel.py $(PYTEST_ARGS)
+	@echo "written: build/dist"
 
 image:
 	$(ENGINE) build $(if $(findstring podman,$(ENGINE)),--format docker) --build-arg DEVICE=$(DEVICE) -t $(IMAGE) .

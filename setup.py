@@ -131,7 +131,7 @@ setup(
         "preprocessing": ["py.typed"],
         "datasets": ["*.txt", "*.yaml", "py.typed"],
         "components": ["*.pbtxt", "py.typed"],
-        "pipeline": ["configs/*.yaml", "templates/*", "py.typed"],
+        "pipeline": ["configs/*.yaml", "configs/*/*.yaml", "templates/*", "py.typed"],
         "models": ["py.typed"],
         "serving": [
             "py.typed",
