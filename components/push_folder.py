@@ -11,8 +11,6 @@ from preprocessing.digits import is_number
 PUSH_RECORD = "push.json"
 """In each pushed version: ``model``, its address; ``model_id``, in ML Metadata; ``test_set``, its clips and tags."""
 TEST_SET = "test_set"
-PUSHING = ".push-"
-"""Beginning of the name of a version that is not whole yet; the process's id and the time follow."""
 
 
 def versions(base: str) -> list[str]:

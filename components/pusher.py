@@ -20,7 +20,8 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, proto_utils
 
-from components.push_folder import PUSH_RECORD, PUSHING, TEST_SET, newest_version, pushed_model
+from components.push_folder import PUSH_RECORD, TEST_SET, newest_version, pushed_model
+from preprocessing.whole_files import temporary_folder
 
 log = logging.getLogger(__name__)
 
@@ -62,15 +63,9 @@ class WholePusherExecutor(executor.Executor):  # type: ignore[misc]
 
 def push_whole(model_path: str, base: str, record: dict[str, Any]) -> str:
     """Copy a SavedModel to ``base`` as a version newer than all that are there; returns the version's name."""
-    os.makedirs(base, exist_ok=True)
-    temporary = os.path.join(base, f"{PUSHING}{os.getpid()}-{time.time_ns()}")
-    try:
-        shutil.copytree(model_path, temporary)
-        with open(os.path.join(temporary, PUSH_RECORD), "w", encoding="utf-8") as file:
-            json.dump(record, file)
+    with temporary_folder(base) as folder:
+        shutil.copytree(model_path, folder, dirs_exist_ok=True)
+        (folder / PUSH_RECORD).write_text(json.dumps(record), encoding="utf-8")
         version = str(max(int(time.time()), int(newest_version(base) or 0) + 1))
-        os.rename(temporary, os.path.join(base, version))
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        os.rename(folder, os.path.join(base, version))
     return version

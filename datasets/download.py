@@ -36,6 +36,7 @@ from preprocessing.download import (
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.settings import PreprocessSettings
 from preprocessing.unpack import check_space, unpack, unpack_tar
+from preprocessing.whole_files import write_whole
 
 _LISTED: Final = re.compile(r"([0-9a-f]{64}) +([A-Za-z0-9._-]+\.tar)")
 
@@ -177,7 +178,7 @@ def _unpack_once(remote: Remote, job: _Job) -> list[str]:
     unpacked = take(path, folder, wanted, lambda done, total: job.on_bytes(f"unpack {remote.name}", done, total))
     if not unpacked.members:
         raise AutotagError(f"{path} holds none of the files that are expected in it")
-    record.write_text(json.dumps({"digest": remote.digest, "members": dict(unpacked.members)}), encoding="utf-8")
+    write_whole(record, json.dumps({"digest": remote.digest, "members": dict(unpacked.members)}))
     job.on_note(f"{remote.name}: {unpacked.written} files unpacked, {unpacked.kept} were there and whole")
     if job.delete_archives:
         path.unlink()

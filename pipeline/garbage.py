@@ -26,14 +26,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from components.push_folder import PUSHING, possible_baselines, push_record, versions
+from components.push_folder import possible_baselines, push_record, versions
 from pipeline.config import PipelineConfig
 from pipeline.local_runner import root_lock
 from pipeline.metadata import errors_in_words, open_store
 from pipeline.metrics import keep_metrics
 from pipeline.runs import Run, list_runs, run_contexts
 from preprocessing.errors import AutotagError
-from preprocessing.whole_files import TEMPORARY_MARK
+from preprocessing.whole_files import TEMPORARY_MARK, writer_is_dead
 from serving.server.versions import FOLLOWED_VERSIONS, labels_lock, read_labels
 
 DELETING: Final = ".deleted-"
@@ -303,10 +303,11 @@ def leftovers_of_killed(root: str, push_dir: str) -> Iterator[Item]:
     for entry in entries(push_dir):
         name = os.path.basename(entry)
         age = time.time() - os.stat(entry).st_mtime
-        own = _is_below(push_dir, root)  # nobody else pushes there
-        if name.startswith(DELETING) or (name.startswith(PUSHING) and (own or age > LEFTOVER_SECONDS)):
+        over = _is_below(push_dir, root) and writer_is_dead(name) is not False  # no other root's run pushes there
+        half = TEMPORARY_MARK in name and os.path.isdir(entry)
+        if name.startswith(DELETING) or (half and (over or age > LEFTOVER_SECONDS)):
             yield Item(entry, KILLED)
-    folders = [root, os.path.join(root, "inputs"), os.path.join(root, "configs")]
+    folders = [os.path.join(root, *below) for below in ((), ("inputs",), ("configs",), ("imported",))]
     for shards in entries(os.path.join(root, "shards")):
         folders += [shards, os.path.join(shards, ".shards")]
     for folder in folders:

@@ -7,7 +7,6 @@ import datetime
 import logging
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from importlib import resources
@@ -25,6 +24,7 @@ from preprocessing import storage
 from preprocessing.errors import AutotagError, BadInputError, error_chain
 from preprocessing.locks import hold
 from preprocessing.manifest import Manifest
+from preprocessing.whole_files import temporary_folder
 from serving.model_info import read_model_info
 
 log = logging.getLogger(__name__)
@@ -245,13 +245,9 @@ def keep_imported(root: str, version: Path) -> str:
 
     folder = os.path.join(os.path.abspath(root), "imported", model_digest(version))
     if not os.path.isdir(folder):
-        os.makedirs(os.path.dirname(folder), exist_ok=True)
-        scratch = tempfile.mkdtemp(dir=os.path.dirname(folder), prefix=".import-")
-        try:
-            shutil.copytree(version, path_utils.serving_model_dir(scratch))
-            os.rename(scratch, folder)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        with temporary_folder(os.path.dirname(folder)) as copy:
+            shutil.copytree(version, path_utils.serving_model_dir(str(copy)))
+            os.rename(copy, folder)
     return folder
 
 

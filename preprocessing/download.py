@@ -27,6 +27,7 @@ from preprocessing.digits import is_number
 from preprocessing.errors import AutotagError
 from preprocessing.locks import hold
 from preprocessing.remotes import RemoteFile as RemoteFile
+from preprocessing.whole_files import write_whole
 
 OnBytes = Callable[[int, "int | None"], None]
 """Called with the bytes that are there and the bytes of the whole file (None: the server does not say)."""
@@ -273,7 +274,7 @@ def _start_over(response: httpx.Response, remote: RemoteFile, part: Path) -> int
         raise AutotagError(f"{remote.url}: the server's file has {total} bytes, published are {remote.size}")
     _discard(part)
     part.touch()
-    _state_path(part).write_text(json.dumps(asdict(_PartState(remote.url, _validator(response), total))))
+    write_whole(_state_path(part), json.dumps(asdict(_PartState(remote.url, _validator(response), total))))
     return total
 
 

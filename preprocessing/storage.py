@@ -21,16 +21,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from preprocessing import whole_files
-from preprocessing.digits import is_number
 from preprocessing.errors import BadInputError
-from preprocessing.whole_files import TEMPORARY_MARK, temporary_name
+from preprocessing.whole_files import TEMPORARY_MARK, temporary_name, writer_is_dead
 
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 """Schemes whose uploads are atomic."""
@@ -355,19 +353,4 @@ def sweep_dead(folder: str) -> None:
     """
     if not is_local(folder):
         return
-    host = socket.gethostname()
-    for name in list_files(folder):
-        _, _, writer = name.partition(TEMPORARY_MARK)
-        pid = writer.removeprefix(f"{host}-").partition("-")[0]
-        if writer.startswith(f"{host}-") and is_number(pid) and not _alive(int(pid)):
-            delete([join(folder, name)])
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+    delete([join(folder, name) for name in list_files(folder) if writer_is_dead(name)])

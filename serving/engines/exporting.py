@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ import soundfile as sf
 from preprocessing.clip_format import ClipFormat
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.mp3 import mp3_rate
+from preprocessing.whole_files import temporary_folder
 from serving.engines.measurement import Measured, Worker, read_clips, roc_auc, take_turns
 from serving.model_info import SAVED_MODEL_NAME, ModelInfo, read_model_info
 
@@ -113,18 +113,15 @@ _WRITERS: Final = {"litert": _write_litert, "onnx": _write_onnx}
 @contextlib.contextmanager
 def _whole_folder(target: Path) -> Iterator[Path]:
     """A folder to write to, whose files go to ``target`` when all is well and nowhere else."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=f".{target.name}.tmp-", dir=target.parent))
-    except OSError as error:
-        raise BadInputError(f"{target} cannot be written: {error.strerror}") from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            stage = stack.enter_context(temporary_folder(target.parent))
+        except OSError as error:
+            raise BadInputError(f"{target} cannot be written: {error.strerror}") from error
         yield stage
         target.mkdir(exist_ok=True)
         for file in sorted(stage.iterdir()):
             file.replace(target / file.name)
-    finally:
-        shutil.rmtree(stage)
 
 
 def _measure(

@@ -171,7 +171,7 @@ def index_folder(
                 run.hear(bar)
             keep_neighbours(file)
             run.finish()
-        if anew:
+        if anew:  # not whole_files: a half of it that a killed call left is gone on with
             os.replace(part, index)
     return run.summary
 

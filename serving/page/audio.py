@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from preprocessing.audio import Samples, open_audio, to_pcm
 from preprocessing.constants import SAMPLE_RATE
+from preprocessing.whole_files import replacement
 from serving.page.answers import PageError
 from serving.page.songs import Song
 from serving.page.work import Check
@@ -159,23 +160,17 @@ class HeardFiles:
         return path
 
     def _write(self, song: Song, path: Path, check: Check) -> int:
-        part = path.with_suffix(f".{threading.get_ident()}.part")
-        try:
-            with contextlib.closing(wave.open(str(part), "wb")) as file:
-                file.setnchannels(1)
-                file.setsampwidth(2)
-                file.setframerate(SAMPLE_RATE)
-                for block in _blocks(song, SAMPLE_RATE, check):
-                    file.writeframes(to_pcm(block).tobytes())
-                    if file.getnframes() > LONGEST_HEARD_SECONDS * SAMPLE_RATE:
-                        hours = LONGEST_HEARD_SECONDS // 3600
-                        raise PageError(413, f"{song.name} has more than {hours} hours, too long to be decoded for "
-                                             "the browser")  # fmt: skip
-            size = part.stat().st_size
-            part.replace(path)
-            return size
-        finally:
-            part.unlink(missing_ok=True)
+        with replacement(path) as part, contextlib.closing(wave.open(str(part), "wb")) as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(SAMPLE_RATE)
+            for block in _blocks(song, SAMPLE_RATE, check):
+                file.writeframes(to_pcm(block).tobytes())
+                if file.getnframes() > LONGEST_HEARD_SECONDS * SAMPLE_RATE:
+                    hours = LONGEST_HEARD_SECONDS // 3600
+                    raise PageError(413, f"{song.name} has more than {hours} hours, too long to be decoded for the "
+                                         "browser")  # fmt: skip
+        return path.stat().st_size
 
 
 def _blocks(song: Song, rate: int, check: Check) -> Iterator[Samples]:

@@ -136,7 +136,7 @@ def _fetch_package(remote: PackageFile, path: Path) -> None:
         if not wheels:
             raise AutotagError("the package index's client ended without an error, and there is no wheel")
         check_file(wheels[0], remote)
-        os.replace(wheels[0], path)
+        os.replace(wheels[0], path)  # the client names the file itself, so it has a folder of its own
 
 
 def _index_client(wanted: Path, folder: str) -> list[str]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.digits import is_number
 from preprocessing.errors import AutotagError, BadInputError
+from preprocessing.whole_files import temporary_folder
 from serving.model_info import DataInfo, Origin
 from serving.pretrained.catalogue import THRESHOLD, TrainedModel
 
@@ -71,15 +70,10 @@ def import_weights(weights: Weights, out_dir: Path, clip: ClipFormat = PAPER_CLI
     check_conversion()
     ensemble = load_ensemble(weights, clip)
     try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=out_dir, prefix=".import-"))
-        try:
-            _write(ensemble, weights, scratch)
-            scratch.chmod(0o777 & ~_umask())
+        with temporary_folder(out_dir) as folder:
+            _write(ensemble, weights, folder)
             version = out_dir / _next_version(out_dir)
-            os.rename(scratch, version)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            os.rename(folder, version)
     except OSError as error:
         raise AutotagError(f"{error.filename or out_dir}: {error.strerror or error}") from error
     return version
@@ -158,9 +152,3 @@ def _write(ensemble: Ensemble, weights: Weights, folder: Path) -> None:
 
 def _next_version(out_dir: Path) -> str:
     return str(1 + max((int(path.name) for path in out_dir.iterdir() if is_number(path.name)), default=0))
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask

@@ -12,13 +12,13 @@ import io
 import os
 import shutil
 import struct
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from preprocessing.errors import ClipError
+from preprocessing.whole_files import open_whole
 
 STREAMED: Final = (0, 0xFFFFFFFF)
 """Sizes of what was written to a pipe."""
@@ -31,6 +31,8 @@ SSND_HEAD_BYTES: Final = 8
 EVEN: Final = (b"NONE", b"twos", b"sowt", b"fl32", b"FL32", b"fl64", b"FL64", b"in24", b"in32", b"raw ")
 """Codings of AIFF-C in which every frame has as many bytes as the next."""
 COPIED_AT_ONCE: Final = 1 << 20
+PRIVATE: Final = 0o600
+"""Permissions of a copy, until it has those of the file whose place it takes."""
 
 
 @dataclass(frozen=True)
@@ -182,25 +184,19 @@ def write_anew(path: Path, layout: Layout, tags: bytes) -> None:
             f"{path}: of more than 4 GiB, which the sizes in such a file cannot say: as RF64 it can hold tags "
             "(ffmpeg -i IN -c copy -rf64 auto OUT)",
         )
-    descriptor, name = tempfile.mkstemp(prefix=".autotag-", suffix=path.suffix, dir=path.parent)
-    new = Path(name)
-    try:
-        with path.open("rb") as source, os.fdopen(descriptor, "wb") as target:
-            target.write(layout.magic + struct.pack(f"{layout.order}I", MOST_BYTES if wide else total) + layout.kind)
-            for chunk in kept:
-                said = MOST_BYTES if wide and chunk.name == b"data" else chunk.length
-                target.write(chunk.name + struct.pack(f"{layout.order}I", said))
-                body = _counts(source, chunk, layout, total)
-                target.write(body)
-                for part in _parts(source, chunk.begin + len(body), chunk.end):
-                    target.write(part)
-                target.write(b"\0" * (chunk.length % 2))
-            target.write(_packed(layout, b"ID3 " if layout.magic == b"FORM" else b"id3 ", tags))
-            source.seek(layout.end)
-            shutil.copyfileobj(source, target, COPIED_AT_ONCE)
-        os.replace(new, path)
-    finally:
-        new.unlink(missing_ok=True)
+    with path.open("rb") as source, open_whole(path, PRIVATE) as target:
+        target.write(layout.magic + struct.pack(f"{layout.order}I", MOST_BYTES if wide else total) + layout.kind)
+        for chunk in kept:
+            said = MOST_BYTES if wide and chunk.name == b"data" else chunk.length
+            target.write(chunk.name + struct.pack(f"{layout.order}I", said))
+            body = _counts(source, chunk, layout, total)
+            target.write(body)
+            for part in _parts(source, chunk.begin + len(body), chunk.end):
+                target.write(part)
+            target.write(b"\0" * (chunk.length % 2))
+        target.write(_packed(layout, b"ID3 " if layout.magic == b"FORM" else b"id3 ", tags))
+        source.seek(layout.end)
+        shutil.copyfileobj(source, target, COPIED_AT_ONCE)
 
 
 def _counts(source: BinaryIO, chunk: Chunk, layout: Layout, total: int) -> bytes:

@@ -30,7 +30,6 @@ import re
 import shutil
 import stat
 import struct
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,7 +44,8 @@ from mutagen.mp4 import MP4
 from mutagen.wave import WAVE
 
 from preprocessing.errors import BadInputError, ClipError
-from serving.tagging.chunks import Layout, read_layout, skeleton, tags_of, write_anew
+from preprocessing.whole_files import replacement
+from serving.tagging.chunks import PRIVATE, Layout, read_layout, skeleton, tags_of, write_anew
 from serving.tagging.tag_fields import ID3_FILES, VORBIS_FILES, get_field, set_field, takes_several
 
 log = logging.getLogger(__name__)
@@ -252,10 +252,7 @@ def _replacement(path: Path) -> Iterator[Path]:
     """Yield a copy in the same folder that takes the file's place at the end, or is gone after an error."""
     before = path.stat()
     _check_permissions(path)
-    descriptor, name = tempfile.mkstemp(prefix=".autotag-", suffix=path.suffix, dir=path.parent)
-    os.close(descriptor)
-    copy = Path(name)
-    try:
+    with replacement(path, PRIVATE, path.suffix) as copy:  # mutagen goes by the suffix
         shutil.copyfile(path, copy)
         yield copy
         _copy_attributes(path, copy)
@@ -263,9 +260,6 @@ def _replacement(path: Path) -> Iterator[Path]:
         now = path.stat()
         if (now.st_mtime_ns, now.st_size, now.st_ino) != (before.st_mtime_ns, before.st_size, before.st_ino):
             raise ClipError("unwritable", f"{path} was changed by another program meanwhile; try again")
-        os.replace(copy, path)
-    finally:
-        copy.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # some file systems cannot flush a folder; the file itself is complete
         _flush(path.parent)
 

@@ -296,7 +296,7 @@ def _finish(binary: BinaryIO, form: Form, part: Path, out: Path, names: Sequence
     named = dict.fromkeys(names)
     rows = [row for name in files if name not in named for row in files[name].values()]
     rows += [row for name in named for row in files.get(name, {}).values()]
-    if rows == written.rows:
+    if rows == written.rows:  # the part has a name of its own, by which a killed call is gone on with
         os.replace(part, out)
         return
     with open_whole(out) as whole:

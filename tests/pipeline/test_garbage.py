@@ -19,6 +19,7 @@ from pipeline.garbage import collect, runs_to_keep
 from pipeline.local_runner import root_lock
 from pipeline.runs import Run, list_runs
 from preprocessing.errors import BadInputError
+from preprocessing.whole_files import temporary_folder
 
 STATES = {
     "done": mlmd.Execution.COMPLETE,
@@ -287,7 +288,7 @@ def test_outputs_of_killed_executions_are_swept_and_unknown_folders_are_not(root
 
 def test_leftovers_in_the_push_folder_and_temporary_files_are_swept(root: Root) -> None:
     root.whole_run("1")
-    half = Path(root.config.pushed, ".push-12345-1")
+    half = Path(root.config.pushed, ".folder.tmp-host-12345-1")
     half.mkdir(parents=True)
     (half / "saved_model.pb").write_bytes(bytes(10))
     inputs = root.path / "inputs"
@@ -299,9 +300,16 @@ def test_leftovers_in_the_push_folder_and_temporary_files_are_swept(root: Root) 
     assert plan.size == 11
 
 
+def test_a_version_that_a_process_still_writes_is_left(root: Root) -> None:
+    root.whole_run("1")
+    with temporary_folder(root.config.pushed) as half:
+        root.collect()
+        assert half.exists()
+
+
 def test_a_folder_that_another_root_may_be_pushing_is_left_for_a_day(root: Root, tmp_path: Path) -> None:
     shared = tmp_path / "shared"
-    half = shared / ".push-12345-1"
+    half = shared / ".folder.tmp-host-12345-1"
     half.mkdir(parents=True)
     root.whole_run("1")
     config = root.config.model_copy(update={"push_dir": str(shared)})

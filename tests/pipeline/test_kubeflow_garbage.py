@@ -67,7 +67,7 @@ def volume(tmp_path: Path) -> Iterator[Volume]:
 def test_shards_of_old_code_and_old_checkpoints_go_and_the_rest_stays(volume: Volume) -> None:
     volume.write("shards/old", "shards/before", "shards/newest", "shards/scheduled", "shards/.deleted-ancient")
     volume.write("shards/unknown", "checkpoints/going-on", time=datetime.datetime.now().timestamp())
-    volume.write("checkpoints/mel_1d-aaa", "pushed/1795239564", "pushed/.push-17-1", "somebody's")
+    volume.write("checkpoints/mel_1d-aaa", "pushed/1795239564", "pushed/.folder.tmp-host-17-1", "somebody's")
     volume.add_run("one", "SUCCEEDED", "old")
     volume.add_run("two", "SUCCEEDED", "before")
     volume.add_run("three", "FAILED", "old")

@@ -662,7 +662,7 @@ def test_interrupt_leaves_no_half_written_output(tmp_path: Path, songs: Path) ->
     assert "Traceback" not in words
     assert sorted(path.name for path in tmp_path.iterdir()) == ["long.wav", "songs"]
     assert {path: path.read_bytes() for path in before} == before
-    assert not list(songs.rglob(".autotag-*"))
+    assert not list(songs.rglob("*.tmp-*"))
 
 
 def test_full_disk_is_said_and_out_is_not_there(tmp_path: Path, songs: Path, double: ServingDouble) -> None:

@@ -7,12 +7,23 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from preprocessing import storage
-from preprocessing.whole_files import TEMPORARY_MARK, open_whole, temporary_name, write_whole
+from preprocessing.whole_files import (
+    TEMPORARY_MARK,
+    open_whole,
+    replacement,
+    temporary_folder,
+    temporary_name,
+    write_whole,
+    writer_is_dead,
+)
+
+Write = Callable[[Path, BaseException], None]
 
 
 @pytest.mark.parametrize(("data", "expected"), [(b"\x00\xff", b"\x00\xff"), ("Größe\n", "Größe\n".encode())])
@@ -34,11 +45,18 @@ def write_half(path: Path, error: BaseException) -> None:
         raise error
 
 
+def write_half_by_path(path: Path, error: BaseException) -> None:
+    with replacement(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise error
+
+
+@pytest.mark.parametrize("write", [write_half, write_half_by_path])
 @pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt(), OSError(errno.ENOSPC, "full")])
-def test_any_error_leaves_what_was_there_and_nothing_else(tmp_path: Path, error: BaseException) -> None:
+def test_any_error_leaves_what_was_there_and_nothing_else(tmp_path: Path, error: BaseException, write: Write) -> None:
     write_whole(tmp_path / "file", "before")
     with pytest.raises(type(error)):
-        write_half(tmp_path / "file", error)
+        write(tmp_path / "file", error)
     assert (tmp_path / "file").read_text() == "before"
     assert os.listdir(tmp_path) == ["file"]
 
@@ -106,3 +124,55 @@ def test_module_imports_the_standard_library_alone() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "set()\n"
+
+
+def test_file_that_a_library_writes_takes_the_place_and_keeps_suffix_and_mode_until_then(tmp_path: Path) -> None:
+    (tmp_path / "song.flac").write_bytes(b"before")
+    with replacement(tmp_path / "song.flac", 0o600, ".flac") as path:
+        assert path.parent == tmp_path
+        assert path.name.startswith(f".song.flac{TEMPORARY_MARK}")
+        assert path.suffix == ".flac"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        path.write_bytes(b"after")
+        assert (tmp_path / "song.flac").read_bytes() == b"before"
+    assert (tmp_path / "song.flac").read_bytes() == b"after"
+    assert os.listdir(tmp_path) == ["song.flac"]
+
+
+def fill(parent: Path, final: Path | None) -> None:
+    with temporary_folder(parent) as folder:
+        assert folder.parent == parent
+        assert TEMPORARY_MARK in folder.name
+        (folder / "file").write_text("text")
+        if final is None:
+            raise KeyboardInterrupt
+        folder.rename(final)
+
+
+def test_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    parent = tmp_path / "new" / "below"
+    with pytest.raises(KeyboardInterrupt):
+        fill(parent, None)
+    assert os.listdir(parent) == []
+    before = os.umask(0o027)
+    try:
+        fill(parent, parent / "1")
+    finally:
+        os.umask(before)
+    assert os.listdir(parent) == ["1"]
+    assert (parent / "1" / "file").read_text() == "text"
+    assert stat.S_IMODE((parent / "1").stat().st_mode) == 0o750
+
+
+def test_a_temporary_name_says_whether_its_writer_is_dead() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from preprocessing.whole_files import temporary_name; print(temporary_name('file'))"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert writer_is_dead(done.stdout.strip()) is True
+    assert writer_is_dead(temporary_name("file", ".flac")) is False
+    for name in ("file", f".file{TEMPORARY_MARK}elsewhere-1-2"):
+        assert writer_is_dead(name) is None

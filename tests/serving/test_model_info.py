@@ -73,7 +73,7 @@ def test_card_of_another_version_of_autotag_is_refused_with_what_to_do(tmp_path:
 
 
 def test_newest_version_of_a_folder_is_found_by_number_and_not_by_name(tmp_path: Path) -> None:
-    for version in ("9", "10", ".push-1", "notes"):
+    for version in ("9", "10", ".folder.tmp-host-1-1", "notes"):
         (tmp_path / version).mkdir()
         (tmp_path / version / "saved_model.pb").touch()
     (tmp_path / "11").mkdir()
