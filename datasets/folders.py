@@ -30,7 +30,7 @@ from datasets.dataset import Card, Dataset, Layout, Source, Subset
 from preprocessing import storage
 from preprocessing.clips import AnnotatedClip, track_of_path
 from preprocessing.errors import BadInputError
-from preprocessing.names import printable
+from preprocessing.names import escaped
 from preprocessing.splits import SEEDED_RULES
 
 log = logging.getLogger(__name__)
@@ -81,12 +81,12 @@ def read(source: Source) -> list[AnnotatedClip]:
     if empty:
         log.warning("%s", _counted(empty, "without audio: no class"))
     if left_out.files:
-        log.warning("%s: left out, going by their names: %s", printable(root), left_out.describe())
+        log.warning("%s: left out, going by their names: %s", escaped(root), left_out.describe())
     classes = {tag for clip in clips for tag in clip.tags}
     if len(classes) < 2:
         found = f"the one class {next(iter(classes))!r}" if classes else "no class"
         raise BadInputError(
-            f"{printable(root)} has {found} with audio in it: expected two folders at least, as "
+            f"{escaped(root)} has {found} with audio in it: expected two folders at least, as "
             f"{os.path.join(root, 'rock', 'song.mp3')} and {os.path.join(root, 'jazz', 'song.mp3')}"
         )
     return clips
@@ -98,7 +98,7 @@ def _clip(path: PurePosixPath, every_folder: bool) -> AnnotatedClip:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise BadInputError(f"{printable(text)}: a clip's name has to be UTF-8 text: rename it") from None
+        raise BadInputError(f"{escaped(text)}: a clip's name has to be UTF-8 text: rename it") from None
     for folder in folders:
         if folder != folder.strip() or not folder.isprintable():
             raise BadInputError(f"{text!r}: {folder!r} cannot be a tag (blanks round it, or a line end): rename it")
@@ -113,7 +113,7 @@ def _folders(root: str) -> Iterable[str]:
 
 
 def _counted(names: Sequence[object], what: str) -> str:
-    shown = ", ".join(printable(str(name)) for name in names[:_SHOWN])
+    shown = ", ".join(escaped(str(name)) for name in names[:_SHOWN])
     return f"{len(names):,} {what} ({shown}{', ...' if len(names) > _SHOWN else ''})"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pipeline.terminal import say
-from preprocessing.names import printable
+from preprocessing.names import escaped
 from preprocessing.whole_files import write_whole
 from serving.engines.runtimes import AUTO, EMBEDDING_ORDER
 from serving.library.library import Library, Song
@@ -80,4 +80,4 @@ def write_playlist(library: Library, songs: Sequence[Song], options: dict[str, A
         return
     base = None if options["absolute"] else place.absolute().parent
     write_whole(place, library.playlist([song.path for song in songs], base))
-    say(f"{printable(place)}: {len(songs)} songs")
+    say(f"{escaped(place)}: {len(songs)} songs")

@@ -13,7 +13,7 @@ from preprocessing.beam.requirements import check_requirements, check_worker_com
 from preprocessing.beam.settings import BeamSettings
 from preprocessing.job import check_output, plan_job, run_job
 from preprocessing.manifest import MISSING
-from preprocessing.names import printable
+from preprocessing.names import escaped
 from preprocessing.settings import PreprocessSettings
 
 
@@ -97,7 +97,7 @@ def preprocess(
         shards=len(plan.shards),
     )
     for folder in manifest.unreadable:
-        log.say(f"left out: {printable(folder)}")
+        log.say(f"left out: {escaped(folder)}")
     if plan.stale:
         log.say(
             f"{len(plan.stale)} shards of other settings or data are there, {plan.stale[0]} the first: "

@@ -20,7 +20,7 @@ from typing import Any, Final, TextIO
 import click
 
 from preprocessing.errors import AutotagError
-from preprocessing.names import is_utf8, printable, to_json
+from preprocessing.names import escaped, is_utf8, to_json
 
 CLOSED: Final = "standard output is closed: send it to a file or to /dev/null"
 
@@ -122,12 +122,12 @@ def check_output() -> None:
 
 def say(line: str) -> None:
     """Tell the person at the terminal, whatever the output goes to, in one line."""
-    click.echo(f"autotag: {printable(line)}", err=True)
+    click.echo(f"autotag: {escaped(line)}", err=True)
 
 
 def say_error(error: Exception) -> None:
     """Tell what went wrong, in the lines that the message has."""
-    click.echo("autotag: " + "\n".join(map(printable, str(error).split("\n"))), err=True)
+    click.echo("autotag: " + "\n".join(map(escaped, str(error).split("\n"))), err=True)
 
 
 def print_json(value: Any) -> None:

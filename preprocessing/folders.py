@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from preprocessing.audio import AUDIO_SUFFIXES
-from preprocessing.names import lossless, printable
+from preprocessing.names import escaped, lossless
 
 SHOWN_KINDS: Final = 12
 """Suffixes named in a line of text, the most frequent first."""
@@ -47,7 +47,7 @@ class LeftOut:
     def describe(self) -> str:
         """Say in one line which files were not taken; empty where all were. Folders are said one by one elsewhere."""
         kinds = sorted(self.by_suffix.items(), key=lambda kind: (-kind[1], kind[0]))
-        words = [f"{count} {printable(suffix) or 'without suffix'}" for suffix, count in kinds[:SHOWN_KINDS]]
+        words = [f"{count} {escaped(suffix) or 'without suffix'}" for suffix, count in kinds[:SHOWN_KINDS]]
         if kinds[SHOWN_KINDS:]:
             rest = sum(count for _, count in kinds[SHOWN_KINDS:])
             words.append(f"{rest} of {len(kinds) - SHOWN_KINDS} other kinds")
@@ -88,7 +88,7 @@ def walk_audio(folder: str) -> Walked:
             with os.scandir(path) as entries:
                 _sort_out(sorted(entries, key=lambda entry: entry.name), found, waiting, links, left_out)
         except OSError as error:
-            left_out.unreadable[path] = system_words(error)
+            left_out.unreadable[path] = system_reason(error)
     return Walked(sorted(found, key=lambda path: path.split(os.sep)), left_out)
 
 
@@ -126,7 +126,7 @@ def _count_audio(folder: str) -> int:
     return sum(os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES for _, _, names in os.walk(folder) for name in names)
 
 
-def system_words(error: OSError) -> str:
+def system_reason(error: OSError) -> str:
     """Return what the system says, in small letters: 'permission denied'."""
     return (error.strerror or str(error)).lower()
 
@@ -135,4 +135,4 @@ def unreadable_folders(left_out: Mapping[str, str]) -> str:
     """Name folders that could not be read, in words: the first and how many more."""
     first, *others = left_out
     more = f" and {len(others)} more" if others else ""
-    return f"{printable(first)}: {left_out[first]}{more}"
+    return f"{escaped(first)}: {left_out[first]}{more}"

@@ -35,7 +35,7 @@ def lossless(name: os.PathLike[str] | str) -> str:
     return os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
-def printable(name: os.PathLike[str] | str) -> str:
+def escaped(name: os.PathLike[str] | str) -> str:
     """Return a name, or a message with names in it, as one line that moves no cursor: such characters are escaped."""
     try:
         text = lossless(name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pipeline import completion
-from preprocessing.names import printable
+from preprocessing.names import escaped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -112,7 +112,7 @@ def _add_title(table: Table, title: str) -> None:
 def _add(table: Table, state: State | None, name: str, detail: str, remedy: str = "") -> None:
     from rich.text import Text
 
-    text = Text(printable(detail))
+    text = Text(escaped(detail))
     if remedy:
         text.append(" -> " if detail else "-> ", style="dim").append(remedy, style="cyan")
     table.add_row(Text(state or "", style=STYLES.get(state or "", "")), Text(name), text)

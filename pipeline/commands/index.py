@@ -12,7 +12,7 @@ from pipeline.commands.tag import DEFAULT_MODEL_DIR
 from pipeline.library_options import engine_option
 from pipeline.terminal import check_output, decoders_notes_hidden, print_json, progress_bar, quieten_tensorflow, say
 from preprocessing.errors import BadInputError
-from preprocessing.names import printable
+from preprocessing.names import escaped
 from serving.library.index_file import IndexFile, begun
 from serving.library.indexing import Choices, index_folder
 from serving.library.listening import load_model
@@ -78,7 +78,7 @@ def command(
         print_json(summary.to_json())
     else:
         click.echo(
-            f"{printable(index)}: {summary.indexed} files by {printable(summary.model)} ({summary.heard} heard now, "
+            f"{escaped(index)}: {summary.indexed} files by {escaped(summary.model)} ({summary.heard} heard now, "
             f"{summary.unchanged} unchanged, {summary.moved} known by their content, {summary.vanished} gone)"
         )
     if not summary.all_well:

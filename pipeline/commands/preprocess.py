@@ -14,7 +14,7 @@ from pipeline.beam_command import BeamCommand
 from pipeline.logs import json_log, log_format_option
 from pipeline.setting_options import BEAM, PREPROCESS, options, preprocess_settings
 from preprocessing.beam.settings import settings_of
-from preprocessing.names import printable
+from preprocessing.names import escaped
 
 
 @click.command(cls=BeamCommand, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -84,7 +84,7 @@ def print_summary(summary: dict[str, Any], out: str) -> None:
     if incomplete["clips"]:
         first = incomplete["first"][0]
         console.print(
-            f"incomplete: {incomplete['clips']}, marked in their examples; the first is {printable(first['path'])}: "
+            f"incomplete: {incomplete['clips']}, marked in their examples; the first is {escaped(first['path'])}: "
             f"{first['reason']}",
             soft_wrap=True,
         )

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from preprocessing.audio import Samples, fit_clip, from_pcm, load_clip, to_pcm
 from preprocessing.constants import SAMPLE_RATE
 from preprocessing.errors import BadInputError, ClipError
-from preprocessing.names import is_utf8, lossless, printable, to_json
+from preprocessing.names import escaped, is_utf8, lossless, to_json
 from preprocessing.silence import is_silent
 
 LABELS_NAME: Final = "labels.txt"
@@ -113,14 +113,14 @@ def main(arguments: list[str]) -> int:
     try:
         model = OnDeviceModel(Path(arguments[0]))
     except BadInputError as error:
-        print(printable(str(error)), file=sys.stderr)
+        print(escaped(str(error)), file=sys.stderr)
         return 2
     failed = False
     for file in arguments[1:]:
         try:
             probabilities = model.predict_file(Path(file).read_bytes(), file)
         except (ClipError, OSError) as error:
-            print(printable(str(error)), file=sys.stderr)
+            print(escaped(str(error)), file=sys.stderr)
             failed = True
             continue
         if probabilities is None:

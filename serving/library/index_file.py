@@ -32,7 +32,7 @@ import numpy.typing as npt
 
 from models.heads import Heads
 from preprocessing.errors import AutotagError, BadInputError
-from preprocessing.names import printable
+from preprocessing.names import escaped
 from serving.library.fingerprints import Fingerprint
 from serving.tagging.resuming import FileStamp, file_stamp
 
@@ -118,9 +118,9 @@ class IndexCard:
         """
         if digest != self.digest:
             raise BadInputError(
-                f"the index {printable(index)} was made with {printable(self.model)} ({self.digest}), and "
-                f"{printable(model)} ({digest}) is another model: their embeddings cannot be compared. Give "
-                f"--model {printable(self.model)}, or index anew with `autotag index --anew`"
+                f"the index {escaped(index)} was made with {escaped(self.model)} ({self.digest}), and "
+                f"{escaped(model)} ({digest}) is another model: their embeddings cannot be compared. Give "
+                f"--model {escaped(self.model)}, or index anew with `autotag index --anew`"
             )
 
 
@@ -195,9 +195,9 @@ def words(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        text, name = str(error), f"the index {printable(path)}"
+        text, name = str(error), f"the index {escaped(path)}"
         if "not a database" in text:
-            raise BadInputError(f"{printable(path)} is no index of autotag's: name another with --index") from error
+            raise BadInputError(f"{escaped(path)} is no index of autotag's: name another with --index") from error
         if "malformed" in text:
             raise AutotagError(f"{name} is damaged ({text}): delete it and index anew") from error
         if "disk is full" in text:
@@ -232,12 +232,12 @@ class IndexFile:
         with words(path):
             about = dict(connection.execute("SELECT key, value FROM about").fetchall())
             if not {"card", "folder", "revision", "complete"} <= set(about):
-                raise BadInputError(f"the index {printable(path)} was never begun: delete it")
+                raise BadInputError(f"the index {escaped(path)} was never begun: delete it")
         try:
             self.card = IndexCard.from_json(about["card"])
             self.folder = Path(os.path.abspath(path.absolute().parent / os.fsdecode(about["folder"])))
         except (ValueError, TypeError, KeyError) as error:
-            raise AutotagError(f"the index {printable(path)} is damaged ({error}): delete it and index anew") from error
+            raise AutotagError(f"the index {escaped(path)} is damaged ({error}): delete it and index anew") from error
 
     @classmethod
     def open(cls, path: Path, write: bool = False) -> IndexFile:
@@ -248,7 +248,7 @@ class IndexFile:
             AutotagError: it cannot be read.
         """
         if not path.is_file():
-            raise BadInputError(f"no index at {printable(path)}: make one with `autotag index FOLDER`")
+            raise BadInputError(f"no index at {escaped(path)}: make one with `autotag index FOLDER`")
         with words(path):
             return cls(path, _connect(path, write))
 
@@ -432,10 +432,10 @@ def _connect(path: Path, write: bool, new: bool = False) -> sqlite3.Connection:
         if new:
             return connection
         if application != APPLICATION_ID:
-            raise BadInputError(f"{printable(path)} is no index of autotag's: name another file with --index")
+            raise BadInputError(f"{escaped(path)} is no index of autotag's: name another file with --index")
         if version != FORMAT:
             raise BadInputError(
-                f"the index {printable(path)} has format {version} and this version of autotag reads {FORMAT}: index "
+                f"the index {escaped(path)} has format {version} and this version of autotag reads {FORMAT}: index "
                 "anew with `autotag index --anew`"
             )
     except BaseException:

@@ -23,7 +23,7 @@ import numpy as np
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.folders import LeftOut
 from preprocessing.locks import hold
-from preprocessing.names import lossless, printable
+from preprocessing.names import escaped, lossless
 from serving.library.fingerprints import Fingerprinter
 from serving.library.index_file import FailureRow, IndexCard, IndexFile, SongRow, begun, kept_stamp
 from serving.library.neighbours import keep_neighbours
@@ -160,7 +160,7 @@ def index_folder(
         AutotagError: another process writes to it, or it cannot be written.
     """
     found = find_audio([str(folder)])
-    busy = AutotagError(f"another `autotag index` writes to {printable(index)}: wait for it, or stop it")
+    busy = AutotagError(f"another `autotag index` writes to {escaped(index)}: wait for it, or stop it")
     with hold(index, busy):
         part = index.with_name(index.name + ANEW_SUFFIX)
         anew = choices.anew and begun(index)
@@ -188,7 +188,7 @@ def _opened(path: Path, folder: Path, source: LocalModel) -> IndexFile:
         file.card.check_same(source.digest, source.name, path)
         if os.path.realpath(file.folder) != os.path.realpath(folder):
             raise BadInputError(
-                f"{printable(path)} is the index of {printable(file.folder)}, not of {printable(folder)}: name another "
+                f"{escaped(path)} is the index of {escaped(file.folder)}, not of {escaped(folder)}: name another "
                 "file with --index"
             )
     except BaseException:
@@ -291,13 +291,13 @@ class _Run:
             printer = self._prints.pop(answer.path, None)
         if isinstance(answer, FailedFile):
             self._failures.append(FailureRow(name, stamp, answer.error.kind, answer.reason))
-            self._say(f"{printable(answer.path)} was left out: {answer.error.kind}: {answer.reason}")
+            self._say(f"{escaped(answer.path)} was left out: {answer.error.kind}: {answer.reason}")
             return
         assert answer.embedding is not None
         assert printer is not None
         self.summary.heard += 1
         if answer.shortfall:
-            self._say(f"{printable(answer.path)} was not heard whole: {answer.shortfall}")
+            self._say(f"{escaped(answer.path)} was not heard whole: {answer.shortfall}")
         self._songs.append(
             SongRow(
                 path=name,

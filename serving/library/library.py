@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.folders import walk_audio
-from preprocessing.names import lossless, printable
+from preprocessing.names import escaped, lossless
 from serving.library import queries
 from serving.library.duplicates import find_duplicates
 from serving.library.index_file import IndexCard, IndexFile, kept_stamp
@@ -300,10 +300,10 @@ class Library:
         row = state.row_of.get(path)
         if row is None:
             raise BadInputError(
-                f"{printable(path)} is not in the index {printable(self.index)}: call `autotag index` again"
+                f"{escaped(path)} is not in the index {escaped(self.index)}: call `autotag index` again"
             )
         if state.silent[row]:
-            raise BadInputError(f"{printable(path)} is silent: nothing is like it")
+            raise BadInputError(f"{escaped(path)} is silent: nothing is like it")
         return self._alike(state, state.neighbours.vectors[row], count, tags, row)
 
     def similar_to(self, vector: Vectors, count: int = 10, tags: str = "", without: str | None = None) -> list[Match]:
@@ -419,7 +419,7 @@ class Library:
         for path in paths:
             row = state.row_of.get(path)
             if row is None:
-                raise BadInputError(f"{printable(path)} is not in the index {printable(self.index)}")
+                raise BadInputError(f"{escaped(path)} is not in the index {escaped(self.index)}")
             entries.append(Entry(Path(os.path.abspath(self.folder / state.paths[row])), float(state.seconds[row])))
         return m3u(entries, None if base is None else Path(os.path.abspath(base)))
 
@@ -428,7 +428,7 @@ class Library:
         try:
             inode = os.stat(self.index).st_ino
         except OSError as error:
-            raise AutotagError(f"the index {printable(self.index)} is gone: {error.strerror}") from error
+            raise AutotagError(f"the index {escaped(self.index)} is gone: {error.strerror}") from error
         if inode != self._inode:
             file = IndexFile.open(self.index)
             self._file.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from preprocessing.errors import BadInputError, ClipError
-from preprocessing.names import printable
+from preprocessing.names import escaped
 from preprocessing.stretches import Stretch, parse_stretch
 from serving.library.index_file import IndexCard
 from serving.library.neighbours import Vectors
@@ -79,14 +79,14 @@ class SongListener:
             raise BadInputError(_ended(called, at))
         if song.silent:
             where = "" if at is None else f" around {at:g} s"
-            raise BadInputError(f"{printable(called)}: there is nothing to hear{where}, so that nothing is like it")
+            raise BadInputError(f"{escaped(called)}: there is nothing to hear{where}, so that nothing is like it")
         if song.embedding is None:
             raise BadInputError(f"{song.source} was loaded without its embeddings")
         return Heard(song.embedding, song.probabilities, song.seconds)
 
 
 def _ended(path: Path, at: float | None) -> str:
-    return f"{printable(path)} has no second {at:g}: it ends before"
+    return f"{escaped(path)} has no second {at:g}: it ends before"
 
 
 def load_model(name: str, engine: str, say: Callable[[str], None]) -> LocalModel:

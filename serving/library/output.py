@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Final, Literal
 
-from preprocessing.names import keep_bytes, lossless, printable
+from preprocessing.names import escaped, keep_bytes, lossless
 from serving.library.library import Match, Song
 from serving.tagging.journal import within
 from serving.tagging.output import DECIMALS, table_console, write_json_line
@@ -79,8 +79,8 @@ class SongOutput:
             length = f"{int(song.seconds // 60)}:{int(song.seconds % 60):02d}"
             size = "" if first is None else f"  {song.bytes / 1e6:.1f} MB"
             tags = ", ".join(tag for tag, _ in song.tags[:SHOWN_TAGS])
-            path = escape(printable(shown_path(self._folder, song)))
-            table.add_row(value, length + size, escape(printable(tags)), path)
+            path = escape(escaped(shown_path(self._folder, song)))
+            table.add_row(value, length + size, escape(escaped(tags)), path)
         table_console(self._stream).print(table)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from preprocessing.errors import BadInputError
-from preprocessing.names import printable
+from preprocessing.names import escaped
 
 INDEX_NAME: Final = "autotag-index.sqlite"
 
@@ -32,14 +32,14 @@ def index_to_write(folder: Path, given: Path | None) -> Path:
     """
     if given is not None:
         if given.is_dir():
-            raise BadInputError(f"--index {printable(given)} is a folder: name a file in it, as {INDEX_NAME}")
+            raise BadInputError(f"--index {escaped(given)} is a folder: name a file in it, as {INDEX_NAME}")
         if not given.absolute().parent.is_dir():
-            raise BadInputError(f"--index {printable(given)}: there is no folder {printable(given.absolute().parent)}")
+            raise BadInputError(f"--index {escaped(given)}: there is no folder {escaped(given.absolute().parent)}")
         return given
     index = folder / INDEX_NAME
     if not os.access(index if index.exists() else folder, os.W_OK):
         raise BadInputError(
-            f"{printable(folder)} is read-only, and its index {INDEX_NAME} would lie in it: say with --index FILE "
+            f"{escaped(folder)} is read-only, and its index {INDEX_NAME} would lie in it: say with --index FILE "
             "where else that is to be"
         )
     return index
@@ -52,11 +52,11 @@ def index_to_read(given: Path | None, start: Path) -> Path:
         BadInputError: there is none.
     """
     if given is None:
-        found, where = nearest_index(start), f"{printable(start)} or a folder above it"
+        found, where = nearest_index(start), f"{escaped(start)} or a folder above it"
     elif given.is_dir():
-        found, where = find_index(given), printable(given)
+        found, where = find_index(given), escaped(given)
     else:
-        found, where = given if given.is_file() else None, printable(given)
+        found, where = given if given.is_file() else None, escaped(given)
     if found is None:
         raise BadInputError(f"no index at {where}: make one with `autotag index FOLDER`, or name it with --index")
     return found

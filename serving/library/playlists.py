@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preprocessing.errors import BadInputError
-from preprocessing.names import printable
+from preprocessing.names import escaped
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ def m3u(entries: Iterable[Entry], base: Path | None = None) -> bytes:
     for entry in entries:
         path = os.fspath(entry.path) if base is None else os.path.relpath(entry.path, base)
         if "\n" in path or "\r" in path:
-            raise BadInputError(f"{printable(path)} has a line break in its name: no playlist can name it")
+            raise BadInputError(f"{escaped(path)} has a line break in its name: no playlist can name it")
         if path.startswith("#"):
             path = os.path.join(os.curdir, path)  # a comment otherwise
         title = " ".join(entry.path.stem.split())
-        lines += [f"#EXTINF:{round(entry.seconds)},{printable(title)}".encode(), os.fsencode(path)]
+        lines += [f"#EXTINF:{round(entry.seconds)},{escaped(title)}".encode(), os.fsencode(path)]
     return b"\n".join(lines) + b"\n"

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from models.heads import ONE_OF, Heads
 from preprocessing.errors import BadInputError
-from preprocessing.names import printable
+from preprocessing.names import escaped
 
 Floats = npt.NDArray[np.float32]
 Booleans = npt.NDArray[np.bool_]
@@ -170,7 +170,7 @@ class _Parser:
 
     def _error(self, what: str, at: int) -> BadInputError:
         return BadInputError(
-            f"the query {printable(self._text)!r}: {what} (character {at + 1}). Such as: piano, not vocal; "
+            f"the query {escaped(self._text)!r}: {what} (character {at + 1}). Such as: piano, not vocal; "
             '(rock or metal) and loud; piano > 0.5; "drum and bass"'
         )
 
@@ -298,12 +298,12 @@ def _known_tag(name: str, tags: Sequence[str]) -> str:
     words = wanted.split()
     pieces = [folded[word] for word in words if word in folded]
     if len(words) > 1 and len(pieces) == len(words):
-        raise BadInputError(f"no tag {printable(name)!r}; with a comma between: {', '.join(pieces)}")
+        raise BadInputError(f"no tag {escaped(name)!r}; with a comma between: {', '.join(pieces)}")
     near += [tag for tag in folded if tag not in near and (wanted in tag or tag in words)]
     if near:
         shown = [f'"{folded[tag]}"' if not _bare_name(folded[tag]) else folded[tag] for tag in near]
-        raise BadInputError(f"no tag {printable(name)!r}; there is {', '.join(shown[:NEAR_NAMES])}")
-    raise BadInputError(f"no tag {printable(name)!r}; there are {', '.join(sorted(tags))}")
+        raise BadInputError(f"no tag {escaped(name)!r}; there is {', '.join(shown[:NEAR_NAMES])}")
+    raise BadInputError(f"no tag {escaped(name)!r}; there are {', '.join(sorted(tags))}")
 
 
 def fits(query: Query, heard: Heard) -> Booleans:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from preprocessing.errors import AutotagError
-from preprocessing.names import printable, to_json
+from preprocessing.names import escaped, to_json
 
 MOST_JSON_BYTES: Final = 64 << 10
 MOST_FIELDS: Final = 32
@@ -46,7 +46,7 @@ class JsonAnswer(Response):
 
 def error_answer(status: int, message: str, headers: dict[str, str] | None = None) -> JsonAnswer:
     """``{"error": sentence}``."""
-    return JsonAnswer({"error": printable(message)}, status, headers)
+    return JsonAnswer({"error": escaped(message)}, status, headers)
 
 
 class Query:

@@ -27,7 +27,7 @@ from typing import Final
 
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.locks import wait_for
-from preprocessing.names import printable
+from preprocessing.names import escaped
 from preprocessing.whole_files import write_whole
 from serving.page.answers import PageError
 
@@ -164,7 +164,7 @@ class Corrections:
             known = next(reversed(models), NOTHING_SHOWN) if model is None else model
             if model is not None and model not in models:
                 raise PageError(
-                    409, f"what {printable(model[:80])} hears in this song is not known here yet, or no more: let it "
+                    409, f"what {escaped(model[:80])} hears in this song is not known here yet, or no more: let it "
                     "hear the whole song, then mark"
                 )  # fmt: skip
             shown = models.get(known, ())
@@ -214,7 +214,7 @@ def parse(data: bytes, name: str) -> Table:
     if not {PATH, TAGS} <= set(header) or len(set(header)) != len(header):
         raise BadInputError(
             f"{name} line 1: corrections need the columns {PATH} and {TAGS}, each column once; found "
-            f"{printable(', '.join(header))}. Name another file with --corrections"
+            f"{escaped(', '.join(header))}. Name another file with --corrections"
         )
     for number, cells in lines[1:]:
         if len(cells) != len(header):
@@ -265,6 +265,6 @@ def _check(path: str, tag: str, mark: str | None) -> None:
         raise PageError(400, f"a tag has 1 to {LONGEST_TAG} characters on one line, and no |")
     if not path.isprintable() or path != path.strip() or any(0xDC80 <= ord(letter) <= 0xDCFF for letter in path):
         raise PageError(
-            409, f"{printable(path)} cannot stand in a table: its name is not UTF-8, or has spaces or control "
+            409, f"{escaped(path)} cannot stand in a table: its name is not UTF-8, or has spaces or control "
             "characters where none may be. Rename the file first"
         )  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from preprocessing.errors import AutotagError, BadInputError
-from preprocessing.names import lossless, printable
+from preprocessing.names import escaped, lossless
 from serving.library.library import Library, Match, Song
 from serving.library.listening import SongListener
 from serving.page.answers import PageError
@@ -65,7 +65,7 @@ class Finder:
             state = library.state()
             return {"model": state.model, "files": state.files, "stale": self._not_indexed(library)}
         except AutotagError as error:
-            return {"error": printable(str(error))}
+            return {"error": escaped(str(error))}
 
     def library(self) -> Library:
         """Return the index.

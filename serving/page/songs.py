@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from preprocessing.names import printable
+from preprocessing.names import escaped
 from serving.page.answers import PageError
 from serving.page.folder import Folder
 from serving.page.uploads import Uploads
@@ -71,8 +71,8 @@ class Songs:
             return Song(song, upload.name, upload.path)
         if song.startswith(FILE):
             path = song.removeprefix(FILE)
-            return Song(song, printable(path.rpartition("/")[2]), self.library().find(path))
-        raise PageError(404, f"a song is named {FILE}PATH or {UPLOAD}ID, got {printable(song[:60])!r}")
+            return Song(song, escaped(path.rpartition("/")[2]), self.library().find(path))
+        raise PageError(404, f"a song is named {FILE}PATH or {UPLOAD}ID, got {escaped(song[:60])!r}")
 
     def library(self) -> Folder:
         """Return the folder.

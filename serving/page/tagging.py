@@ -20,7 +20,7 @@ import numpy as np
 
 from models.heads import Heads
 from preprocessing.errors import AutotagError, ClipError
-from preprocessing.names import printable, to_json
+from preprocessing.names import escaped, to_json
 from serving.engines.runtimes import usable_cores
 from serving.page.answers import PageError
 from serving.page.models import Models
@@ -122,16 +122,16 @@ class SongTagger:
                     raise
                 except AutotagError as error:
                     said = error.detail if isinstance(error, ClipError) else str(error)
-                    lines.put({"type": "error", "model": name, "error": printable(said)})
+                    lines.put({"type": "error", "model": name, "error": escaped(said)})
                 except Exception as error:
                     _log.exception("tagging %s with %s", song.name, name)
                     said = f"autotag failed: {type(error).__name__}: {error}"
-                    lines.put({"type": "error", "model": name, "error": printable(said)})
+                    lines.put({"type": "error", "model": name, "error": escaped(said)})
             lines.put({"type": "end"})
 
     def _ask(self, song: Song, name: str, hop: float | None, check: Check, lines: _Lines) -> None:
         def say(line: str) -> None:
-            lines.put({"type": "note", "model": name, "text": printable(line)})
+            lines.put({"type": "note", "model": name, "text": escaped(line)})
 
         source = InTurns(self.models.source(name, say, check), self.turns, check)
         begin, label = time.perf_counter(), Path(song.name)

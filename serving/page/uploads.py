@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from preprocessing.names import printable
+from preprocessing.names import escaped
 from serving.page.answers import PageError
 
 PREFIX: Final = "autotag-page-"
@@ -207,7 +207,7 @@ def sweep_dead(base: Path) -> None:
 
 def _shown_name(name: str) -> str:
     """The last part of a name, on one line."""
-    last = printable(name.replace("\\", "/").rstrip("/").rpartition("/")[2].strip())
+    last = escaped(name.replace("\\", "/").rstrip("/").rpartition("/")[2].strip())
     stem, suffix = os.path.splitext(last)
     return stem[: max(0, LONGEST_NAME - len(suffix))] + suffix[:LONGEST_NAME] or "recording"
 

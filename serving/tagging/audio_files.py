@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 
 from preprocessing.audio import AUDIO_SUFFIXES
 from preprocessing.errors import BadInputError, ClipError
-from preprocessing.folders import LeftOut, system_words, walk_audio
-from preprocessing.names import printable
+from preprocessing.folders import LeftOut, system_reason, walk_audio
+from preprocessing.names import escaped
 from serving.tagging.inputs import STDIN, STDIN_ARGUMENT
 from serving.tagging.tagger import FailedFile
 
@@ -75,7 +75,7 @@ def find_audio(paths: Sequence[str], listed: Iterable[str] = ()) -> Found:
     for path in listed:
         take(path, _named)
     if not found:
-        shown = "; ".join(printable(failed.error.detail) for failed in missing[:SHOWN_MISSING])
+        shown = "; ".join(escaped(failed.error.detail) for failed in missing[:SHOWN_MISSING])
         more = f"; and {len(missing) - SHOWN_MISSING:,} more" if len(missing) > SHOWN_MISSING else ""
         raise BadInputError(shown + more or "the list names no file")
     return Found(list(found.values()), missing, left_out)
@@ -112,7 +112,7 @@ def _named(path: str, left_out: LeftOut) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         raise _NoSuchError("unreadable", f"{path}: no such file or folder") from None
     except OSError as error:  # a folder above it cannot be read, or the name is too long
-        raise ClipError("unreadable", f"{path}: {system_words(error)}") from None
+        raise ClipError("unreadable", f"{path}: {system_reason(error)}") from None
     return [path]
 
 
@@ -201,7 +201,7 @@ def plan_taggrams(pattern: str, files: Sequence[Path]) -> dict[Path, Path]:
         other = owners.setdefault(str(place), file)
         if other is not file:
             raise BadInputError(
-                f"{printable(other)} and {printable(file)} would both be drawn to {printable(place)}: put {{name}} "
+                f"{escaped(other)} and {escaped(file)} would both be drawn to {escaped(place)}: put {{name}} "
                 "into --taggram, and where that is not enough {folder}, as in 'taggrams/{folder}/{name}.png'"
             )
         places[file] = place

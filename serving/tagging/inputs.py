@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from preprocessing.errors import AutotagError, BadInputError
-from preprocessing.names import printable
+from preprocessing.names import escaped
 
 STDIN_ARGUMENT: Final = "-"
 STDIN: Final = Path("<stdin>")
@@ -91,7 +91,7 @@ def open_list(path: str, stdin: BinaryIO) -> Iterator[BinaryIO]:
     try:
         file = open(path, "rb")  # noqa: SIM115 closed below
     except OSError as error:
-        raise BadInputError(f"--files-from {printable(path)}: {error.strerror or error}") from None
+        raise BadInputError(f"--files-from {escaped(path)}: {error.strerror or error}") from None
     with file:
         yield file
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any, Final, Literal, Protocol
 
 from preprocessing.errors import AutotagError, BadInputError
-from preprocessing.names import is_utf8, keep_bytes, lossless, printable, to_json
+from preprocessing.names import escaped, is_utf8, keep_bytes, lossless, to_json
 from preprocessing.whole_files import open_whole
 from serving.tagging.file_tags import FileTags
 from serving.tagging.journal import FieldChange
@@ -75,13 +75,13 @@ class TableOutput:
         """Print tag, probability, threshold and bar; with ``writing``, the tags that go, stay and come."""
         from rich.markup import escape
 
-        name = escape(printable(file.path))
+        name = escape(escaped(file.path))
         untouched = writing is not None and not writing.new.model
         if writing is not None and not untouched:
             self._print_changes(name, writing, file.silent)
             return
         chosen = file.select(self._selection)
-        heard_by = escape(printable(file.source))
+        heard_by = escape(escaped(file.source))
         length = f"only {file.shortfall}" if file.shortfall else f"{file.seconds:.1f} s{_where(file)}"
         self._console.print(f"[bold]{name}[/bold]  [dim]{length}  {heard_by}[/dim]", soft_wrap=True)
         if chosen:
@@ -118,7 +118,7 @@ class TableOutput:
         lines += [("+", tag) for tag in writing.new.tags if tag not in writing.old.tags]
         for sign, tag in lines:
             colour = {"-": "red", "+": "green", " ": "dim"}[sign]
-            self._console.print(f"  [{colour}]{sign} {escape(printable(tag))}[/{colour}]", soft_wrap=True)
+            self._console.print(f"  [{colour}]{sign} {escape(escaped(tag))}[/{colour}]", soft_wrap=True)
         if writing.fields:
             self._console.print(field_table(writing.fields, self._arrow))
         if not writing.new.tags:
@@ -132,7 +132,7 @@ class TableOutput:
         from rich.markup import escape
 
         self._console.print(
-            f"[bold]{escape(printable(file.path))}[/bold]  [dim]already done (--force writes again)[/dim]",
+            f"[bold]{escape(escaped(file.path))}[/bold]  [dim]already done (--force writes again)[/dim]",
             soft_wrap=True,
         )
 
@@ -158,7 +158,7 @@ def field_table(fields: Sequence[FieldChange], arrow: str) -> Any:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for one in fields:
-        before, after = (escape(printable(joined(values))) or "-" for values in (one.before, one.after))
+        before, after = (escape(escaped(joined(values))) or "-" for values in (one.before, one.after))
         if one.before == one.after:
             table.add_row(f"  {one.field}", before, "", "stays", style="dim")
         else:
@@ -297,7 +297,7 @@ class CsvOutput:
         if self._stamp is not None:
             row += map(str, self._stamp(file).values())
         if not set(file.tags) <= set(self._tags):
-            raise AutotagError(f"{printable(file.source)} has other tags than the file that is continued")
+            raise AutotagError(f"{escaped(file.source)} has other tags than the file that is continued")
         changes = {one.field: one for one in (writing.fields if writing is not None else ())}
         for name in self._fields:
             row += [joined(changes[name].before), joined(changes[name].after)] if name in changes else ["", ""]

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, Literal, NamedTuple
 
 from preprocessing.errors import AutotagError, BadInputError
-from preprocessing.names import lossless, printable
+from preprocessing.names import escaped, lossless
 from preprocessing.whole_files import open_whole
 from serving.tagging.output import ESCAPED
 
@@ -211,14 +211,14 @@ def resumed(
         AutotagError: it cannot be written: a full disk, say. The rows so far are kept.
     """
     if out.exists() and not out.is_file():
-        raise BadInputError(f"--resume: {printable(out)} is no file whose rows could be read again")
+        raise BadInputError(f"--resume: {escaped(out)} is no file whose rows could be read again")
     out = Path(os.path.realpath(out))
     part = out.with_name(out.name + SUFFIX)
     with contextlib.ExitStack() as stack:
         try:
             binary = stack.enter_context(_open_part(part, out, form, settings))
         except OSError as error:
-            raise BadInputError(f"--out {printable(part)}: {error.strerror or error}") from error
+            raise BadInputError(f"--out {escaped(part)}: {error.strerror or error}") from error
         written = _checked(binary, form, part, settings)
         if not any(row.stamp for row in written.rows):
             written = Written()
@@ -235,7 +235,7 @@ def resumed(
             _finish(binary, form, part, out, [*map(lossless, missing), *map(lossless, files)])
         except OSError as error:
             raise AutotagError(
-                f"{printable(part)} cannot be written: {error.strerror or error}; the rows so far are there, and the "
+                f"{escaped(part)} cannot be written: {error.strerror or error}; the rows so far are there, and the "
                 "same call goes on behind them"
             ) from error
 
@@ -253,9 +253,9 @@ def _open_part(part: Path, out: Path, form: Form, settings: Mapping[str, str]) -
         try:
             fcntl.flock(binary, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BadInputError(f"{printable(part)}: another call of autotag is writing it") from None
+            raise BadInputError(f"{escaped(part)}: another call of autotag is writing it") from None
         if not part.exists() or not os.path.samestat(os.fstat(binary.fileno()), part.stat()):
-            raise BadInputError(f"{printable(part)}: another call of autotag has just finished it")
+            raise BadInputError(f"{escaped(part)}: another call of autotag has just finished it")
         yield binary
     finally:
         with contextlib.suppress(OSError):  # what a full disk did not take has been said
@@ -264,13 +264,13 @@ def _open_part(part: Path, out: Path, form: Form, settings: Mapping[str, str]) -
 
 def _checked(stream: BinaryIO, form: Form, path: Path, settings: Mapping[str, str]) -> Written:
     stream.seek(0)
-    written = read_written(stream, form, printable(path))
+    written = read_written(stream, form, escaped(path))
     for row in written.rows:
         now = settings.get(row.model)
         if row.settings and row.settings != now:
-            asked = "which is not asked now" if now is None else f"now it would be {printable(now)!r}"
+            asked = "which is not asked now" if now is None else f"now it would be {escaped(now)!r}"
             raise BadInputError(
-                f"{printable(path)} is of another model or other settings: {printable(row.settings)!r}, {asked}; ask "
+                f"{escaped(path)} is of another model or other settings: {escaped(row.settings)!r}, {asked}; ask "
                 "as before, or give another --out"
             )
     return written
@@ -291,7 +291,7 @@ def _done(written: Written, files: Sequence[Path], settings: Mapping[str, str]) 
 def _finish(binary: BinaryIO, form: Form, part: Path, out: Path, names: Sequence[str]) -> None:
     """Give the output its name: as it is where its rows are in order, else with each file's last rows in order."""
     binary.seek(0)
-    written = read_written(binary, form, printable(part))
+    written = read_written(binary, form, escaped(part))
     files = written.of_files()
     named = dict.fromkeys(names)
     rows = [row for name in files if name not in named for row in files[name].values()]

@@ -17,7 +17,7 @@ from typing import IO, Any, Final, Literal, Protocol
 from preprocessing.errors import BadInputError, ClipError
 from preprocessing.folders import LeftOut
 from preprocessing.level import Level
-from preprocessing.names import lossless, printable
+from preprocessing.names import escaped, lossless
 from preprocessing.stretches import Stretch
 from serving.tagging.audio_files import find_audio, fixed_part, plan_taggrams
 from serving.tagging.file_tags import NO_TAGS, FileTags, check_field, read_file_tags
@@ -280,7 +280,7 @@ def summary(work: Plan, tally: Tally) -> dict[str, Any]:
 
 def taggram_folders(work: Plan) -> list[str]:
     """Folders in which taggrams are."""
-    return sorted({printable(place.parent) for places in work.pictures.values() for place in places.values()})
+    return sorted({escaped(place.parent) for places in work.pictures.values() for place in places.values()})
 
 
 def _progress(bar: Bar | None, source: TagSource, sources: Sequence[TagSource]) -> Progress | None:
@@ -396,7 +396,7 @@ class _Outcomes:
         """Once a file, though several models heard it."""
         if file.shortfall and file is next(result for result in results if isinstance(result, TaggedFile)):
             self.tally.incomplete += 1
-            self._say(f"{printable(file.path)} was not heard whole: {file.shortfall}")
+            self._say(f"{escaped(file.path)} was not heard whole: {file.shortfall}")
 
     def _draw(self, file: TaggedFile) -> None:
         place = self._work.pictures.get(file.source, {}).get(file.path)
@@ -420,4 +420,4 @@ class _Outcomes:
     def _report(self, file: FailedFile, what: str) -> None:
         self.tally.failed += 1
         self.tally.failures.append(file)
-        self._say(f"{printable(file.path)} {what}: {file.error.kind}: {file.reason}")
+        self._say(f"{escaped(file.path)} {what}: {file.error.kind}: {file.reason}")

@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from preprocessing.errors import AutotagError, BadInputError
-from preprocessing.names import lossless, printable, to_json
+from preprocessing.names import escaped, lossless, to_json
 from preprocessing.whole_files import write_whole
 from serving.tagging.tagger import Probabilities, TaggedFile
 
@@ -122,7 +122,7 @@ def summarise(tagged: TaggedFile) -> Taggram:
     counts = np.add.reduceat((~tagged.silences).astype(np.float64), firsts)
     cells = (sums / np.where(counts, counts, np.nan)[:, None]).T.astype(np.float32)
     return Taggram(
-        title=shorten(printable(tagged.path.name), 90),
+        title=shorten(escaped(tagged.path.name), 90),
         subtitle=_subtitle(tagged, group),
         begin=tagged.begin,
         end=tagged.end,
@@ -266,7 +266,7 @@ def _draw_cells(axes: Any, taggram: Taggram) -> None:
         for edge in taggram.edges[1:-1]:
             axes.axvline(edge, color="white", linewidth=1)
     axes.set_ylim(len(taggram.tags), 0)
-    axes.set_yticks(np.arange(len(taggram.tags)) + 0.5, [shorten(printable(tag), 28) for tag in taggram.tags])
+    axes.set_yticks(np.arange(len(taggram.tags)) + 0.5, [shorten(escaped(tag), 28) for tag in taggram.tags])
     axes.tick_params(axis="y", length=0)
     ticks, hours = time_ticks(taggram.begin, taggram.end), taggram.end >= 3600
     axes.set_xlim(taggram.begin, taggram.end)
@@ -332,7 +332,7 @@ def taggram_html(taggram: Taggram, tagged: TaggedFile, model: str) -> str:
 
 
 def _html_row(taggram: Taggram, row: int) -> str:
-    tag = html.escape(printable(taggram.tags[row]))
+    tag = html.escape(escaped(taggram.tags[row]))
     strong = ' class="mean above"' if taggram.above[row] else ' class="mean"'
     cells = []
     for left, right, value in zip(taggram.edges[:-1], taggram.edges[1:], taggram.cells[row], strict=True):
@@ -352,7 +352,7 @@ def _html_table(tagged: TaggedFile, hours: bool) -> str:
         best = int(np.argmax(tagged.window_probabilities[:, i]))
         above = bool(tagged.above[i])
         lines.append(
-            f"<tr{' class=above' if above else ''}><th>{html.escape(printable(tagged.tags[i]))}</th>"
+            f"<tr{' class=above' if above else ''}><th>{html.escape(escaped(tagged.tags[i]))}</th>"
             f"<td>{tagged.probabilities[i]:.3f}</td><td>{tagged.window_probabilities[best, i]:.3f}</td>"
             f"<td>{clock(float(tagged.starts[best]), hours)}</td><td>{tagged.thresholds[i]:.3f}</td>"
             f"<td>{'above' if above else ''}</td></tr>"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from preprocessing.errors import BadInputError, ClipError
-from preprocessing.names import printable
+from preprocessing.names import escaped
 from serving.tagging.file_tags import check_writable, read_fields, write_fields
 from serving.tagging.journal import (
     JOURNAL_NAME,
@@ -101,7 +101,7 @@ def plan_undo(files: Sequence[Path], named: Sequence[Path], all_runs: bool = Fal
     journals = sorted({journal for place in (*named, *files) if (journal := find_journal(place)) is not None})
     if not journals:
         raise BadInputError(
-            f"no journal ({JOURNAL_NAME}) is in or above {printable(named[0])}: nothing was written there that could "
+            f"no journal ({JOURNAL_NAME}) is in or above {escaped(named[0])}: nothing was written there that could "
             "be taken back"
         )
     places = {os.path.realpath(file): file for file in files}
@@ -113,7 +113,7 @@ def plan_undo(files: Sequence[Path], named: Sequence[Path], all_runs: bool = Fal
             damaged[journal] = history.damaged
         changes += _meant(journal, history, places, folders)
     if not changes:
-        raise BadInputError(f"the journal {printable(journals[0])} has nothing to take back for these files")
+        raise BadInputError(f"the journal {escaped(journals[0])} has nothing to take back for these files")
     changes.sort(key=lambda change: change.entry.at, reverse=True)
     runs = dict.fromkeys(change.entry.run for change in sorted(changes, key=lambda change: change.path is None))
     chosen = runs if all_runs else list(runs)[:1]

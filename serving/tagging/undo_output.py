@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import IO, Any, Final
 
-from preprocessing.names import is_utf8, keep_bytes, lossless, printable
+from preprocessing.names import escaped, is_utf8, keep_bytes, lossless
 from serving.tagging.audio_files import find_audio, fixed_part
 from serving.tagging.file_tags import MODEL_SUFFIX
 from serving.tagging.output import Form, csv_line, field_table, fields_to_json, joined, table_console, write_json_line
@@ -69,12 +69,12 @@ class UndoOutput:
         from rich.markup import escape
 
         state = f"not {self._state}" if undone.failed is not None else self._state
-        self._console.print(f"[bold]{escape(printable(undone.path))}[/bold]  [dim]{state}[/dim]", soft_wrap=True)
+        self._console.print(f"[bold]{escape(escaped(undone.path))}[/bold]  [dim]{state}[/dim]", soft_wrap=True)
         shown = [one for one in undone.back if not one.field.endswith((MODEL_SUFFIX, OURS_SUFFIX))]
         if shown:
             self._console.print(field_table(shown, self._arrow))
         for one in undone.left:
-            now = escape(printable(joined(one.after))) or "nothing"
+            now = escape(escaped(joined(one.after))) or "nothing"
             self._console.print(f"  {escape(one.field)} was changed since and stays: {now}", soft_wrap=True)
 
 
@@ -107,19 +107,19 @@ def take_back_all(
     """
     found = find_audio(paths, listed)
     for failed in found.missing:
-        say(f"{printable(failed.path)} was left out: {failed.reason}")
+        say(f"{escaped(failed.path)} was left out: {failed.reason}")
     undoing = plan_undo(found.files, [fixed_part(path) for path in paths] or found.files, all_runs)
     for journal, lines in undoing.damaged.items():
         numbers = ", ".join(map(str, lines))
-        say(f"{printable(journal)} is damaged in line {numbers}: what was written by it cannot be taken back")
+        say(f"{escaped(journal)} is damaged in line {numbers}: what was written by it cannot be taken back")
     output = UndoOutput(stream, form, dry_run)
     done, complete = 0, not undoing.damaged and not found.missing
     for change in undoing.changes:
         undone = take_back(change, dry_run)
         if undone.failed is not None:
-            say(f"{printable(undone.path)} {'would not be' if dry_run else 'was not'} undone: {undone.failed.reason}")
+            say(f"{escaped(undone.path)} {'would not be' if dry_run else 'was not'} undone: {undone.failed.reason}")
         for one in undone.left:
-            say(f"{printable(undone.path)}: {one.field} was changed since and stays as it is")
+            say(f"{escaped(undone.path)}: {one.field} was changed since and stays as it is")
         done += undone.failed is None
         complete = complete and undone.failed is None and not undone.left
         output.add(undone)

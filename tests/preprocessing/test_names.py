@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from preprocessing.names import is_utf8, keep_bytes, lossless, printable, to_json
+from preprocessing.names import escaped, is_utf8, keep_bytes, lossless, to_json
 
 NAMES = st.binary(min_size=1, max_size=40).filter(lambda name: not {0, 0x2F} & set(name))
 EXAMPLES = (
@@ -42,19 +42,19 @@ def test_any_name_is_written_to_text_as_the_bytes_that_it_has(name: bytes) -> No
 
 @given(NAMES)
 def test_what_is_shown_of_any_name_is_text_without_control_characters(name: bytes) -> None:
-    shown = printable(os.fsdecode(name))
+    shown = escaped(os.fsdecode(name))
     shown.encode("utf-8")
     assert not {"Cc", "Zl", "Zp"} & set(map(unicodedata.category, shown))
 
 
 @pytest.mark.parametrize("name", EXAMPLES[:3])
 def test_spaces_and_emoji_of_all_kinds_are_shown_as_they_are(name: str) -> None:
-    assert printable(name) == name
+    assert escaped(name) == name
 
 
 def test_characters_that_move_the_cursor_or_turn_the_line_are_escaped() -> None:
     shown = "line\nbell\x07 clear\x1b[2J next\x85 turned\u202egpj.mp3 caf\udce9 tab\t"
-    assert printable(shown) == r"line\nbell\x07 clear\x1b[2J next\u0085 turned\u202egpj.mp3 caf\xe9 tab\t"
+    assert escaped(shown) == r"line\nbell\x07 clear\x1b[2J next\u0085 turned\u202egpj.mp3 caf\xe9 tab\t"
 
 
 def test_text_beyond_ascii_is_escaped_in_json_for_streams_that_lack_it() -> None:
