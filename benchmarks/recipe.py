@@ -44,7 +44,7 @@ from rich.table import Table
 from scipy.stats import t as student
 
 from components.comparison_metrics import LEVEL, Figure, Weights, areas, areas_drawn, over_draws
-from components.network_scorer import read_answers
+from components.kept_answers import read_answers
 from models.registry import find_network
 from pipeline.compare.config import ComparisonConfig, row_name
 from pipeline.compare.results import AREAS, Evaluation

@@ -17,7 +17,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import keras
 import numpy as np
@@ -29,16 +29,12 @@ from components.fitting import SplitPredictions, fit, inference, predict
 from components.predictions import Predictions
 from components.reader import MakeDataset
 from components.trained_network import read_out_of_fold
-from components.training_settings import FitSettings
+from components.training_settings import IN_SAMPLE, OUT_OF_FOLD, VALID, Fit, FitSettings
 from models.combiner import HeadLogits, build_combiner
 from models.heads import ONE_OF, Heads
 from models.outputs import LOGITS
 
 Array = npt.NDArray[np.float32]
-Fit = Literal["valid", "out_of_fold", "in_sample"]
-VALID: Final = "valid"
-OUT_OF_FOLD: Final = "out_of_fold"
-IN_SAMPLE: Final = "in_sample"
 
 STOPPING_SHARE: Final = 4
 """Where a combiner is fitted on the validation split, every so many-th clip of it says when to stop."""

@@ -21,14 +21,16 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
-from components.combiners import IN_SAMPLE, OUT_OF_FOLD, Combination, combined, fit_combiners
+from components.combiners import Combination, combined, fit_combiners
 from components.ensemble_trainer import with_inputs
+from components.kept_answers import ANSWERS_FILE, COSTS, DEFORMED
 from components.labels import read_settings
 from components.network_cost import combiner_seconds
-from components.network_scorer import ANSWERS_FILE, COSTS, DEFORMED, SPLITS, keep_evaluation
+from components.network_scorer import SPLITS, keep_evaluation
 from components.predictions import Predictions, predict_split, split_patterns
 from components.reader import transform_facts
 from components.trained_network import load_network
+from components.training_settings import IN_SAMPLE, OUT_OF_FOLD
 from preprocessing.clip_format import ClipFormat
 
 Arrays = Mapping[str, npt.NDArray[Any]]

@@ -25,7 +25,6 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import path_utils
 
 from components.combiners import (
-    IN_SAMPLE,
     Combination,
     combined,
     fit_combiners,
@@ -36,6 +35,7 @@ from components.predictions import Predictions, keep_predictions, predict_split,
 from components.reader import TransformFacts, transform_facts
 from components.thresholds import best_f1_thresholds
 from components.trained_network import load_network, write_history
+from components.training_settings import IN_SAMPLE
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import SPLITS
 from serving.graph.ensemble import Ensemble, Member

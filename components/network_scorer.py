@@ -11,7 +11,6 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -23,6 +22,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from components.comparison_metrics import measure
 from components.deformed_examples import deformed_patterns
+from components.kept_answers import ANSWERS_FILE, COSTS, DEFORMED, KEY
 from components.labels import read_settings
 from components.network_cost import cpu_seconds_of_a_clip, litert_bytes
 from components.predictions import predict_split, split_patterns
@@ -36,55 +36,7 @@ from serving.graph.ensemble import Member
 
 log = logging.getLogger(__name__)
 
-ANSWERS_FILE: Final = "answers.npz"
-KEY: Final = "comparison_key"
-"""Property of the evaluation: what it was made of."""
 SPLITS: Final = ("valid", "test")
-COSTS: Final = ("parameters", "megabytes_float32", "megabytes_int8", "seconds_for_1000_clips", "training_minutes")
-"""What a network costs: properties of the evaluation."""
-DEFORMED: Final = "deformed/"
-"""Begins the name of an array of predictions under a deformation."""
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a network said, and of what.
-
-    Attributes:
-        tags: in the order of the columns.
-        clip_ids: bytes [clips] of the test split.
-        tracks: bytes [clips] of the test split.
-        labels: 0 or 1, float32 [clips, tags], of the test split.
-        predictions: float32 [clips, tags], of the test split.
-        thresholds: float32 [tags], of the best F1 on the validation split.
-        deformed: deformation -> predictions, float32 [clips, tags], of the test split under it.
-    """
-
-    tags: tuple[str, ...]
-    clip_ids: npt.NDArray[np.bytes_]
-    tracks: npt.NDArray[np.bytes_]
-    labels: npt.NDArray[np.float32]
-    predictions: npt.NDArray[np.float32]
-    thresholds: npt.NDArray[np.float32]
-    deformed: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
-
-
-def read_answers(folder: str) -> Answers:
-    """Read what a NetworkScorer kept.
-
-    Raises:
-        FileNotFoundError: it is not there.
-    """
-    with np.load(os.path.join(folder, ANSWERS_FILE)) as arrays:
-        return Answers(
-            tuple(arrays["tags"].tolist()),
-            arrays["test/clip_ids"],
-            arrays["test/tracks"],
-            arrays["test/labels"],
-            arrays["test/predictions"],
-            arrays["thresholds"],
-            {name.removeprefix(DEFORMED): arrays[name] for name in arrays.files if name.startswith(DEFORMED)},
-        )
 
 
 class NetworkScorerExecutor(base_executor.BaseExecutor):  # type: ignore[misc]

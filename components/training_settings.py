@@ -6,7 +6,7 @@ TensorFlow is imported.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,6 +19,12 @@ Schedule = Literal[SteadySchedule, "adam_sgd"]
 """Of the learning rate, see components.optimisation; the steady ones keep one optimiser."""
 
 Monitor = Literal["roc_auc", "pr_auc", "loss"]
+Fit = Literal["valid", "out_of_fold", "in_sample"]
+"""On which predictions a combiner is fitted, see components.combiners."""
+VALID: Final = "valid"
+OUT_OF_FOLD: Final = "out_of_fold"
+IN_SAMPLE: Final = "in_sample"
+
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 
 Epochs = Annotated[int, Field(ge=1, description="at most")]

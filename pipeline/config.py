@@ -15,8 +15,10 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.labels import ANY, HeadSettings
 from components.training_settings import (
+    OUT_OF_FOLD,
     BatchSize,
     Epochs,
+    Fit,
     LearningRate,
     NetworkSettings,
     Patience,
@@ -316,9 +318,7 @@ class EnsembleConfig(Settings):
 
     of: tuple[str, ...] = Field(min_length=2, description="networks, in the order of the combiner's inputs")
     combiner: Literal["dense", "logistic", "mean"] = Field("dense", description="the paper's; per tag; nothing learnt")
-    fit: Literal["valid", "out_of_fold", "in_sample"] = Field(
-        "valid", description="on whose predictions: see components/combiners.py"
-    )
+    fit: Fit = Field("valid", description="on whose predictions: see components/combiners.py")
 
     @model_validator(mode="before")
     @classmethod
@@ -588,7 +588,7 @@ class PipelineConfig(Settings):
     @property
     def needs_folds(self) -> bool:
         """Whether some combiner is fitted on predictions for clips that the networks were not trained on."""
-        return any(one.fit == "out_of_fold" and one.combiner != "mean" for one in self.all_combinations().values())
+        return any(one.fit == OUT_OF_FOLD and one.combiner != "mean" for one in self.all_combinations().values())
 
     def all_combinations(self) -> dict[str, EnsembleConfig]:
         """Return the ensembles and, of up to three networks, all further subsets, combined as the pushed one is."""

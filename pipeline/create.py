@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -26,14 +25,13 @@ from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 from tfx.types import BaseChannel, standard_artifacts
 
 from components.baseline import Baseline, BaselineEvaluator
-from components.combiners import OUT_OF_FOLD
 from components.data_validation import RequireNoAnomalies, ShareLimit, ShareValidator
 from components.deformed_examples import DeformedExamples
 from components.ensemble_scorer import EnsembleScorer
 from components.ensemble_trainer import EnsembleTrainer
 from components.example_gen import ClipExampleGen
+from components.kept_answers import KEY as COMPARISON_KEY
 from components.labels import heads_of
-from components.network_scorer import KEY as COMPARISON_KEY
 from components.network_scorer import NetworkScorer
 from components.network_task import reads_stored_log_mel
 from components.push_folder import TEST_SET
@@ -45,30 +43,12 @@ from components.source_hash import ENSEMBLE_SOURCE, EXAMPLE_SOURCE, TRAINING_SOU
 from components.tag_scores import ROC_AUC
 from models.heads import Heads
 from pipeline.config import PipelineConfig
+from pipeline.entry_keys import Inputs, heads_settings
 from pipeline.runs import IMPORTED_MODEL
 from preprocessing.beam.settings import BeamSettings
 from preprocessing.constants import SPLITS
 from preprocessing.features import HEALTH_FEATURES, INCOMPLETE
 from preprocessing.storage import absolute
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a run is made from besides the settings.
-
-    Attributes:
-        manifest: path of preprocessing.manifest.Manifest as JSON; None where ClipExampleGen makes it itself.
-        data_version: the manifest's fingerprint, so that TFX's cache sees a change; components.example_gen.ANY_VERSION
-            where it is not known before the run.
-        schema: of the raw examples, as protobuf text.
-        push_token: another one in every run, so that the Pusher is never taken from the cache: it looks at its folder
-            and pushes again what is not, or no longer, the newest version there.
-    """
-
-    manifest: str | None
-    data_version: str
-    schema: str
-    push_token: str
 
 
 @dataclass(frozen=True)
@@ -115,7 +95,7 @@ def create_pipeline(config: PipelineConfig, inputs: Inputs, metadata: Any = None
             ],
             "push": config.push_name,
             "settings": config.combiner.training_settings(),
-            "heads": _heads(config),
+            "heads": heads_settings(config),
             "clip": asdict(config.data.clip.format),
             "data": _data_card(config),
             "code": [network_hash(config.network(name), *ENSEMBLE_SOURCE) for name in config.networks],
@@ -171,7 +151,7 @@ def scoring_nodes(
             model_run=trainer.outputs["model_run"],
             config={
                 "entry": name,
-                "heads": _heads(config),
+                "heads": heads_settings(config),
                 "clip": asdict(config.data.clip.format),
                 "deformations": list(config.deformations),
                 COMPARISON_KEY: key,
@@ -201,54 +181,12 @@ def _ensemble_scorer(
             "entry": name,
             **ensemble.model_dump(mode="json"),
             "settings": config.combiner.training_settings(),
-            "heads": _heads(config),
+            "heads": heads_settings(config),
             "clip": asdict(config.data.clip.format),
             "deformations": list(config.deformations),
             COMPARISON_KEY: key,
         },
     ).with_id(f"EnsembleScorer_{name}")
-
-
-def scoring_keys(config: PipelineConfig, inputs: Inputs, name: str) -> dict[str, str]:
-    """Return the keys of an entry and, before it, of the networks that it is made of."""
-    networks = config.ensembles[name].of if name in config.ensembles else ()
-    return {one: entry_key(config, inputs, one) for one in (*networks, name)}
-
-
-def entry_key(config: PipelineConfig, inputs: Inputs, name: str) -> str:
-    """Return what an evaluation of a network or ensemble is known by: data, settings and code that it was made of."""
-    if name in config.ensembles:
-        ensemble = config.ensembles[name]
-        made_of = {
-            "name": name,
-            "networks": [entry_key(config, inputs, one) for one in ensemble.of],
-            "combiner": ensemble.model_dump(mode="json"),
-            "settings": config.combiner.training_settings(),
-            "folds": config.combiner.folds if ensemble.fit == OUT_OF_FOLD else 0,
-            "code": source_hash("components.ensemble_scorer"),
-        }
-        return _digest(made_of)
-    network = config.network(name)
-    parts = {
-        "name": name,
-        "network": network.name,
-        "settings": config.networks[name].training_settings(),
-        "heads": _heads(config),
-        "data": asdict(config.data.preprocess_settings()),
-        "limits": [config.data.max_short_share, config.data.max_silent_share],
-        "deformations": config.deformations,
-        "schema": inputs.schema,
-        "version": inputs.data_version,
-        "code": [
-            network_hash(network, *TRAINING_SOURCE, "components.network_scorer", "components.transform"),
-            source_hash(*EXAMPLE_SOURCE),
-        ],
-    }
-    return _digest(parts)
-
-
-def _digest(parts: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def create_import_pipeline(
@@ -321,7 +259,7 @@ def _transform(config: PipelineConfig, examples: BaseChannel, validation: list[B
         schema=validation[0].outputs["schema"],
         preprocessing_fn="components.transform.preprocessing_fn",
         custom_config={
-            "heads": _heads(config),
+            "heads": heads_settings(config),
             "clip": asdict(config.data.clip.format),
             "code": source_hash("components.transform"),
         },
@@ -356,10 +294,6 @@ def _validation_nodes(config: PipelineConfig, inputs: Inputs, examples: BaseChan
     return [schema, statistics, proposal, validator, require]
 
 
-def _heads(config: PipelineConfig) -> list[dict[str, Any]]:
-    return [head.to_json() for head in config.data.head_settings()]
-
-
 def _trainer(name: str, config: PipelineConfig, examples: BaseChannel, transform: Transform) -> Trainer:
     network, settings = config.network(name), config.networks[name]
     stored = reads_stored_log_mel(network, settings)
@@ -373,7 +307,7 @@ def _trainer(name: str, config: PipelineConfig, examples: BaseChannel, transform
             "name": name,
             "network": network.name,
             "settings": settings.training_settings(),
-            "heads": _heads(config),
+            "heads": heads_settings(config),
             "clip": asdict(config.data.clip.format),
             "folds": config.combiner.folds if config.needs_folds else 0,
             "checkpoints": os.path.join(os.path.abspath(config.root), "checkpoints"),
@@ -392,7 +326,7 @@ def _test_set(config: PipelineConfig) -> str:
         {
             "data": [data.dataset, _data_card(config)["name"], *data.edition],
             "split": [data.split, list(data.ratio), data.seed],
-            "heads": _heads(config),
+            "heads": heads_settings(config),
             "synonyms": data.synonyms,
             "clip": asdict(data.clip.format),
         },

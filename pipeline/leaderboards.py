@@ -1,11 +1,10 @@
 """Comparisons and runs for the page, read back from ML Metadata: rows with intervals, and curves of single tags.
 
-They are read in a process of their own, which imports TFX, and kept until the configuration or ML Metadata changes.
+They are read in a process of their own and kept until the configuration or ML Metadata changes.
 """
 
 from __future__ import annotations
 
-import importlib
 import logging
 import math
 import os
@@ -165,7 +164,7 @@ def _changed(path: str) -> tuple[int, int] | None:
 
 
 def read_standing(say: Say, configs: Sequence[str]) -> Standing:
-    """Read all comparisons and runs. Imports TFX where there is a comparison.
+    """Read all comparisons and runs.
 
     Args:
         say: takes a line of what is being done.
@@ -236,7 +235,6 @@ def _evaluations(comparison: ComparisonConfig, data: str) -> list[Evaluation]:
 
     pipeline = comparison.pipeline(data)
     try:
-        importlib.import_module("pipeline.create")
         keys = entry_keys(comparison, data)
     except AutotagError:
         keys = {f"?{entry.name}": entry for entry in comparison.entries() if entry.data == data}

@@ -16,6 +16,7 @@ from typing import Any
 from components.shared_tags import SharedTags, find_shared_tags
 from datasets.reading import read_manifest
 from pipeline.config import PipelineConfig
+from pipeline.entry_keys import Inputs, scoring_keys
 from pipeline.metadata import check_server, connection
 from pipeline.metrics import keep_metrics, record_attempt
 from pipeline.paths import check_paths
@@ -30,14 +31,12 @@ from serving.model_info import read_model_info
 log = logging.getLogger(__name__)
 
 
-def prepare_inputs(config: PipelineConfig, on_clip: Callable[[int, int], None] | None = None) -> Any:
-    """Write the manifest under a name made of its content; returns pipeline.create.Inputs.
+def prepare_inputs(config: PipelineConfig, on_clip: Callable[[int, int], None] | None = None) -> Inputs:
+    """Write the manifest under a name made of its content.
 
     Raises:
         BadInputError: audio, annotations or schema cannot be used.
     """
-    from pipeline.create import Inputs
-
     manifest = read_manifest(
         storage.absolute(config.data.audio_dir),
         storage.absolute(config.data.annotations_file),
@@ -143,7 +142,7 @@ def run_entry(config: PipelineConfig, name: str) -> None:
     """
     check_beam(config)
     check_paths(config)
-    from pipeline.create import create_scoring_pipeline, scoring_keys
+    from pipeline.create import create_scoring_pipeline
 
     os.makedirs(config.root, exist_ok=True)
     with root_lock(config.root):

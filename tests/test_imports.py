@@ -58,7 +58,8 @@ def test_networks_are_of_keras_alone() -> None:
         ("serving.client", HEAVY[:-1]),
         ("models.registry", HEAVY),
         ("datasets.registry", HEAVY),
-        ("pipeline.compare.config", HEAVY[:-1]),
+        ("pipeline.compare.run", HEAVY[:-1]),
+        ("pipeline.report", HEAVY[:-1]),
     ],
 )
 def test_what_a_person_waits_for_imports_nothing_heavy(what: str, unwanted: tuple[str, ...]) -> None:

@@ -11,7 +11,8 @@ from tfx.types import BaseChannel
 
 from pipeline.compare.config import ComparisonConfig, Entry
 from pipeline.compare.writer import ComparisonWriter
-from pipeline.create import Inputs, assemble, entry_key, scoring_nodes
+from pipeline.create import assemble, scoring_nodes
+from pipeline.entry_keys import Inputs, entry_key
 
 WRITER: Final = "Comparison"
 """Id of the node that writes the results."""

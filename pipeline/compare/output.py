@@ -15,7 +15,7 @@ import numpy as np
 from markupsafe import Markup
 
 from components.comparison_metrics import DRAWS, LOWER_IS_BETTER, METRICS, Figure
-from components.network_scorer import COSTS
+from components.kept_answers import COSTS
 from components.tag_scores import score_tags
 from datasets.tag_groups import tag_group
 from pipeline.compare.config import ComparisonConfig

@@ -25,7 +25,7 @@ from components.comparison_metrics import (
     measure_drawn,
     over_draws,
 )
-from components.network_scorer import COSTS, KEY, Answers, read_answers
+from components.kept_answers import COSTS, KEY, Answers, read_answers
 from components.tag_scores import PR_AUC, ROC_AUC
 from models.registry import Published, find_network
 from pipeline.compare.config import ComparisonConfig, Entry, row_name
@@ -119,7 +119,7 @@ def find_evaluations(config: PipelineConfig, keys: Mapping[str, Entry]) -> dict[
 
     Args:
         config: of the data set's pipeline.
-        keys: pipeline.create.entry_key -> entry.
+        keys: pipeline.entry_keys.entry_key -> entry.
 
     Returns:
         Entry -> its evaluation: the one with its key, or else the newest one that was made of other data, settings or

@@ -9,6 +9,8 @@ from pipeline.compare.config import ComparisonConfig, Entry
 from pipeline.compare.output import write_results
 from pipeline.compare.results import Evaluation, Row, find_evaluations, make_rows
 from pipeline.compare.runner import Progress, train_missing
+from pipeline.entry_keys import entry_key
+from pipeline.local_runner import prepare_inputs
 from preprocessing.errors import AutotagError
 
 
@@ -68,9 +70,6 @@ def entry_keys(config: ComparisonConfig, data: str) -> dict[str, Entry]:
     Raises:
         BadInputError: its audio or annotations cannot be used.
     """
-    from pipeline.create import entry_key
-    from pipeline.local_runner import prepare_inputs
-
     pipeline = config.pipeline(data)
     inputs = prepare_inputs(pipeline)
     return {entry_key(pipeline, inputs, entry.name): entry for entry in config.entries() if entry.data == data}

@@ -17,7 +17,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from components.comparison_metrics import METRICS
 from components.ensemble_trainer import with_inputs
-from components.network_scorer import COSTS
+from components.kept_answers import COSTS
 from pipeline.compare.config import ComparisonConfig, Entry
 from pipeline.compare.output import write_results
 from pipeline.compare.results import Evaluation, make_rows

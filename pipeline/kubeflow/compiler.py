@@ -148,7 +148,7 @@ def compile_config(config: PipelineConfig | ComparisonConfig, versions: Mapping[
 
 
 def _inputs(config: PipelineConfig, data_version: str) -> Any:
-    from pipeline.create import Inputs
+    from pipeline.entry_keys import Inputs
     from pipeline.local_runner import read_schema
 
     return Inputs(None, data_version, read_schema(config.data.schema_file), "each run")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from components.combiners import IN_SAMPLE, OUT_OF_FOLD, VALID, CombinerTask, Fit, fit_combiner
+from components.combiners import CombinerTask, fit_combiner
 from components.predictions import Predictions
-from components.training_settings import TrainingSettings
+from components.training_settings import IN_SAMPLE, OUT_OF_FOLD, VALID, Fit, TrainingSettings
 from models.heads import MULTI_LABEL, ONE_OF, Head, Heads
 
 HEADS = Heads((Head("genre", ONE_OF, 3), Head("tags", MULTI_LABEL, 2)))

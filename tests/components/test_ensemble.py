@@ -23,10 +23,11 @@ from components.combiners import Combination, CombinerTask, fit_combiner
 from components.deformed_examples import DeformedExamplesExecutor
 from components.ensemble_scorer import EnsembleScorerExecutor
 from components.ensemble_trainer import PREDICTIONS_FILE, EnsembleTrainer, EnsembleTrainerExecutor, EnsembleTrainerSpec
+from components.kept_answers import read_answers
 from components.labels import HeadSettings
 from components.model_scores import SCORES_FILE, data_info, split_scores
 from components.network_cost import combiner_seconds, megabytes, seconds_for_1000_clips
-from components.network_scorer import keep_evaluation, read_answers
+from components.network_scorer import keep_evaluation
 from components.predictions import predict_split
 from components.reader import TransformFacts, transform_facts
 from components.robustness import CLEAN, RobustnessScorerExecutor, read_scores, score_model

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from command_runner import autotag
 
-from components.network_scorer import read_answers
+from components.kept_answers import read_answers
 from pipeline.compare.config import load_comparison
 from pipeline.compare.run import train_and_read
 from pipeline.leaderboards import MetadataLeaderboards

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from components.comparison_metrics import METRICS
-from components.network_scorer import COSTS, Answers
+from components.kept_answers import COSTS, Answers
 from pipeline.compare import results, runner
 from pipeline.compare.config import ComparisonConfig, Entry, is_comparison, load_comparison
 from pipeline.compare.output import as_csv, as_html, as_json, confusions, group_rows

@@ -16,13 +16,12 @@ from models.heads import MULTI_LABEL, ONE_OF, Head, Heads
 from pipeline.config import PipelineConfig, load_config
 from pipeline.create import (
     ImportedModel,
-    Inputs,
     create_import_pipeline,
     create_pipeline,
     create_scoring_pipeline,
-    entry_key,
     evaluation_config,
 )
+from pipeline.entry_keys import Inputs, entry_key
 
 INPUTS = Inputs("/inputs/manifest.json", "f00d", "feature { name: 'clip_id' }", "token 1")
 CONFIGS = sorted((Path(__file__).parents[2] / "pipeline" / "configs").glob("*.yaml"))
