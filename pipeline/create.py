@@ -44,7 +44,7 @@ from components.tag_scores import ROC_AUC
 from models.heads import Heads
 from pipeline.config import PipelineConfig
 from pipeline.entry_keys import Inputs, heads_settings
-from pipeline.runs import IMPORTED_MODEL
+from pipeline.run_record import IMPORTED_MODEL
 from preprocessing.beam.settings import BeamSettings
 from preprocessing.constants import SPLITS
 from preprocessing.features import HEALTH_FEATURES, INCOMPLETE

@@ -199,7 +199,7 @@ def _unique(name: str, taken: Sequence[str]) -> str:
 
 
 def _runs(path: str, pipeline: PipelineConfig) -> list[dict[str, Any]]:
-    from pipeline.runs import list_runs
+    from pipeline.run_history import list_runs
 
     try:
         found = list_runs(pipeline)

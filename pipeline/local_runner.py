@@ -18,9 +18,11 @@ from datasets.reading import read_manifest
 from pipeline.config import PipelineConfig
 from pipeline.entry_keys import Inputs, scoring_keys
 from pipeline.metadata import check_server, connection
-from pipeline.metrics import keep_metrics, record_attempt
 from pipeline.paths import check_paths
-from pipeline.runs import describe_run, list_runs
+from pipeline.prometheus import record_attempt
+from pipeline.run_history import list_runs
+from pipeline.run_metrics import keep_metrics
+from pipeline.run_record import describe_run
 from preprocessing import storage
 from preprocessing.errors import AutotagError, BadInputError, error_chain
 from preprocessing.locks import hold
@@ -75,7 +77,7 @@ def run_pipeline(
     on_clip: Callable[[int, int], None] | None = None,
     run_id: str | None = None,
 ) -> None:
-    """Run the pipeline, or a part of it; pipeline.runs says what came of it.
+    """Run the pipeline, or a part of it; pipeline.run_history says what came of it.
 
     Args:
         config: settings.
@@ -158,7 +160,7 @@ def attempt(config: PipelineConfig, start: Callable[[str], None], metrics_file: 
     Args:
         config: its settings.
         start: called with its id; runs it.
-        metrics_file: where its metrics go, as pipeline.metrics has it.
+        metrics_file: where its metrics go, as pipeline.prometheus has it.
 
     Raises:
         AutotagError: it failed; where that is ours, in our words alone.

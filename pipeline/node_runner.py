@@ -33,7 +33,7 @@ from pipeline import logs
 from pipeline.broken_records import broken_records_error
 from pipeline.full_disk import full_disk_error
 from pipeline.metadata import LOCKED, locked_words
-from pipeline.runs import run_contexts
+from pipeline.run_history import run_contexts
 from pipeline.tfx_packing import tfx_not_packed
 from preprocessing.beam.interrupts import InterruptiblePipeline
 from preprocessing.errors import AutotagError, BadInputError

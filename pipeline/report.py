@@ -26,7 +26,7 @@ from models.heads import Heads
 from models.registry import NETWORKS, Published
 from pipeline.config import PipelineConfig
 from pipeline.plots import combiner_curves, network_curves, robustness_bars
-from pipeline.runs import Run
+from pipeline.run_record import Run
 from pipeline.tag_map.picture import page_picture
 from pipeline.tag_map.vectors import FEWEST, of_network_files
 from preprocessing.constants import SPLITS

@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pipeline.garbage import Item, Plan
+    from pipeline.deletion import Item, Plan
 
 
 @click.command("gc", short_help="Delete what old runs left and nothing needs any more.")
@@ -56,16 +56,16 @@ def command(
     if kubeflow:
         if versions:
             raise BadInputError("--versions: with --kubeflow pushed versions stay, all of them")
-        from pipeline.kubeflow import garbage
         from pipeline.kubeflow.server import connect
+        from pipeline.kubeflow.volume_garbage import collect_on_volume
 
         server = connect(settings.kubeflow, host, token_env)
-        plan = garbage.collect(settings, server, keep, dry_run=dry_run)
+        plan = collect_on_volume(settings, server, keep, dry_run=dry_run)
         _print_plan(plan, settings.kubeflow.work_dir, dry_run=dry_run, paths=paths)
         return
     if host or token_env:
         raise BadInputError(f"{'--host' if host else '--token-env'} is of Kubeflow: give --kubeflow too")
-    from pipeline.garbage import collect
+    from pipeline.run_garbage import collect
 
     plan = collect(settings, keep, old_versions=versions, dry_run=dry_run)
     _print_plan(plan, settings.root, dry_run=dry_run, paths=paths)

@@ -298,8 +298,8 @@ def _write_metrics(server: Server, settings: Settings, experiment: str, metadata
     Raises:
         AutotagError: ML Metadata does not answer, and the file is without what it has; or the file cannot be written.
     """
-    from pipeline.kubeflow.runs import NoMetadataError, ended_run_metrics
-    from pipeline.metrics import write_metrics
+    from pipeline.kubeflow.cluster_runs import NoMetadataError, ended_run_metrics
+    from pipeline.prometheus import write_metrics
 
     try:
         metrics = ended_run_metrics(server, settings.name, experiment, metadata)

@@ -27,7 +27,7 @@ def command(run: str | None, config: str | None, overrides: tuple[str, ...], out
     """
     from pipeline.config import load_config
     from pipeline.report import write_report
-    from pipeline.runs import find_run, list_runs
+    from pipeline.run_history import find_run, list_runs
 
     settings = load_config(config, overrides)
     root = Path(settings.root).absolute()

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from pipeline.runs import Run
+    from pipeline.run_record import Run
 
 
 @click.command()
@@ -27,7 +27,7 @@ def command(config: str | None, overrides: tuple[str, ...], nodes: bool, as_json
         autotag runs pipeline/configs/demo.yaml --nodes
     """
     from pipeline.config import load_config
-    from pipeline.runs import list_runs
+    from pipeline.run_history import list_runs
 
     settings = load_config(config, overrides)
     runs = list_runs(settings)

@@ -17,10 +17,10 @@ from kubeflow_api import MadeUpServer, serve_api
 from pipeline.commands import gc
 from pipeline.config import PipelineConfig
 from pipeline.kubeflow.compiler import ShardFolder, shard_folders
-from pipeline.kubeflow.garbage import collect
 from pipeline.kubeflow.server import Server
 from pipeline.kubeflow.server_runs import FoundRun
 from pipeline.kubeflow.uploads import NoPipelineError
+from pipeline.kubeflow.volume_garbage import collect_on_volume
 from preprocessing.errors import BadInputError
 
 BEFORE = datetime.datetime(2026, 1, 4, tzinfo=datetime.timezone.utc).timestamp()
@@ -229,9 +229,9 @@ def test_what_a_schedule_or_a_kept_run_uses_is_never_deleted(
     ended_well = [place for place, (state, _) in enumerate(runs) if state == "succeeded"]
     if not ended_well:
         with pytest.raises(BadInputError, match="nothing is deleted"):
-            collect(config, server, keep)
+            collect_on_volume(config, server, keep)
     else:
-        collect(config, server, keep)
+        collect_on_volume(config, server, keep)
     there = {path.name for path in (work / "shards").iterdir()}
     needed = {runs[place][1] for place in ended_well[-keep:]} | scheduled
     needed |= {code for _, code in runs[ended_well[-1] :]} if ended_well else set(CODES)

@@ -20,9 +20,9 @@ from metadata_service import KubeflowMetadata, serve_metadata
 from prometheus_text import Samples, parse
 
 from pipeline.commands import kubeflow
-from pipeline.kubeflow.runs import Execution, NoMetadataError, as_run, read_executions
+from pipeline.kubeflow.cluster_runs import Execution, NoMetadataError, as_run, read_executions
 from pipeline.kubeflow.server_runs import FoundRun, FoundStep
-from pipeline.metrics import attempt_metrics, exposition
+from pipeline.prometheus import attempt_metrics, exposition
 from preprocessing.errors import BadInputError
 
 MODEL = {"ensemble": "mel_1d"}

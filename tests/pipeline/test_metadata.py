@@ -13,10 +13,10 @@ from database_servers import PASSWORD, server
 from made_up_run import MadeUpPipeline
 
 from pipeline.config import MetadataConfig, PipelineConfig, load_config
-from pipeline.garbage import collect
 from pipeline.metadata import connection, describe, open_store, read_password
-from pipeline.metrics import keep_metrics
-from pipeline.runs import list_runs
+from pipeline.run_garbage import collect
+from pipeline.run_history import list_runs
+from pipeline.run_metrics import keep_metrics
 from preprocessing.errors import AutotagError, BadInputError
 
 SETTINGS = ["metadata.kind=mysql", "metadata.host=db", "metadata.database=autotag", "metadata.user=me"]

@@ -24,11 +24,12 @@ from tfx.types.standard_artifacts import Model
 
 from pipeline.commands.run import command
 from pipeline.config import MetadataConfig, PipelineConfig
-from pipeline.garbage import collect
 from pipeline.logs import JsonFormatter
 from pipeline.metadata import connection
 from pipeline.node_runner import NodeRunner
-from pipeline.runs import Run, list_runs
+from pipeline.run_garbage import collect
+from pipeline.run_history import list_runs
+from pipeline.run_record import Run
 from preprocessing.beam.options import parse_options
 from preprocessing.beam.requirements import check_requirements
 from preprocessing.errors import AutotagError, BadInputError

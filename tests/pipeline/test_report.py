@@ -28,7 +28,8 @@ from pipeline.report import (
     render,
     verdict,
 )
-from pipeline.runs import NodeRun, Run, describe_run, list_runs
+from pipeline.run_history import list_runs
+from pipeline.run_record import NodeRun, Run, describe_run
 
 SECTIONS = ["models", "tags", "training", "data", "nodes", "configuration"]
 VOID = {"meta", "link", "br", "img", "hr"}

@@ -19,8 +19,8 @@ from pipeline.kubeflow.entrypoint import EVALUATION, GATE_REASONS
 from pipeline.kubeflow.server import Server
 from pipeline.kubeflow.server_runs import ENDED, FAILED, FoundRun, FoundStep
 from pipeline.metadata import custom_properties
-from pipeline.metrics import CACHE_UNKNOWN, Metric, attempt_metrics
-from pipeline.runs import NodeRun, Run
+from pipeline.prometheus import CACHE_UNKNOWN, Metric, attempt_metrics
+from pipeline.run_record import NodeRun, Run
 from preprocessing.digits import is_number
 from preprocessing.errors import AutotagError, BadInputError
 

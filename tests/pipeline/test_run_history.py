@@ -12,7 +12,8 @@ from made_up_run import MadeUpPipeline, write_evaluation
 from pipeline.cli import group
 from pipeline.config import PipelineConfig
 from pipeline.evaluation import MESSAGES, gate_failures, gate_figures
-from pipeline.runs import Run, describe_run, find_run, latest_run, list_runs
+from pipeline.run_history import find_run, latest_run, list_runs
+from pipeline.run_record import Run, describe_run
 from preprocessing.errors import BadInputError
 
 STOPPED = {"Trainer_mel_2d": "failed"} | dict.fromkeys(

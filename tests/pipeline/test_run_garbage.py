@@ -13,11 +13,13 @@ from made_up_run import MadeUpPipeline, write_json
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from components.push_folder import possible_baselines
-from pipeline import garbage
+from pipeline import run_garbage
 from pipeline.commands.gc import command
-from pipeline.garbage import collect, runs_to_keep
+from pipeline.deletion import KILLED, Plan
 from pipeline.local_runner import root_lock
-from pipeline.runs import Run, list_runs
+from pipeline.run_garbage import LEFTOVER_SECONDS, collect, runs_to_keep
+from pipeline.run_history import list_runs
+from pipeline.run_record import Run
 from preprocessing.errors import BadInputError
 from preprocessing.whole_files import temporary_folder
 
@@ -104,7 +106,7 @@ class Root:
         (found,) = self.store.get_artifacts_by_id([artifact.id])
         return str(mlmd.Artifact.State.Name(found.state))
 
-    def collect(self, keep: int = 1, **options: Any) -> garbage.Plan:
+    def collect(self, keep: int = 1, **options: Any) -> Plan:
         return collect(self.config, keep, **options)
 
 
@@ -174,7 +176,7 @@ def test_a_collection_that_was_killed_is_finished_by_the_next(root: Root, monkey
     old = root.whole_run("1")
     root.whole_run("2")
     with monkeypatch.context() as patch:
-        patch.setattr(garbage, "delete_item", lambda item: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(run_garbage, "delete_item", lambda item: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             root.collect()
     assert there(old["model"])
@@ -283,7 +285,7 @@ def test_outputs_of_killed_executions_are_swept_and_unknown_folders_are_not(root
     assert not there(half)
     assert not working.exists()
     assert unknown.exists()
-    assert {item.kind for item in plan.items} == {garbage.KILLED}
+    assert {item.kind for item in plan.items} == {KILLED}
 
 
 def test_leftovers_in_the_push_folder_and_temporary_files_are_swept(root: Root) -> None:
@@ -315,7 +317,7 @@ def test_a_folder_that_another_root_may_be_pushing_is_left_for_a_day(root: Root,
     config = root.config.model_copy(update={"push_dir": str(shared)})
     collect(config, 1)
     assert half.exists()
-    old = time.time() - garbage.LEFTOVER_SECONDS - 60
+    old = time.time() - LEFTOVER_SECONDS - 60
     os.utime(half, (old, old))
     collect(config, 1)
     assert not half.exists()

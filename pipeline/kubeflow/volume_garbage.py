@@ -19,31 +19,21 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from pipeline.config import PipelineConfig
-from pipeline.garbage import (
-    SHARDS,
-    Item,
-    Plan,
-    delete_item,
-    entries,
-    last_change,
-    leftovers_of_killed,
-    old_checkpoints,
-    runs_to_keep,
-    with_sizes,
-)
+from pipeline.deletion import SHARDS, Item, Plan, delete_item, entries, last_change, with_sizes
+from pipeline.kubeflow.cluster_runs import SUCCEEDED, as_run
 from pipeline.kubeflow.compiler import shard_folders
-from pipeline.kubeflow.runs import SUCCEEDED, as_run
 from pipeline.kubeflow.server import Server
 from pipeline.kubeflow.server_runs import FoundRun
 from pipeline.kubeflow.uploads import NoPipelineError
 from pipeline.local_runner import root_lock
+from pipeline.run_garbage import leftovers_of_killed, old_checkpoints, runs_to_keep
 from preprocessing.errors import BadInputError
 
 FOLDER: Final = "shards"
 """Of the shards, in work_dir (pipeline.create)."""
 
 
-def collect(
+def collect_on_volume(
     config: PipelineConfig,
     server: Server,
     keep: int,

@@ -1,9 +1,4 @@
-"""What a run measured, kept in ML Metadata with the run and written for Prometheus.
-
-In ML Metadata they are custom properties of the run's context, so they outlive the run's files (`autotag gc`). They are
-not written on artifacts or executions: those are part of the key of TFX's cache, and their last change is a node's end.
-
-The text file is for node_exporter's textfile collector, in Prometheus' text exposition format 0.0.4
+"""A run's metrics as a text file for node_exporter's textfile collector, in Prometheus' text exposition format 0.0.4
 (https://prometheus.io/docs/instrumenting/exposition_formats/).
 """
 
@@ -16,12 +11,13 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from pipeline.config import PipelineConfig
 from pipeline.evaluation import GateFigures
-from pipeline.metadata import errors_in_words, open_store
-from pipeline.runs import CLIP_COUNTS, Run, list_runs
+from pipeline.run_history import list_runs
+from pipeline.run_metrics import run_metrics
+from pipeline.run_record import CLIP_COUNTS, Run
 from preprocessing import storage
 from preprocessing.errors import AutotagError, BadInputError
 
@@ -29,45 +25,23 @@ log = logging.getLogger(__name__)
 
 FILE: Final = "metrics.prom"
 STATES: Final = ("done", "failed", "unfinished")
-NODE_SECONDS: Final = "seconds."
-"""Beginning of a node's property in ML Metadata."""
 CACHE_UNKNOWN: Final = "done or cached"
 """State of a node of which it is not known whether its result came from an earlier run."""
 
 
-def run_metrics(run: Run) -> dict[str, Any]:
-    """Return what is kept of a run: name -> number or text, without what was not measured."""
-    pusher = run.node("Pusher")
-    pushed = pusher.properties.get("pushed_model", {}).get("pushed") if pusher else None
-    values: dict[str, Any] = {
-        "state": run.state,
-        "ensemble": run.ensemble,
-        "roc_auc": run.roc_auc,
-        "pr_auc": run.pr_auc,
-        "gate_reasons": "\n".join(run.gate_reasons) or None,
-        "blessed": None if run.blessed is None else int(run.blessed),
-        "pushed": None if pushed is None else int(pushed),
-        "pushed_version": run.pushed_version,
-        "seconds": run.seconds,
-        **run.clips,
-        **{f"{NODE_SECONDS}{node.node}": node.seconds for node in run.nodes if node.seconds},
-    }
-    return {name: value for name, value in values.items() if value is not None}
+@dataclass(frozen=True)
+class Metric:
+    """One gauge.
 
-
-def keep_metrics(config: PipelineConfig, run: Run) -> None:
-    """Write a run's metrics into ML Metadata, over those that were there.
-
-    Raises:
-        AutotagError: the server of ML Metadata does not answer, or they cannot be written.
+    Attributes:
+        name: with its unit, as Prometheus asks for.
+        text: what it is.
+        samples: labels and value.
     """
-    store = open_store(config)
-    with errors_in_words(config):
-        context = store.get_context_by_type_and_name("pipeline_run", run.run_id)
-        for name, value in run_metrics(run).items():
-            kind = {int: "int_value", float: "double_value", str: "string_value"}[type(value)]
-            setattr(context.custom_properties[name], kind, value)
-        store.put_contexts([context])
+
+    name: str
+    text: str
+    samples: Sequence[tuple[Mapping[str, str], float]]
 
 
 def record_attempt(config: PipelineConfig, run_id: str, succeeded: bool, path: str | None = None) -> Run | None:
@@ -113,21 +87,6 @@ def _raise_or_log(error: AutotagError, succeeded: bool) -> None:
     if succeeded:
         raise error
     log.error("no metrics: %s", error)
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One gauge.
-
-    Attributes:
-        name: with its unit, as Prometheus asks for.
-        text: what it is.
-        samples: labels and value.
-    """
-
-    name: str
-    text: str
-    samples: Sequence[tuple[Mapping[str, str], float]]
 
 
 def attempt_metrics(pipeline: str, succeeded: bool, runs: Sequence[Run], ended: float | None) -> list[Metric]:
