@@ -18,7 +18,7 @@ from typing import Any, Final
 import keras
 from keras import layers
 
-from models.convolution import SeedStream, seed_stream
+from models.initializers import SeedStream, seed_stream
 
 BATCH_NORM_EPSILON: Final = 1e-5
 BATCH_NORM_MOMENTUM: Final = 0.9

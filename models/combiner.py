@@ -13,8 +13,8 @@ from typing import Any, Final, Literal
 import keras
 from keras import layers, ops
 
-from models.convolution import glorot, seed_stream
 from models.heads import ONE_OF, Heads
+from models.initializers import glorot, seed_stream
 from models.outputs import LOGITS, with_heads
 
 Combiner = Literal["dense", "logistic", "mean"]

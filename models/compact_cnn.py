@@ -17,7 +17,7 @@ from typing import Final
 import keras
 from keras import layers
 
-from models.convolution import seed_stream
+from models.initializers import seed_stream
 
 MELS = 96
 FRAMES = 1360

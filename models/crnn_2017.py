@@ -19,7 +19,7 @@ from typing import Any, Final
 import keras
 from keras import layers, ops
 
-from models.convolution import glorot, seed_stream
+from models.initializers import glorot, seed_stream
 
 MELS = 96
 FRAMES = 1366

@@ -19,7 +19,7 @@ from typing import Any, Final
 import keras
 from keras import layers
 
-from models.convolution import SeedStream, glorot, seed_stream
+from models.initializers import SeedStream, glorot, seed_stream
 
 FRAMES: Final = 187
 SAMPLES: Final = 48_000

@@ -26,7 +26,7 @@ from typing import Any, Final
 import keras
 from keras import layers
 
-from models.convolution import glorot, seed_stream
+from models.initializers import glorot, seed_stream
 
 FRAMES = 1366
 """Of 349,440 samples at 12 kHz."""

@@ -18,7 +18,7 @@ from typing import Any, Final
 import keras
 from keras import layers
 
-from models.convolution import glorot, seed_stream
+from models.initializers import glorot, seed_stream
 
 BANDS: Final = 128
 FRAMES: Final = 130

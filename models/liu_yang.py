@@ -18,7 +18,7 @@ from typing import Any, Final
 import keras
 from keras import layers, ops
 
-from models.convolution import glorot, seed_stream
+from models.initializers import glorot, seed_stream
 
 N_FFTS: Final = (512, 1024, 2048, 4096, 8192, 16384)
 """Windows of the scales, in the order of the input and of the trained weights."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from models.convolution import glorot, seed_stream
+from models.initializers import glorot, seed_stream
 from preprocessing.constants import N_FRAMES, N_MELS, N_TAGS
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import keras
 from keras import layers
 
-from models.convolution import glorot, seed_stream
+from models.initializers import glorot, seed_stream
 
 COEFFICIENTS: Final = 20
 FRAMES: Final = 910

@@ -14,7 +14,7 @@ from typing import Any, Final
 import keras
 from keras import layers
 
-from models.convolution import SeedStream, glorot, seed_stream
+from models.initializers import SeedStream, glorot, seed_stream
 
 BANDS: Final = 96
 FRAMES: Final = 187

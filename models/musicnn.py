@@ -16,7 +16,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from models.convolution import SeedStream, glorot, seed_stream
+from models.initializers import SeedStream, glorot, seed_stream
 
 MELS = 96
 FRAMES = 187

@@ -14,7 +14,7 @@ from typing import Any, Final
 import keras
 from keras import layers
 
-from models.convolution import SeedStream, seed_stream
+from models.initializers import SeedStream, seed_stream
 from models.sample_cnn_2017 import DROPOUT, SAMPLES, WIDTHS, conv_batch_norm, he_uniform, stem
 
 WIDENING: Final = 16

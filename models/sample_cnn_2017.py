@@ -13,7 +13,7 @@ from typing import Any, Final
 import keras
 from keras import layers
 
-from models.convolution import SeedStream, seed_stream
+from models.initializers import SeedStream, seed_stream
 
 SAMPLES: Final = 59_049
 """3^10: 2.68 s at 22,050 Hz."""

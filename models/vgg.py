@@ -16,7 +16,7 @@ from typing import Final
 import keras
 from keras import layers
 
-from models.convolution import glorot, seed_stream
+from models.initializers import glorot, seed_stream
 
 MELS = 96
 FRAMES = 187

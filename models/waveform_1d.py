@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from models.convolution import glorot, seed_stream
+from models.initializers import glorot, seed_stream
 from preprocessing.constants import CLIP_SAMPLES, N_TAGS
 
 

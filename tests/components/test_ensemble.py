@@ -35,9 +35,9 @@ from components.shared_tags import SharedTags
 from components.trained_network import save_network
 from components.training_settings import FitSettings
 from models.combiner import build_combiner
-from models.convolution import glorot, seed_stream
 from models.front_ends.settings import LogMel
 from models.heads import MULTI_LABEL, ONE_OF, Head, Heads
+from models.initializers import glorot, seed_stream
 from models.outputs import with_heads
 from models.registry import Network
 from preprocessing.windows import WindowRule

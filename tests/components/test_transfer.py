@@ -17,8 +17,8 @@ from components.starting_weights import started_network
 from components.trained_network import KERAS_FOLDER, read_out_of_fold
 from components.training import predict_out_of_fold, train_network
 from components.training_settings import TrainingSettings
-from models.convolution import glorot, seed_stream
 from models.heads import Heads
+from models.initializers import glorot, seed_stream
 from models.outputs import with_heads
 from models.registry import NETWORKS, Network
 from preprocessing.clip_format import ClipFormat

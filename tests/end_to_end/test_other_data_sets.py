@@ -17,8 +17,8 @@ from registered_networks import registered
 
 from components.shared_tags import find_shared_tags
 from components.tag_scores import score_shared_tags
-from models.convolution import glorot, seed_stream
 from models.front_ends.settings import LogMel
+from models.initializers import glorot, seed_stream
 from models.registry import Network
 from preprocessing.examples import Example, read_records
 from preprocessing.windows import WindowRule

@@ -15,8 +15,8 @@ from keras import layers
 from page_server import Listener, local_access, running_page, write_version
 from registered_networks import registered
 
-from models.convolution import glorot, seed_stream
 from models.front_ends.settings import LogMel
+from models.initializers import glorot, seed_stream
 from models.registry import Network
 from preprocessing.windows import WindowRule
 from serving.page.app import Settings

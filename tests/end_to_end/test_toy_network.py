@@ -19,8 +19,8 @@ from keras import layers
 from registered_networks import registered
 from serving_double import SavedModel, serving_double
 
-from models.convolution import glorot, seed_stream
 from models.front_ends.settings import LogMel
+from models.initializers import glorot, seed_stream
 from models.registry import Network
 from preprocessing.audio import load_audio
 from preprocessing.constants import SAMPLE_RATE
