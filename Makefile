@@ -13,7 +13,7 @@ IMAGE  ?= localhost/autotag:$(if $(filter gpu,$(DEVICE)),gpu,latest)
 PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help venv demo docs release-notes wheel test test-page test-kubeflow test-serving test-flink test-tfx121 image test-image lint format lock clean
+.PHONY: help venv demo docs release-notes wheel test test-page test-kubeflow test-serving test-flink test-tfx121 image test-image lint format protos lock clean
 help:
 	@echo "Times are of 2 cores that had other work too, without the set-up; where none stands, none was taken lately."
 	@echo "  make venv           the environment $(VENV), from the lock file, 4 GB; the others make it too           some minutes"
@@ -28,6 +28,7 @@ help:
 	@echo "  make test-tfx121    all tests on TFX 1.21 and Python 3.13, in a container (podman or docker)"
 	@echo "  make docs           the documentation, into build/docs; a dead link ends it                      5 s"
 	@echo "  make wheel          sdist and wheel, into build/dist, used in a clean environment                2 minutes"
+	@echo "  make protos         compile every protos/*.proto to the descriptors.binpb beside it              5 s"
 	@echo "  make release-notes  what CHANGELOG.md says of the newest version                                 at once"
 	@echo "  make image          the container image $(IMAGE) (DEVICE=gpu: with CUDA's libraries)"
 	@echo "  make test-image     the image does what its users ask of it"
@@ -75,6 +76,14 @@ lint: $(VENV)/.installed
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# grpcio-tools brings protoc, in an environment of its own: with this protobuf it does not install into $(VENV).
+PROTOC := $(BIN)/uv run --quiet --no-project --isolated --with grpcio-tools==1.65.5 python -m grpc_tools.protoc
+protos: $(VENV)/.installed
+	@for folder in $$(git ls-files '*/protos/*.proto' | xargs -n 1 dirname | sort -u); do \
+	  echo $$folder/descriptors.binpb; \
+	  $(PROTOC) -I $$folder --include_imports --descriptor_set_out=$$folder/descriptors.binpb $$folder/*.proto || exit; \
+	done
 
 # Also one of the tests, in a folder of its own.
 docs: $(VENV)/.installed

@@ -1,8 +1,8 @@
 """What the Evaluator's folder says of the gate: the figures, the thresholds, and why a model was refused.
 
 Importing tensorflow_model_analysis takes five seconds and prints warnings, so the few messages that are read here are
-built from descriptors, wire-compatible with its validation_result.proto and metrics_for_slice.proto, in a descriptor
-pool of their own (the default pool may hold TFMA's).
+described in ``protos/``, compatible with its validation_result.proto and metrics_for_slice.proto (see
+preprocessing.protobuf).
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-
 from preprocessing.examples import read_records
+from preprocessing.protobuf import message_classes
 
 VALIDATIONS_FILE: Final = "validations.tfrecord"
 METRICS_FILES: Final = "metrics-*.tfrecord"
@@ -24,55 +23,9 @@ ROC_AUC: Final = "roc_auc"
 PR_AUC: Final = "pr_auc"
 BASELINE: Final = "baseline"
 
-_MESSAGES: Final = {
-    "Double": {"value": (1, "double")},
-    "MetricKey": {"name": (1, "string"), "model_name": (4, "string"), "is_diff": (5, "bool")},
-    "MetricValue": {"double_value": (1, "Double")},
-    "ValueThreshold": {"lower_bound": (1, "Double"), "upper_bound": (2, "Double")},
-    "ChangeThreshold": {"absolute": (1, "Double")},
-    "MetricThreshold": {"value_threshold": (1, "ValueThreshold"), "change_threshold": (2, "ChangeThreshold")},
-    "Failure": {
-        "metric_key": (1, "MetricKey"),
-        "metric_threshold": (2, "MetricThreshold"),
-        "metric_value": (3, "MetricValue"),
-        "message": (4, "string"),
-    },
-    "ValidationsForSlice": {"failures": (3, "repeated Failure")},
-    "ValidationResult": {
-        "validation_ok": (1, "bool"),
-        "metric_validations_per_slice": (2, "repeated ValidationsForSlice"),
-    },
-    "MetricKeyAndValue": {"key": (1, "MetricKey"), "value": (2, "MetricValue")},
-    "MetricsForSlice": {"metric_keys_and_values": (51, "repeated MetricKeyAndValue")},
-}
-"""Message -> field -> (number, type), of TFMA's messages as far as they are read."""
-
-
-def _message_classes() -> dict[str, Any]:
-    field = descriptor_pb2.FieldDescriptorProto
-    scalars = {"double": field.TYPE_DOUBLE, "string": field.TYPE_STRING, "bool": field.TYPE_BOOL}
-    file = descriptor_pb2.FileDescriptorProto(name="autotag/evaluation.proto", package="autotag", syntax="proto3")
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field_name, (number, kind) in fields.items():
-            repeated, type_name = kind.startswith("repeated "), kind.removeprefix("repeated ")
-            message.field.add(
-                name=field_name,
-                number=number,
-                label=field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL,
-                type=scalars.get(type_name, field.TYPE_MESSAGE),
-                type_name=None if type_name in scalars else f".autotag.{type_name}",
-            )
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    descriptors = {name: pool.FindMessageTypeByName(f"autotag.{name}") for name in _MESSAGES}
-    if hasattr(message_factory, "GetMessageClass"):  # protobuf 4.22 and later
-        return {name: message_factory.GetMessageClass(descriptor) for name, descriptor in descriptors.items()}
-    factory = message_factory.MessageFactory(pool)
-    return {name: factory.GetPrototype(descriptor) for name, descriptor in descriptors.items()}
-
-
-MESSAGES: Final = _message_classes()
+_MESSAGES: Final = message_classes(Path(__file__).with_name("protos"))
+ValidationResult: Final = _MESSAGES["autotag.ValidationResult"]
+MetricsForSlice: Final = _MESSAGES["autotag.MetricsForSlice"]
 
 
 @dataclass(frozen=True)
@@ -108,7 +61,7 @@ class GateFigures:
 def gate_figures(evaluation: Path) -> GateFigures:
     """Read what was measured and asked from the Evaluator's output folder."""
     scores: dict[tuple[str, bool], float] = {}
-    for message in _messages("MetricsForSlice", *sorted(evaluation.glob(METRICS_FILES))):
+    for message in _messages(MetricsForSlice, *sorted(evaluation.glob(METRICS_FILES))):
         for metric in message.metric_keys_and_values:
             if not metric.key.is_diff:
                 scores[metric.key.name, metric.key.model_name == BASELINE] = metric.value.double_value.value
@@ -125,7 +78,7 @@ def gate_figures(evaluation: Path) -> GateFigures:
 def gate_failures(evaluation: Path) -> list[str]:
     """Say why the gate refused a model: a line with the figures for each threshold that it missed."""
     lines = []
-    for result in _messages("ValidationResult", evaluation / VALIDATIONS_FILE):
+    for result in _messages(ValidationResult, evaluation / VALIDATIONS_FILE):
         failures = [failure for slice_ in result.metric_validations_per_slice for failure in slice_.failures]
         lines += [_failure_line(failure) for failure in failures]
         if not failures and not result.validation_ok:
@@ -145,12 +98,12 @@ def _failure_line(failure: Any) -> str:
     return f"{name} is {value:.4f}; at least {threshold.value_threshold.lower_bound.value:.4f} is asked"
 
 
-def _messages(kind: str, *paths: Path) -> Iterator[Any]:
+def _messages(kind: Any, *paths: Path) -> Iterator[Any]:
     for path in paths:
         if path.exists():
             with path.open("rb") as file:
                 for record in read_records(file):
-                    yield MESSAGES[kind].FromString(record)
+                    yield kind.FromString(record)
 
 
 def _threshold(evaluation: Path) -> dict[str, Any]:

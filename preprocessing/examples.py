@@ -1,8 +1,8 @@
 """One clip as a tf.Example, and TFRecord files, without TensorFlow.
 
-A Beam worker that preprocesses audio should not need a gigabyte of TensorFlow, so tf.Example's messages are built here
-(see preprocessing.protobuf), wire-compatible with tensorflow/core/example/example.proto. The record format is
-TensorFlow's: length, masked CRC32C of the length, data, masked CRC32C of the data.
+A Beam worker that preprocesses audio should not need a gigabyte of TensorFlow, so tf.Example's messages are described
+in ``protos/`` (see preprocessing.protobuf), compatible with tensorflow/core/example/example.proto. The record format
+is TensorFlow's: length, masked CRC32C of the length, data, masked CRC32C of the data.
 """
 
 from __future__ import annotations
@@ -24,24 +24,7 @@ from preprocessing.excerpts import BEGINNING, Excerpt
 from preprocessing.features import INCOMPLETE, health, log_mel
 from preprocessing.protobuf import message_classes
 
-EXAMPLE_PROTO: Final = """
-syntax = "proto3";
-package tensorflow;
-message BytesList { repeated bytes value = 1; }
-message FloatList { repeated float value = 1; }
-message Int64List { repeated int64 value = 1; }
-message Feature {
-  oneof kind {
-    BytesList bytes_list = 1;
-    FloatList float_list = 2;
-    Int64List int64_list = 3;
-  }
-}
-message Features { map<string, Feature> feature = 1; }
-message Example { Features features = 1; }
-"""
-
-Example: Final = message_classes({"example.proto": EXAMPLE_PROTO})["tensorflow.Example"]
+Example: Final = message_classes(Path(__file__).with_name("protos"))["tensorflow.Example"]
 """The message class: ``Example.FromString(record).features.feature["waveform"].bytes_list.value[0]``."""
 
 Feature = bytes | float | list[bytes]

@@ -121,3 +121,6 @@ def test_every_package_is_installed_with_its_files(package: dict[str, Any]) -> N
     for name in ("mtat_tags.txt", "mtat_synonyms.yaml", "py.typed"):
         assert any(fnmatch.fnmatch(name, pattern) for pattern in package["package_data"]["datasets"])
         assert (ROOT / "datasets" / name).is_file()
+    for room in PACKAGES:
+        for file in (ROOT / room).rglob("descriptors.binpb"):
+            assert any(file in (ROOT / room).glob(pattern) for pattern in package["package_data"][room]), file

@@ -1,7 +1,7 @@
 """TF Serving's and TensorFlow's messages, without TensorFlow.
 
-The messages are described in ``protos/*.proto`` (names and numbers as TF Serving 2.16 has them) and built here by
-preprocessing.protobuf; tests/serving/client/test_messages.py holds each against the real ones. A tensor goes in with
+The messages are described in ``protos/*.proto``, with names and numbers as TF Serving 2.16 has them;
+tests/serving/client/test_messages.py holds each against the real ones. A tensor goes in with
 ``to_tensor`` and comes out with ``from_tensor``::
 
     request = PredictRequest()
@@ -23,17 +23,13 @@ import numpy.typing as npt
 
 from preprocessing.protobuf import message_classes
 
-PROTO_DIR: Final = Path(__file__).with_name("protos")
-PROTO_FILES: Final = ("tensorflow.proto", "tensorflow_error.proto", "tensorflow_serving.proto")
-"""Each imports those before it alone."""
-
 PREDICT: Final = "/tensorflow.serving.PredictionService/Predict"
 CLASSIFY: Final = "/tensorflow.serving.PredictionService/Classify"
 GET_MODEL_METADATA: Final = "/tensorflow.serving.PredictionService/GetModelMetadata"
 GET_MODEL_STATUS: Final = "/tensorflow.serving.ModelService/GetModelStatus"
 HANDLE_RELOAD_CONFIG: Final = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 
-MESSAGES: Final = message_classes({name: (PROTO_DIR / name).read_text(encoding="utf-8") for name in PROTO_FILES})
+MESSAGES: Final = message_classes(Path(__file__).with_name("protos"))
 """Message classes by full name; those in use have names of their own below."""
 
 TensorShapeProto: Final = MESSAGES["tensorflow.TensorShapeProto"]

@@ -7,30 +7,15 @@ is read as protobuf, so that neither Keras nor the package ``onnx`` is needed.
 
 from __future__ import annotations
 
-import functools
 from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from preprocessing.protobuf import message_classes
-
-_FIELDS: Final = """
-syntax = "proto3";
-package onnx_fields;
-message TensorProto { repeated int64 dims = 1; string name = 8; }
-message ValueInfoProto { string name = 1; }
-message NodeProto { repeated string input = 1; repeated string output = 2; string op_type = 4; }
-message GraphProto {
-  repeated NodeProto node = 1;
-  repeated TensorProto initializer = 5;
-  repeated ValueInfoProto output = 12;
-}
-message ModelProto { GraphProto graph = 7; }
-"""
-"""The fields of ONNX's messages (onnx.proto3 of ONNX 1.17) that are looked at; all others are kept as they are."""
 
 _LAYERS: Final = {"MatMul": -1, "Gemm": -1, "Conv": 1}
 """Operator with weights -> the axis of its input that they are summed over."""
@@ -87,9 +72,4 @@ def with_output(content: bytes, tensor: str) -> bytes:
 
 
 def _read(content: bytes) -> Any:
-    return _model_class().FromString(content)
-
-
-@functools.cache
-def _model_class() -> Any:
-    return message_classes({"onnx_fields.proto": _FIELDS})["onnx_fields.ModelProto"]
+    return message_classes(Path(__file__).with_name("protos"))["onnx_fields.ModelProto"].FromString(content)

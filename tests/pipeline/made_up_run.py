@@ -13,7 +13,7 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 from ml_metadata.proto.metadata_store_pb2 import Execution
 
 from pipeline.config import PAPER_NETWORKS, MetadataConfig, PipelineConfig
-from pipeline.evaluation import MESSAGES
+from pipeline.evaluation import MetricsForSlice, ValidationResult
 from pipeline.metadata import connection
 from preprocessing.examples import write_record
 
@@ -212,14 +212,14 @@ def scores(tags: Sequence[str]) -> dict[str, Any]:
 def write_evaluation(folder: Path, roc_auc: float, asked: float = 0.8, baseline: float | None = 0.9) -> None:
     """Write what TFMA leaves for a candidate and, unless None, a baseline."""
     folder.mkdir(parents=True)
-    metrics = MESSAGES["MetricsForSlice"]()
+    metrics = MetricsForSlice()
     for model, value in (("candidate", roc_auc), ("baseline", baseline)):
         if value is None:
             continue
         metric = metrics.metric_keys_and_values.add()
         metric.key.name, metric.key.model_name = "roc_auc", model
         metric.value.double_value.value = value
-    result = MESSAGES["ValidationResult"](validation_ok=roc_auc >= asked)
+    result = ValidationResult(validation_ok=roc_auc >= asked)
     if roc_auc < asked:
         failure = result.metric_validations_per_slice.add().failures.add()
         failure.metric_key.name = "roc_auc"

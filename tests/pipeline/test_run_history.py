@@ -11,7 +11,7 @@ from made_up_run import MadeUpPipeline, write_evaluation
 
 from pipeline.cli import group
 from pipeline.config import PipelineConfig
-from pipeline.evaluation import MESSAGES, gate_failures, gate_figures
+from pipeline.evaluation import ValidationResult, gate_failures, gate_figures
 from pipeline.run_history import find_run, latest_run, list_runs
 from pipeline.run_record import Run, describe_run
 from preprocessing.errors import BadInputError
@@ -159,7 +159,7 @@ def test_a_model_without_figures_is_refused_with_a_reason(tmp_path: Path) -> Non
     from preprocessing.examples import write_record
 
     with (tmp_path / "validations.tfrecord").open("wb") as file:
-        write_record(file, MESSAGES["ValidationResult"]().SerializeToString())
+        write_record(file, ValidationResult().SerializeToString())
     assert gate_failures(tmp_path) == ["nothing was measured: the test split gave no figures"]
 
 

@@ -23,31 +23,6 @@ FILES = Path(__file__).parents[4] / "serving" / "server" / "tfserving"
 MANIFESTS = sorted((FILES / "kubernetes").glob("*.yaml"))
 KUBERNETES = "1.31"
 
-# From session_bundle_config.proto and monitoring_config.proto of TF Serving, which tensorflow-serving-api has not.
-OTHER_PROTOS = {
-    "others.proto": """
-syntax = "proto3";
-package tensorflow.serving;
-import "google/protobuf/wrappers.proto";
-message BatchingParameters {
-  google.protobuf.Int64Value max_batch_size = 1;
-  google.protobuf.Int64Value batch_timeout_micros = 2;
-  google.protobuf.Int64Value max_enqueued_batches = 3;
-  google.protobuf.Int64Value num_batch_threads = 4;
-  google.protobuf.StringValue thread_pool_name = 5;
-  repeated int64 allowed_batch_sizes = 6;
-  bool pad_variable_length_inputs = 7;
-}
-message PrometheusConfig {
-  bool enable = 1;
-  string path = 2;
-}
-message MonitoringConfig {
-  PrometheusConfig prometheus_config = 1;
-}
-"""
-}
-
 
 def parse(name: str, message: Any) -> Any:
     text_format.Parse((FILES / name).read_text(encoding="utf-8"), message)
@@ -55,7 +30,7 @@ def parse(name: str, message: Any) -> Any:
 
 
 def others(kind: str) -> Any:
-    return message_classes(OTHER_PROTOS)[f"tensorflow.serving.{kind}"]()
+    return message_classes(Path(__file__).with_name("protos"))[f"tensorflow.serving.{kind}"]()
 
 
 @pytest.mark.parametrize("name", ["models.config", "models.labels.config"])
