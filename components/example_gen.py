@@ -24,8 +24,9 @@ from datasets.reading import read_manifest as read_data
 from preprocessing import storage
 from preprocessing.constants import SPLITS
 from preprocessing.errors import AutotagError
-from preprocessing.job import REJECTED, SUMMARY, TAGS, run_job
+from preprocessing.job import run_job
 from preprocessing.manifest import Manifest
+from preprocessing.output_folder import REJECTED, SUMMARY, TAGS
 from preprocessing.settings import PreprocessSettings
 from preprocessing.shards import CHANGED
 

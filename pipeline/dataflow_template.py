@@ -15,8 +15,9 @@ from datasets.reading import read_manifest
 from pipeline.setting_options import PREPROCESS, preprocess_settings
 from preprocessing import storage
 from preprocessing.beam.options import parse_options
-from preprocessing.job import SUMMARY, add_shards, finish_job, plan_job
+from preprocessing.job import add_shards
 from preprocessing.manifest import Manifest
+from preprocessing.output_folder import SUMMARY, finish_job, plan_job
 from preprocessing.settings import PreprocessSettings
 from preprocessing.shards import RECORDS_FOLDER
 

@@ -11,9 +11,10 @@ from preprocessing import storage
 from preprocessing.beam.options import parse_options, unknown_options
 from preprocessing.beam.requirements import check_requirements, check_worker_command
 from preprocessing.beam.settings import BeamSettings
-from preprocessing.job import check_output, plan_job, run_job
+from preprocessing.job import run_job
 from preprocessing.manifest import MISSING
 from preprocessing.names import escaped
+from preprocessing.output_folder import check_output, plan_job
 from preprocessing.settings import PreprocessSettings
 
 

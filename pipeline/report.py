@@ -128,7 +128,7 @@ class Data:
     """What went into the run.
 
     Attributes:
-        summary: summary.json of the examples (preprocessing.job.summarise).
+        summary: summary.json of the examples (preprocessing.output_folder.summarise).
         rejects: the first lines of rejected.jsonl.
         anomalies: what ExampleValidator found, one line each; None where it did not run.
     """

@@ -12,7 +12,7 @@ from folders import hashes
 
 from datasets.reading import read_manifest
 from pipeline.dataflow_template import finish, launch, parameters
-from preprocessing import job
+from preprocessing import output_folder
 from preprocessing.errors import BadInputError
 from preprocessing.job import run_job
 from preprocessing.settings import PreprocessSettings
@@ -111,7 +111,7 @@ def test_last_step_that_is_lost_before_its_end_is_done_by_the_next_attempt(
     if summary:
         (out / "summary.json").write_text(summary)
     with monkeypatch.context() as lost:
-        lost.setattr(job, "summarise", lambda *_: 1 / 0)
+        lost.setattr(output_folder, "summarise", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             finish(5, str(out), SETTINGS)
     finish(5, str(out), SETTINGS)

@@ -28,7 +28,8 @@ from preprocessing import storage
 from preprocessing.beam.options import parse_options
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.examples import Example, read_records
-from preprocessing.job import WriteShard, add_shards, finish_job, plan_job, run_job, worker_error
+from preprocessing.job import WriteShard, add_shards, run_job, worker_error
+from preprocessing.output_folder import finish_job, plan_job
 from preprocessing.settings import PreprocessSettings
 
 FOLDER = PreprocessSettings(split="folder", n_tags=3, shard_clips=4)

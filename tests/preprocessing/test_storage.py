@@ -22,7 +22,8 @@ from datasets.reading import read_manifest
 from preprocessing import storage
 from preprocessing.beam.settings import BeamSettings
 from preprocessing.errors import AutotagError, BadInputError
-from preprocessing.job import plan_job, run_job
+from preprocessing.job import run_job
+from preprocessing.output_folder import plan_job
 from preprocessing.settings import PreprocessSettings
 from preprocessing.shards import finished, write_shard
 
