@@ -13,7 +13,8 @@ from datasets.registry import find_dataset
 from preprocessing import storage
 from preprocessing.clips import AnnotatedClip
 from preprocessing.errors import BadInputError
-from preprocessing.manifest import Manifest, build_manifest, check_folder
+from preprocessing.manifest import Manifest
+from preprocessing.manifest_building import build_manifest, check_folder
 from preprocessing.settings import PreprocessSettings
 from preprocessing.splits import Split
 from preprocessing.tags import merge_synonyms, parse_synonyms, read_tag_list
