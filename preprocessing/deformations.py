@@ -20,9 +20,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from preprocessing.audio import Samples, resample
 from preprocessing.errors import BadInputError
 from preprocessing.mp3 import mp3_rate, recoded
+from preprocessing.samples import Samples, resample
 
 PROTOCOL: Final = (
     "stretch_-0.5",

@@ -18,11 +18,12 @@ from typing import Any, BinaryIO, Final, cast
 import google_crc32c
 import numpy as np
 
-from preprocessing.audio import fit_clip, from_pcm, hear_clip, to_pcm
+from preprocessing.audio import hear_clip
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.excerpts import BEGINNING, Excerpt
 from preprocessing.features import INCOMPLETE, health, log_mel
 from preprocessing.protobuf import message_classes
+from preprocessing.samples import fit_clip, from_pcm, to_pcm
 
 Example: Final = message_classes(Path(__file__).with_name("protos"))["tensorflow.Example"]
 """The message class: ``Example.FromString(record).features.feature["waveform"].bytes_list.value[0]``."""

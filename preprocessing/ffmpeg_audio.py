@@ -12,11 +12,9 @@ import tempfile
 from typing import IO, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from preprocessing.errors import ClipError
-
-Samples = npt.NDArray[np.float32]
+from preprocessing.samples import Samples
 
 NEEDS_FFMPEG: Final = "needs_ffmpeg"
 """Kind of ClipError of what only ffmpeg decodes, where there is none."""

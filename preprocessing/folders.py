@@ -12,9 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from preprocessing.audio import AUDIO_SUFFIXES
 from preprocessing.names import escaped, lossless
 
+AUDIO_SUFFIXES: Final = frozenset(
+    (
+        ".mp3 .mp2 .mpga .wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .spx .aiff .aif .aifc .au .snd .caf "
+        ".m4a .m4b .m4r .aac .wma .wv .ape .mpc .tta .tak .ac3 .dsf .dff .mka .webm .weba"
+    ).split()
+)
+"""What is taken of a folder: formats that libsndfile or ffmpeg decodes. Not .mp4, .mkv and the like: mostly films."""
 SHOWN_KINDS: Final = 12
 """Suffixes named in a line of text, the most frequent first."""
 

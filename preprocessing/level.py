@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from preprocessing.samples import Samples
 from preprocessing.silence import NOTHING_DBFS
 
 Level = Literal["as_is", "rms"]
@@ -24,8 +24,6 @@ LEVEL: Final = 10 ** (LEVEL_DBFS / 20)
 LEAST: Final = 10 ** (NOTHING_DBFS / 20)
 """What lies below counts as nothing to hear, and is amplified no more than what has this level: the noise of an input
 with nothing plugged in is not brought to the level of music."""
-
-Samples = npt.NDArray[np.float32]
 
 
 def level_of(window: Samples) -> float:

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from preprocessing.audio_file import AudioFile
 from preprocessing.channels import Mixer
-from preprocessing.decoding import MOST_BLOCK_VALUES, AudioFile, Heard, Recording
+from preprocessing.decoding import Heard, Recording
 from preprocessing.errors import ClipError
-
-Samples = npt.NDArray[np.float32]
+from preprocessing.libsndfile_audio import MOST_BLOCK_VALUES
+from preprocessing.samples import Resampler, Samples
 
 MOST_LOSSY_PEAK: Final = 8.0
 """Largest sample of what a lossy codec decodes to: encoders overshoot full scale by up to two, gain fields by more."""
@@ -185,21 +185,3 @@ def _read(recording: Recording, frames: float, most: int) -> Samples:
 def _sum(lengths: list[float | None]) -> float | None:
     known = [length for length in lengths if length is not None]
     return math.fsum(known) if len(known) == len(lengths) else None
-
-
-class Resampler:
-    """The resampler of ``resample``, fed block by block; fed with one block it gives the same bytes."""
-
-    def __init__(self, rate: int, sample_rate: int) -> None:
-        self._stream = None
-        if rate != sample_rate:
-            import soxr  # type: ignore[import-untyped]
-
-            self._stream = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32", quality="HQ")
-
-    def resample(self, samples: Samples, last: bool) -> Samples:
-        """Float32 [samples] -> float32 [what the filter can already give]; with ``last``, all that is left."""
-        if self._stream is None:
-            return samples
-        resampled: Samples = self._stream.resample_chunk(samples, last)
-        return resampled

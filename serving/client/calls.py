@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
-from preprocessing.audio import open_audio, to_pcm
+from preprocessing.audio_streams import open_audio
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.decoding import Heard
 from preprocessing.errors import AutotagError, BadInputError
+from preprocessing.samples import to_pcm
 from serving.client.answers import (
     EMBEDDING_SIGNATURE,
     PCM_SIGNATURE,

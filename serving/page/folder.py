@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from preprocessing.audio import AUDIO_SUFFIXES
 from preprocessing.errors import BadInputError
-from preprocessing.folders import walk_audio
+from preprocessing.folders import AUDIO_SUFFIXES, walk_audio
 from serving.page.answers import PageError
 
 FRESH_SECONDS: Final = 5.0

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from preprocessing.audio import AUDIO_SUFFIXES
 from preprocessing.errors import BadInputError, ClipError
-from preprocessing.folders import LeftOut, system_reason, walk_audio
+from preprocessing.folders import AUDIO_SUFFIXES, LeftOut, system_reason, walk_audio
 from preprocessing.names import escaped
 from serving.tagging.inputs import STDIN, STDIN_ARGUMENT
 from serving.tagging.tagger import FailedFile

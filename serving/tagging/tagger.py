@@ -26,11 +26,12 @@ import numpy as np
 import numpy.typing as npt
 
 from models.heads import Heads
-from preprocessing.audio import Samples, fit_clip, from_pcm, open_audio, to_pcm
+from preprocessing.audio_streams import open_audio
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.decoding import Heard
 from preprocessing.errors import AutotagError, BadInputError, ClipError
 from preprocessing.level import Level, levelled
+from preprocessing.samples import Samples, fit_clip, from_pcm, to_pcm
 from preprocessing.silence import is_silent, mean_of_heard
 from preprocessing.stretches import Stretch
 from preprocessing.windows import least_rest
@@ -704,8 +705,8 @@ def stream_windows(
 ) -> Iterator[Window]:
     """Cut blocks of float32 [any length] into windows of a clip's length, one every ``hop`` samples.
 
-    What is shorter than a clip is repeated (preprocessing.audio.fit_clip); of what is longer the last window ends where
-    the file ends, or less than half a second before (preprocessing.windows). Holds one window and one block.
+    What is shorter than a clip is repeated (preprocessing.samples.fit_clip); of what is longer the last window ends
+    where the file ends, or less than half a second before (preprocessing.windows). Holds one window and one block.
 
     Args:
         blocks: what follows each other in the file.

@@ -11,7 +11,8 @@ import pytest
 import soundfile as sf
 from song_files import DAMAGES, SONG_SECONDS, SUFFIXES, needs_ffmpeg, song_as
 
-from preprocessing.audio import hear_clip, load_audio, open_audio
+from preprocessing.audio import hear_clip, load_audio
+from preprocessing.audio_streams import open_audio
 from preprocessing.decoding import Heard
 from preprocessing.errors import ClipError
 

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocessing.audio import Samples
 from preprocessing.deformations import (
     COMPANDERS,
     EXAMPLES,
@@ -24,6 +23,7 @@ from preprocessing.deformations import (
     through_mp3,
 )
 from preprocessing.errors import BadInputError
+from preprocessing.samples import Samples
 
 RATE = 16_000
 NAMES = tuple(dict.fromkeys([*PROTOCOL, *EXAMPLES.split(", "), *(f"drc_{name}" for name in COMPANDERS)]))

@@ -13,9 +13,9 @@ import soundfile as sf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocessing.audio import AudioStream, open_audio, stream_audio
+from preprocessing.audio_file import AudioFile
+from preprocessing.audio_streams import AudioStream, open_audio, stream_audio
 from preprocessing.constants import SAMPLE_RATE
-from preprocessing.decoding import AudioFile
 from preprocessing.errors import BadInputError, ClipError
 from preprocessing.stretches import Stretch, parse_stretch
 

@@ -32,10 +32,11 @@ from serving_double import (
 )
 
 from models.heads import MULTI_LABEL, ONE_OF, Head, Heads
-from preprocessing.audio import from_pcm, load_audio, to_pcm
+from preprocessing.audio import load_audio
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.errors import AutotagError, BadInputError, ClipError
+from preprocessing.samples import from_pcm, to_pcm
 from serving.client import (
     AsyncTagClient,
     BadAnswerError,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from page_server import Listener, Page, listening_models, local_access, running_page, write_song
 
-from preprocessing.audio import AUDIO_SUFFIXES
+from preprocessing.folders import AUDIO_SUFFIXES
 from serving.page.answers import PageError
 from serving.page.app import Settings
 from serving.page.audio import MEDIA_TYPES
