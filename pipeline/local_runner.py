@@ -144,7 +144,7 @@ def run_entry(config: PipelineConfig, name: str) -> None:
     """
     check_beam(config)
     check_paths(config)
-    from pipeline.create import create_scoring_pipeline
+    from pipeline.compare.scoring import create_scoring_pipeline
 
     os.makedirs(config.root, exist_ok=True)
     with root_lock(config.root):

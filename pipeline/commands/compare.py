@@ -40,7 +40,7 @@ def command(config_file: Path, minutes: float | None, report_only: bool, out: Pa
         return
     terminal = Console(stderr=True, highlight=False)
     with terminal.status("starting TFX (about half a minute)"):
-        importlib.import_module("pipeline.create")
+        importlib.import_module("pipeline.compare.scoring")
     from pipeline.compare.run import compare
 
     def say(text: str) -> None:

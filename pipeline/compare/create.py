@@ -10,8 +10,9 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import BaseChannel
 
 from pipeline.compare.config import ComparisonConfig, Entry
+from pipeline.compare.scoring import scoring_nodes
 from pipeline.compare.writer import ComparisonWriter
-from pipeline.create import assemble, scoring_nodes
+from pipeline.create import assemble
 from pipeline.entry_keys import Inputs, entry_key
 
 WRITER: Final = "Comparison"

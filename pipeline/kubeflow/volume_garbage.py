@@ -30,7 +30,7 @@ from pipeline.run_garbage import leftovers_of_killed, old_checkpoints, runs_to_k
 from preprocessing.errors import BadInputError
 
 FOLDER: Final = "shards"
-"""Of the shards, in work_dir (pipeline.create)."""
+"""Of the shards, in work_dir (pipeline.nodes)."""
 
 
 def collect_on_volume(
