@@ -340,7 +340,7 @@ def _wait(server: Server, run_id: str, name: str, page: str, text: str) -> None:
     Raises:
         AutotagError: it failed, was stopped, or is not waited for any more.
     """
-    from pipeline.kubeflow.compiler import step_names
+    from pipeline.kubeflow.pipeline_spec import step_names
     from preprocessing.errors import AutotagError
 
     try:

@@ -12,17 +12,10 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.training_settings import Settings
-from pipeline.config import (
-    CombinerConfig,
-    DataConfig,
-    EnsembleConfig,
-    KubeflowConfig,
-    NetworkConfig,
-    PipelineConfig,
-    RobustnessConfig,
-    check_name,
-    deformation_names,
-)
+from pipeline.config import PipelineConfig, RobustnessConfig, deformation_names
+from pipeline.data_config import DataConfig, check_name
+from pipeline.kubeflow_config import KubeflowConfig
+from pipeline.network_config import CombinerConfig, EnsembleConfig, NetworkConfig
 from pipeline.overrides import set_value
 from preprocessing.beam.settings import BeamSettings
 from preprocessing.settings_file import read_settings_file, wrong_setting

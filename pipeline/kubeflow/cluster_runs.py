@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeline.evaluation import GateFigures
-from pipeline.kubeflow.compiler import component_id
 from pipeline.kubeflow.entrypoint import EVALUATION, GATE_REASONS
+from pipeline.kubeflow.pipeline_spec import component_id
 from pipeline.kubeflow.server import Server
 from pipeline.kubeflow.server_runs import ENDED, FAILED, FoundRun, FoundStep
 from pipeline.metadata import custom_properties

@@ -5,10 +5,10 @@ A thin layer over kfp.Client.
 
 from __future__ import annotations
 
-from pipeline.config import KubeflowConfig
 from pipeline.kubeflow.connection import Token
 from pipeline.kubeflow.schedules import Schedules
 from pipeline.kubeflow.server_runs import ServerRuns
+from pipeline.kubeflow_config import KubeflowConfig
 
 
 class Server(ServerRuns, Schedules):

@@ -21,7 +21,7 @@ from typing import Final
 from pipeline.config import PipelineConfig
 from pipeline.deletion import SHARDS, Item, Plan, delete_item, entries, last_change, with_sizes
 from pipeline.kubeflow.cluster_runs import SUCCEEDED, as_run
-from pipeline.kubeflow.compiler import shard_folders
+from pipeline.kubeflow.pipeline_spec import shard_folders
 from pipeline.kubeflow.server import Server
 from pipeline.kubeflow.server_runs import FoundRun
 from pipeline.kubeflow.uploads import NoPipelineError

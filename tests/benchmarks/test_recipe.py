@@ -33,7 +33,7 @@ from components.comparison_metrics import METRICS
 from components.network_scorer import Answers
 from pipeline.compare.config import Entry, load_comparison
 from pipeline.compare.results import AREAS, COSTS, Evaluation
-from pipeline.config import DataConfig
+from pipeline.data_config import DataConfig
 from pipeline.recipes import RECIPES
 from preprocessing.errors import BadInputError
 

@@ -11,16 +11,8 @@ import pytest
 import yaml
 
 from pipeline.config import PipelineConfig, load_config
-from pipeline.kubeflow.compiler import (
-    compile_pipeline,
-    container_options,
-    find_data_version,
-    for_cluster,
-    platform_options,
-    task_options,
-    to_yaml,
-    with_argo_names,
-)
+from pipeline.kubeflow.compiler import compile_pipeline, find_data_version, for_cluster
+from pipeline.kubeflow.pipeline_spec import container_options, platform_options, task_options, to_yaml, with_argo_names
 from preprocessing.errors import BadInputError
 
 KUBEFLOW = {

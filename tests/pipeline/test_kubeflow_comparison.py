@@ -23,7 +23,8 @@ from pipeline.compare.output import write_results
 from pipeline.compare.results import Evaluation, make_rows
 from pipeline.compare.runner import Progress
 from pipeline.compare.writer import ComparisonWriterExecutor, input_key
-from pipeline.kubeflow.compiler import compile_comparison, find_data_versions, shard_folders
+from pipeline.kubeflow.compiler import compile_comparison, find_data_versions
+from pipeline.kubeflow.pipeline_spec import shard_folders
 from preprocessing.errors import AutotagError, BadInputError
 
 Tasks = dict[str, dict[str, Any]]

@@ -16,7 +16,7 @@ from kubeflow_api import MadeUpServer, serve_api
 
 from pipeline.commands import gc
 from pipeline.config import PipelineConfig
-from pipeline.kubeflow.compiler import ShardFolder, shard_folders
+from pipeline.kubeflow.pipeline_spec import ShardFolder, shard_folders
 from pipeline.kubeflow.server import Server
 from pipeline.kubeflow.server_runs import FoundRun
 from pipeline.kubeflow.uploads import NoPipelineError

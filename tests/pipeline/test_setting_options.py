@@ -6,7 +6,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from pipeline.config import DataConfig, PipelineConfig
+from pipeline.config import PipelineConfig
+from pipeline.data_config import DataConfig
 from pipeline.dataflow_template import parameters
 from pipeline.setting_options import BEAM, PREPROCESS, options, preprocess_settings
 from preprocessing.settings import PreprocessSettings
