@@ -31,7 +31,7 @@ from models.registry import Published, find_network
 from pipeline.compare.config import ComparisonConfig, Entry, row_name
 from pipeline.config import PipelineConfig
 from pipeline.metadata import custom_properties, errors_in_words, open_store
-from pipeline.report import PAPER_SPLIT, PAPER_TABLE
+from pipeline.report_rows import PAPER_SPLIT, PAPER_TABLE
 from preprocessing.errors import BadInputError
 
 AREAS: Final = (ROC_AUC, PR_AUC)

@@ -30,7 +30,7 @@ from benchmarks.recipe import (
     together,
 )
 from components.comparison_metrics import METRICS
-from components.network_scorer import Answers
+from components.kept_answers import Answers
 from pipeline.compare.config import Entry, load_comparison
 from pipeline.compare.results import AREAS, COSTS, Evaluation
 from pipeline.data_config import DataConfig

@@ -14,7 +14,8 @@ from made_up_run import MadeUpPipeline
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from pipeline import leaderboards
-from pipeline.leaderboards import MetadataLeaderboards, RowAnswers, Standing, curve, load
+from pipeline.leaderboard_rows import RowAnswers, Standing, curve, load
+from pipeline.leaderboards import MetadataLeaderboards
 from preprocessing.errors import BadInputError
 from serving.page.answers import PageError
 from serving.page.work import Check

@@ -18,16 +18,9 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 from pipeline.cli import group
 from pipeline.config import PipelineConfig
 from pipeline.plots import combiner_curves, network_curves
-from pipeline.report import (
-    NOT_MEASURED,
-    TagScale,
-    collect,
-    duration,
-    figure,
-    find_configuration,
-    render,
-    verdict,
-)
+from pipeline.report import NOT_MEASURED, duration, figure, render, verdict
+from pipeline.report_contents import collect, find_configuration
+from pipeline.report_rows import TagScale
 from pipeline.run_history import list_runs
 from pipeline.run_record import NodeRun, Run, describe_run
 
