@@ -2,8 +2,8 @@
 
 Time stretch, pitch shift, dynamic range compression and white noise are those of the robustness tests of Won, Ferraro,
 Bogdanov and Serra (2020, arXiv 2006.00751), with their strengths: ``stretch_-0.5``, ``stretch_0.5``, ``pitch_-1``,
-``pitch_+1``, ``drc_music_standard``, ``drc_speech``, ``noise_0.1``, ``noise_0.4``. Compression is SoX's ``compand``,
-written anew from what that effect does. What files suffer besides: MP3, low sample rates, gain, clipping.
+``pitch_+1``, ``drc_music_standard``, ``drc_speech``, ``noise_0.1``, ``noise_0.4``. Compression is SoX's ``compand``
+(preprocessing.companding). What files suffer besides: MP3, low sample rates, gain, clipping.
 
 All of them take and give float32 [samples] of one length. The same clip, seed and name give the same samples.
 """
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
+from preprocessing.companding import COMPANDERS, companded
 from preprocessing.errors import BadInputError
 from preprocessing.mp3 import mp3_rate, recoded
 from preprocessing.samples import Samples, resample
@@ -36,39 +36,6 @@ PROTOCOL: Final = (
 )
 """Deformations and strengths of the 2020 comparison."""
 
-
-@dataclass(frozen=True)
-class Compander:
-    """Settings of SoX's ``compand``.
-
-    Attributes:
-        attack: seconds in which the level that is followed rises.
-        decay: seconds in which it falls.
-        points: level -> level, both in dB of full scale; the gain is linear in dB between them and constant outside.
-        gain: dB added to all levels.
-        delay: seconds by which the level is ahead of the sound.
-    """
-
-    attack: float
-    decay: float
-    points: tuple[tuple[float, float], ...]
-    gain: float = 0.0
-    delay: float = 0.0
-
-
-def _slow(*points: tuple[float, float]) -> Compander:
-    return Compander(0.1, 0.3, ((-90, -90), *points), delay=0.1)
-
-
-COMPANDERS: Final[Mapping[str, Compander]] = {
-    "radio": Compander(0.01, 1.0, ((-90, -90), (-70, -70), (-60, -20), (0, 0)), gain=-5.0),
-    "film_standard": _slow((-70, -64), (-43, -37), (-31, -31), (-21, -21), (0, -20)),
-    "film_light": _slow((-70, -64), (-53, -47), (-41, -41), (-21, -21), (0, -20)),
-    "music_standard": _slow((-70, -58), (-55, -43), (-31, -31), (-21, -21), (0, -20)),
-    "music_light": _slow((-70, -58), (-65, -53), (-41, -41), (-21, -21), (0, -11)),
-    "speech": _slow((-70, -55), (-50, -35), (-31, -31), (-21, -21), (0, -20)),
-}
-"""Dolby E's profiles as SoX's options, of muda's presets (McFee, Humphrey and Bello 2015)."""
 
 FFT: Final = 2048
 """librosa's frame, below which stretch and shift mean nothing: shorter sound is padded."""
@@ -187,31 +154,6 @@ def pitch_shifted(samples: Samples, sample_rate: int, semitones: float) -> Sampl
     padded = np.pad(samples, (0, max(0, FFT - len(samples))))
     shifted: Samples = pitch_shift(padded, sr=sample_rate, n_steps=semitones)
     return shifted[: len(samples)]
-
-
-def companded(samples: Samples, sample_rate: int, compander: Compander) -> Samples:
-    """Compress the dynamic range as SoX's ``compand`` does, beginning at full scale; float32 [n], cut at full scale."""
-    level = _followed(samples, _share(compander.attack, sample_rate), _share(compander.decay, sample_rate))
-    ahead = int(compander.delay * sample_rate)
-    heard = level[np.minimum(np.arange(len(samples)) + ahead, len(samples) - 1)]
-    inputs, outputs = np.array(compander.points, np.float64).T
-    decibels = np.interp(20 * np.log10(np.maximum(heard, 1e-10)), inputs, outputs - inputs) + compander.gain
-    deformed: Samples = np.clip(samples * 10 ** (decibels / 20), -1, 1).astype(np.float32)
-    return deformed
-
-
-def _share(seconds: float, sample_rate: int) -> float:
-    return 1 - math.exp(-1 / (sample_rate * seconds)) if seconds * sample_rate > 1 else 1.0
-
-
-def _followed(samples: Samples, attack: float, decay: float) -> npt.NDArray[np.float64]:
-    """The level, float64 [n]: it nears each sample by a share that depends on whether it rises or falls."""
-    level, levels = 1.0, []
-    for value in np.abs(samples.astype(np.float64)).tolist():
-        difference = value - level
-        level += difference * (attack if difference > 0 else decay)
-        levels.append(level)
-    return np.array(levels)
 
 
 def noisy(samples: Samples, share: float, random: np.random.Generator) -> Samples:

@@ -19,9 +19,9 @@ from typing import Final
 import soundfile
 
 from datasets.mtat import ALL_TAGS, ANNOTATIONS, CLIP_INFO
-from datasets.synthesis.instruments import Signal
 from datasets.synthesis.plan import PlannedClip, plan_corpus
 from datasets.synthesis.render import Studio
+from datasets.synthesis.tones import Signal
 from preprocessing.constants import SAMPLE_RATE
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.whole_files import write_whole

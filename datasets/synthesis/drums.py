@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 from scipy.signal import butter, lfilter
 
-from datasets.synthesis.instruments import Instrument, Player, Signal, as_signal, seconds_axis
+from datasets.synthesis.instruments import Instrument
+from datasets.synthesis.tones import Player, Signal, as_signal, seconds_axis
 from preprocessing.constants import SAMPLE_RATE
 
 KICK, SNARE, HAT, OPEN_HAT, CRASH, CLAP, TOM = range(7)

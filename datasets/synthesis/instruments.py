@@ -1,183 +1,39 @@
 """Timbres: one function a family of instruments, each from a pitch and a length to a note's samples.
 
-Plucked strings are Karplus and Strong's (1983) with Jaffe and Smith's (1983) tuning and pick position; everything that
-sustains reads a band-limited wave table, one period long, whose harmonics are shaped by the instrument's body.
+What is plucked is a string (datasets.synthesis.tones); everything that sustains reads a band-limited wave table, one
+period long, whose harmonics are shaped by the instrument's body.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import butter, lfilter, sosfilt
+from scipy.signal import lfilter
 
+from datasets.synthesis.tones import (
+    Player,
+    Shape,
+    Signal,
+    as_signal,
+    band_passed,
+    envelope,
+    frequency,
+    high_passed,
+    karplus_strong,
+    plain,
+    read_table,
+    resonances,
+    seconds_axis,
+    vibrato_cycles,
+    wave_table,
+)
 from preprocessing.constants import SAMPLE_RATE
-
-Signal = npt.NDArray[np.float32]
-"""Float32 [n]; sound is mono at 16 kHz."""
-
-Shape = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
-"""From frequencies in Hz to amplitudes: what a body or a mouth does to a string's or glottis' harmonics."""
-
-TABLE_LENGTH: Final = 2048
-HIGHEST_PARTIAL: Final = 7_400.0
-"""Hz; at 32 kbit/s an MP3 keeps little above."""
-
-
-@dataclass(frozen=True)
-class Player:
-    """How one track's player and instrument differ from another's.
-
-    Attributes:
-        brightness: dB an octave added to the instrument's own spectrum.
-        vibrato: factor on the vibrato's depth.
-        attack: factor on the attack's length.
-        noise: white noise, float32, several seconds; the only randomness in a note.
-    """
-
-    brightness: float
-    vibrato: float
-    attack: float
-    noise: Signal = field(repr=False)
-
-    def noise_for(self, midi: float, samples: int) -> Signal:
-        """Return a stretch of noise that is always the same for one pitch and length."""
-        start = int(midi * 7919) % max(1, len(self.noise) - samples)
-        return self.noise[start : start + samples]
-
 
 Instrument = Callable[[float, float, int, Player], Signal]
 """(MIDI pitch, seconds, shade, player) -> float32 samples; the shade picks a vowel or another variant."""
-
-
-def new_player(rng: np.random.Generator) -> Player:
-    """Draw a player."""
-    return Player(
-        brightness=float(rng.uniform(-1.5, 1.5)),
-        vibrato=float(rng.uniform(0.6, 1.4)),
-        attack=float(rng.uniform(0.7, 1.4)),
-        noise=rng.standard_normal(12 * SAMPLE_RATE, dtype=np.float32),
-    )
-
-
-def frequency(midi: float) -> float:
-    """Hz of a MIDI pitch; 69 is 440 Hz."""
-    return float(440.0 * 2.0 ** ((midi - 69.0) / 12.0))
-
-
-def as_signal(samples: npt.ArrayLike) -> Signal:
-    """Samples as float32."""
-    return np.asarray(samples, dtype=np.float32)
-
-
-def wave_table(f0: float, shape: Shape, tilt: float = 0.0, stretch: Shape | None = None) -> Signal:
-    """One period with harmonics of ``shape`` up to the highest partial, at an RMS of 1.
-
-    Args:
-        f0: fundamental in Hz.
-        shape: amplitude at a frequency.
-        tilt: dB an octave above the fundamental, on top of the shape.
-        stretch: amplitude by the number of the harmonic, on top of the shape.
-    """
-    number = np.arange(1, max(2, min(64, int(HIGHEST_PARTIAL / f0) + 1)), dtype=np.float64)
-    amplitude = shape(number * f0) * 10.0 ** (tilt * np.log2(number) / 20.0)
-    if stretch is not None:
-        amplitude = amplitude * stretch(number)
-    spectrum = np.zeros(TABLE_LENGTH // 2 + 1, dtype=np.complex128)
-    spectrum[1 : len(number) + 1] = amplitude * np.exp(1j * 2.4 * number**2)
-    table = np.fft.irfft(spectrum, TABLE_LENGTH)
-    return as_signal(table / (np.sqrt(np.mean(table**2)) + 1e-12))
-
-
-def read_table(table: Signal, cycles: npt.NDArray[np.float64]) -> Signal:
-    """Read a wave table at phases given in cycles."""
-    return as_signal(table[(cycles * TABLE_LENGTH).astype(np.int64) & (TABLE_LENGTH - 1)])
-
-
-def seconds_axis(seconds: float) -> npt.NDArray[np.float64]:
-    """Times of the samples, from 0."""
-    return np.arange(max(1, int(seconds * SAMPLE_RATE)), dtype=np.float64) / SAMPLE_RATE
-
-
-def envelope(t: npt.NDArray[np.float64], attack: float, release: float) -> Signal:
-    """Rise over ``attack`` seconds, hold, fall over ``release`` seconds at the end."""
-    rise = np.minimum(t / max(attack, 1e-3), 1.0)
-    fall = np.clip((t[-1] - t) / max(release, 1e-3), 0.0, 1.0)
-    return as_signal(rise * fall)
-
-
-def vibrato_cycles(
-    t: npt.NDArray[np.float64], f0: float, rate: float, depth: float, delay: float
-) -> npt.NDArray[np.float64]:
-    """Phase in cycles of a tone whose pitch swings by ``depth`` (relative) after ``delay`` seconds."""
-    swing = depth * np.clip((t - delay) / 0.3, 0.0, 1.0) * np.sin(2.0 * np.pi * rate * t)
-    return np.asarray(np.cumsum(f0 * (1.0 + swing)) / SAMPLE_RATE)
-
-
-def resonances(*peaks: tuple[float, float, float], floor: float = 0.02, slope: float = 0.0) -> Shape:
-    """A body: resonances of (Hz, bandwidth in Hz, amplitude) over a floor.
-
-    The whole falls by ``slope`` dB an octave from 100 Hz.
-    """
-
-    def shape(hz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        body = np.full_like(hz, floor)
-        for centre, width, amplitude in peaks:
-            body += amplitude / (1.0 + ((hz - centre) / (width / 2.0)) ** 2)
-        return np.asarray(body * 10.0 ** (-slope * np.log2(np.maximum(hz, 50.0) / 100.0) / 20.0))
-
-    return shape
-
-
-def plain(slope: float) -> Shape:
-    """A spectrum that falls by ``slope`` dB an octave."""
-    return lambda hz: 10.0 ** (-slope * np.log2(hz / 100.0) / 20.0)
-
-
-def _band(signal: Signal, low: float, high: float) -> Signal:
-    nyquist = SAMPLE_RATE / 2
-    sos = butter(1, [low / nyquist, min(high, 0.97 * nyquist) / nyquist], btype="band", output="sos")
-    return np.asarray(sosfilt(sos, signal), dtype=np.float32)
-
-
-def _high(signal: Signal, hz: float) -> Signal:
-    b, a = butter(1, hz / (SAMPLE_RATE / 2), btype="high")
-    return np.asarray(lfilter(b, a, signal), dtype=np.float32)
-
-
-def karplus_strong(
-    f0: float, seconds: float, player: Player, *, ring: float, damping: float, softness: float, pick: float
-) -> Signal:
-    """A plucked string.
-
-    Args:
-        f0: Hz.
-        seconds: length of the note with its ringing.
-        player: whose noise plucks the string.
-        ring: seconds to -60 dB of the fundamental.
-        damping: 0 keeps the high partials, 0.5 damps them most.
-        softness: 0 plucks with a quill, towards 1 with a fingertip.
-        pick: where the string is plucked, as a share of its length.
-    """
-    samples = max(64, int(seconds * SAMPLE_RATE))
-    period = SAMPLE_RATE / f0
-    whole = max(2, int(period - damping - 0.1))
-    fraction = period - damping - whole
-    excitation = np.zeros(samples, dtype=np.float32)
-    burst = min(samples, whole + 1)
-    excitation[:burst] = player.noise_for(round(12 * np.log2(f0)), burst)
-    excitation = np.asarray(lfilter([1.0 - softness], [1.0, -softness], excitation), dtype=np.float32)
-    back = max(1, int(period * pick))
-    excitation[back:] -= 0.9 * excitation[:-back]
-    loss = 10.0 ** (-3.0 / (f0 * ring))
-    loop = loss * np.convolve([1.0 - damping, damping], [1.0 - fraction, fraction])
-    feedback = np.concatenate([[1.0], np.zeros(whole - 1), -loop])
-    string = np.asarray(lfilter([1.0], feedback, excitation), dtype=np.float32)
-    string *= envelope(np.arange(samples) / SAMPLE_RATE, 0.001, 0.03)
-    return as_signal(string / (np.max(np.abs(string)) + 1e-9))
 
 
 GUITAR_BODY: Final = ((100.0, 240.0), (200.0, 420.0))
@@ -188,7 +44,7 @@ def acoustic_guitar(midi: float, seconds: float, shade: int, player: Player) -> 
     f0 = frequency(midi)
     softness = 0.55 - 0.1 * player.brightness
     string = karplus_strong(f0, seconds + 0.25, player, ring=2.2, damping=0.42, softness=softness, pick=0.18)
-    return string + 0.8 * _band(string, *GUITAR_BODY[shade % 2])
+    return string + 0.8 * band_passed(string, *GUITAR_BODY[shade % 2])
 
 
 def steel_guitar(midi: float, seconds: float, shade: int, player: Player) -> Signal:
@@ -207,7 +63,7 @@ def banjo(midi: float, seconds: float, shade: int, player: Player) -> Signal:
     string = karplus_strong(
         frequency(midi), min(seconds + 0.1, 0.6), player, ring=0.5, damping=0.2, softness=0.1, pick=0.1
     )
-    return string + 1.2 * _band(string, 600.0, 1400.0)
+    return string + 1.2 * band_passed(string, 600.0, 1400.0)
 
 
 def electric_guitar(midi: float, seconds: float, shade: int, player: Player) -> Signal:
@@ -223,7 +79,7 @@ def harp(midi: float, seconds: float, shade: int, player: Player) -> Signal:
     string = karplus_strong(
         frequency(midi), max(seconds, 1.2) + 0.6, player, ring=3.0, damping=0.5, softness=0.8, pick=0.45
     )
-    return string + 0.5 * _band(string, 150.0, 500.0)
+    return string + 0.5 * band_passed(string, 150.0, 500.0)
 
 
 def harpsichord(midi: float, seconds: float, shade: int, player: Player) -> Signal:
@@ -232,7 +88,7 @@ def harpsichord(midi: float, seconds: float, shade: int, player: Player) -> Sign
     eight = karplus_strong(f0, seconds + 0.06, player, ring=2.5, damping=0.12, softness=0.05, pick=0.07)
     four = karplus_strong(2 * f0, seconds + 0.06, player, ring=1.8, damping=0.1, softness=0.05, pick=0.09)
     length = min(len(eight), len(four))
-    return _high(eight[:length] + 0.6 * four[:length], 350.0)
+    return high_passed(eight[:length] + 0.6 * four[:length], 350.0)
 
 
 def sitar(midi: float, seconds: float, shade: int, player: Player) -> Signal:
@@ -240,8 +96,8 @@ def sitar(midi: float, seconds: float, shade: int, player: Player) -> Signal:
     ring = 5.0 if shade == 1 else 3.0
     string = karplus_strong(frequency(midi), seconds + 0.5, player, ring=ring, damping=0.3, softness=0.3, pick=0.1)
     level = np.asarray(lfilter([0.002], [1.0, -0.998], np.abs(string)), dtype=np.float32) + 1e-3
-    buzz = _high(np.tanh(2.5 * string / level).astype(np.float32), 1500.0) * level
-    return as_signal(string + (1.5 if shade == 1 else 2.2) * _band(buzz, 1500.0, 4500.0) + 0.4 * buzz)
+    buzz = high_passed(np.tanh(2.5 * string / level).astype(np.float32), 1500.0) * level
+    return as_signal(string + (1.5 if shade == 1 else 2.2) * band_passed(buzz, 1500.0, 4500.0) + 0.4 * buzz)
 
 
 def _hammer(number: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -264,7 +120,7 @@ def piano(midi: float, seconds: float, shade: int, player: Player) -> Signal:
         tone += 0.45 * read_table(high, cycles * 1.0008) * np.exp(-t * decay * 3.5).astype(np.float32)
     knock = int(0.03 * SAMPLE_RATE)
     tone[:knock] += (
-        0.5 * _band(player.noise_for(midi, knock), 150.0, 900.0) * np.linspace(1, 0, knock, dtype=np.float32)
+        0.5 * band_passed(player.noise_for(midi, knock), 150.0, 900.0) * np.linspace(1, 0, knock, dtype=np.float32)
     )
     return tone * envelope(t, 0.003, 0.3)
 
@@ -287,7 +143,7 @@ def _bowed(midi: float, seconds: float, player: Player, body: Shape, voices: int
         detune = 1.0 + 0.0022 * (voice - (voices - 1) / 2)
         rate = 5.4 + 0.45 * voice
         tone += read_table(table, vibrato_cycles(t, f0 * detune, rate, depth * player.vibrato, 0.08) + 0.37 * voice)
-    bow = _high(player.noise_for(midi, len(t)), 2000.0)
+    bow = high_passed(player.noise_for(midi, len(t)), 2000.0)
     pulse = 0.09 if voices == 1 else 0.05 * voices
     return (tone + pulse * bow) * envelope(t, (0.07 if voices == 1 else 0.16) * player.attack, 0.12)
 
@@ -324,7 +180,7 @@ def flute(midi: float, seconds: float, shade: int, player: Player) -> Signal:
     slide = 0.06 * shade * np.exp(-t / 0.06)
     cycles = vibrato_cycles(t, f0, 4.8, 0.003 * player.vibrato, 0.15) - np.cumsum(f0 * slide) / SAMPLE_RATE
     tremolo = (1.0 + 0.22 * player.vibrato * np.sin(2 * np.pi * 4.8 * t)).astype(np.float32)
-    breath = _band(player.noise_for(midi, len(t)), min(f0 * 1.5, 3000.0), 5500.0)
+    breath = band_passed(player.noise_for(midi, len(t)), min(f0 * 1.5, 3000.0), 5500.0)
     chiff = (1.0 + 2.5 * np.exp(-t / 0.04)).astype(np.float32)
     return as_signal(
         (read_table(table, cycles) * tremolo + (0.16 + 0.12 * shade) * breath * chiff) * envelope(t, 0.05, 0.07)

@@ -11,11 +11,12 @@ from scipy import fft
 from scipy.signal import butter, lfilter
 
 from datasets.synthesis.drums import KITS
-from datasets.synthesis.instruments import INSTRUMENTS, Instrument, Player, Signal, as_signal, new_player
+from datasets.synthesis.instruments import INSTRUMENTS, Instrument
 from datasets.synthesis.plan import PlannedClip, Track, passage_generator, playing_generator
 from datasets.synthesis.score import PROGRESSIONS, ROLES, SCALES, Note, Passage
 from datasets.synthesis.singing import SINGERS
 from datasets.synthesis.styles import SPANS, Part
+from datasets.synthesis.tones import Player, Signal, as_signal, new_player
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 
 SOURCES: Final[Mapping[str, Instrument]] = {**INSTRUMENTS, **SINGERS, **KITS}

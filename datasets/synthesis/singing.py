@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from scipy.signal import lfilter
 
-from datasets.synthesis.instruments import (
-    Instrument,
+from datasets.synthesis.instruments import Instrument
+from datasets.synthesis.tones import (
     Player,
     Shape,
     Signal,

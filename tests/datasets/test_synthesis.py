@@ -16,12 +16,12 @@ from click.testing import CliRunner
 from datasets.mtat import ALL_TAGS, TOP_50, parse_annotations
 from datasets.synthesis import corpus, drums
 from datasets.synthesis.corpus import CorpusSummary, make_corpus, render_track
-from datasets.synthesis.instruments import Signal, new_player
 from datasets.synthesis.listeners import Heard, deserved_tags
 from datasets.synthesis.plan import plan_corpus
 from datasets.synthesis.render import SOURCES, Studio
 from datasets.synthesis.score import ROLES
 from datasets.synthesis.styles import SPANS, STYLES, Part
+from datasets.synthesis.tones import Signal, new_player
 from pipeline.commands.make_corpus import command
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.errors import AutotagError, BadInputError

@@ -12,16 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocessing.deformations import (
-    COMPANDERS,
-    EXAMPLES,
-    KINDS,
-    PROTOCOL,
-    Deformation,
-    companded,
-    parse_deformation,
-    through_mp3,
-)
+from preprocessing.companding import COMPANDERS, companded
+from preprocessing.deformations import EXAMPLES, KINDS, PROTOCOL, Deformation, parse_deformation, through_mp3
 from preprocessing.errors import BadInputError
 from preprocessing.samples import Samples
 
