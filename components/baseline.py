@@ -32,7 +32,7 @@ from tfx.utils import path_utils
 from tfx_bsl.coders import batch_util
 
 from components.push_folder import PUSH_RECORD, push_record, versions
-from serving.client.asks import MOST_CLIPS
+from serving.client.requests import MOST_CLIPS
 from serving.model_info import MODEL_INFO_NAME
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from serving.server import guard
-from serving.server.claims import Limits
+from serving.server.request_limits import Limits
 
 FILE: Final = click.Path(path_type=Path, exists=True, dir_okay=False)
 

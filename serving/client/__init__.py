@@ -17,12 +17,11 @@ merged piece by piece, so that memory does not grow with the file.
 Errors are documented in ``serving.client.errors``.
 """
 
-from serving.client.answers import ClipEmbedding, ClipTags
 from serving.client.asynchronous import AsyncTagClient
 from serving.client.calls import FileResult
 from serving.client.cards import Card
 from serving.client.errors import (
-    BadAnswerError,
+    BadResponseError,
     DeadlineError,
     ModelNotFoundError,
     RequestRefusedError,
@@ -31,13 +30,14 @@ from serving.client.errors import (
     ServerUnavailableError,
     TagServerError,
 )
+from serving.client.results import ClipEmbedding, ClipTags
 from serving.client.retries import RetryPolicy
 from serving.client.synchronous import TagClient
 from serving.client.target import ModelMetadata, Signature, TensorDescription, VersionStatus
 
 __all__ = [
     "AsyncTagClient",
-    "BadAnswerError",
+    "BadResponseError",
     "Card",
     "ClipEmbedding",
     "ClipTags",

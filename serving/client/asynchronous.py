@@ -9,26 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from preprocessing.errors import AutotagError
-from serving.client.answers import ClipEmbedding, ClipTags
-from serving.client.asks import Ask, MetadataAsk, StatusAsk
 from serving.client.calls import (
     DEFAULT_JOBS,
     DEFAULT_TIMEOUT,
     LOOK_AHEAD,
+    Call,
     CallSettings,
-    Conversation,
     FilePcm,
     FileResult,
-    Learnt,
+    Result,
     as_policy,
-    card_of,
+    card_call,
     check_jobs,
-    embeddings_of,
+    embed_call,
     given_blocks,
-    tags_of,
+    tag_call,
 )
 from serving.client.cards import Card, KnownCards
 from serving.client.errors import ModelNotFoundError, TagServerError
+from serving.client.requests import MetadataRequest, Request, StatusRequest
+from serving.client.results import ClipEmbedding, ClipTags
 from serving.client.retries import Attempts, Deadline, RetryPolicy
 from serving.client.target import DEFAULT_MODEL, ModelMetadata, Target, Transport, VersionStatus
 
@@ -72,13 +72,13 @@ class AsyncTagClient:
 
     async def tag_pcm(self, clips: Sequence[bytes]) -> list[ClipTags]:
         """Tag clips of any length: int16 little-endian mono at the model's rate; errors as in TagClient.tag_pcm."""
-        return await self._hold(tags_of(self._settings, self._known, lambda _: given_blocks(clips)))
+        return await self._run(tag_call(self._settings, self._known, lambda _: given_blocks(clips)))
 
     async def tag_file(self, path: Path | str) -> ClipTags:
         """Tag an audio file of any format and length; errors as in TagClient.tag_file."""
         file = FilePcm(path)
-        (clip,) = await self._hold(tags_of(self._settings, self._known, file.audio))
-        return file.told(clip)
+        (clip,) = await self._run(tag_call(self._settings, self._known, file.audio))
+        return file.with_completeness(clip)
 
     def tag_files(self, paths: Iterable[Path | str], jobs: int = DEFAULT_JOBS) -> AsyncIterator[FileResult]:
         """Tag audio files, ``jobs`` at a time, and yield what became of each in the order of ``paths``.
@@ -93,22 +93,22 @@ class AsyncTagClient:
 
     async def embed_pcm(self, clips: Sequence[bytes]) -> list[ClipEmbedding]:
         """Embed clips; arguments and errors as in tag_pcm."""
-        return await self._hold(embeddings_of(self._settings, self._known, lambda _: given_blocks(clips)))
+        return await self._run(embed_call(self._settings, self._known, lambda _: given_blocks(clips)))
 
     async def embed_file(self, path: Path | str) -> ClipEmbedding:
         """Embed an audio file; errors as in tag_file."""
         file = FilePcm(path)
-        (clip,) = await self._hold(embeddings_of(self._settings, self._known, file.audio))
-        return file.told(clip)
+        (clip,) = await self._run(embed_call(self._settings, self._known, file.audio))
+        return file.with_completeness(clip)
 
     async def status(self) -> list[VersionStatus]:
         """Ask which versions the server has, and in what state; errors as in TagClient.status."""
-        status: list[VersionStatus] = await self._send(StatusAsk(), Deadline(self._settings.deadline))
+        status: list[VersionStatus] = await self._send(StatusRequest(), Deadline(self._settings.deadline))
         return status
 
     async def metadata(self) -> ModelMetadata:
         """Ask which version answers, and which signatures it has; errors as in TagClient.metadata."""
-        metadata: ModelMetadata = await self._send(MetadataAsk(), Deadline(self._settings.deadline))
+        metadata: ModelMetadata = await self._send(MetadataRequest(), Deadline(self._settings.deadline))
         return metadata
 
     async def card(self, version: int | None = None) -> Card:
@@ -116,28 +116,28 @@ class AsyncTagClient:
         known = None if version is None else self._known.find(version)
         if known is not None:
             return known
-        return await self._hold(card_of(self._settings, self._known, version))
+        return await self._run(card_call(self._settings, self._known, version))
 
-    async def _hold(self, conversation: Conversation[Learnt]) -> Learnt:
-        """Ask what the conversation asks, until it has learnt what it is for."""
+    async def _run(self, call: Call[Result]) -> Result:
+        """Send what the call asks, until it has its result."""
         deadline = Deadline(self._settings.deadline)
-        ask = await asyncio.to_thread(conversation.begin)
-        while ask is not None:
+        request = await asyncio.to_thread(call.start)
+        while request is not None:
             try:
-                answer = await self._send(ask, deadline)
+                response = await self._send(request, deadline)
             except ModelNotFoundError as error:
-                ask = await asyncio.to_thread(conversation.go_on_without, error)
+                request = await asyncio.to_thread(call.throw, error)
             else:
-                ask = await asyncio.to_thread(conversation.go_on, answer)
-        return conversation.learnt
+                request = await asyncio.to_thread(call.send, response)
+        return call.result
 
-    async def _send(self, ask: Ask, deadline: Deadline) -> Any:
+    async def _send(self, request: Request, deadline: Deadline) -> Any:
         if self._transport is None:
             self._transport = _open(self._settings.target)
         attempts = Attempts(self._settings.policy, deadline.left(self._settings.timeout))
         while True:
             try:
-                return await self._transport.send(ask, attempts.left())
+                return await self._transport.send(request, attempts.left())
             except TagServerError as error:
                 await asyncio.sleep(attempts.wait_after(error))
 
@@ -167,9 +167,9 @@ class AsyncTagClient:
 def _open(target: Target) -> Any:
     """Import what the transport needs and nothing else."""
     if target.transport == "grpc":
-        from serving.client.grpc_wire import AsyncGrpcTransport
+        from serving.client.grpc_transport import AsyncGrpcTransport
 
         return AsyncGrpcTransport(target)
-    from serving.client.rest_wire import AsyncRestTransport
+    from serving.client.rest_transport import AsyncRestTransport
 
     return AsyncRestTransport(target)

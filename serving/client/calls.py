@@ -1,6 +1,6 @@
 """The calls that both clients make, up to the point where one waits and the other awaits.
 
-A call is a ``Conversation``: it says what to ask next and is told the answer. It learns which version answers and what
+A ``Call`` has no transport: it yields requests and is sent the responses. It finds out which version answers and what
 that one takes as a clip (serving.client.cards), cuts the audio accordingly, keeps to that version for the rest, and
 begins again where the version goes away in the middle or another one that hears otherwise takes over.
 """
@@ -19,7 +19,10 @@ from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.decoding import Heard
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.samples import to_pcm
-from serving.client.answers import (
+from serving.client.cards import CARD_INPUT, CARD_SIGNATURE, Card, KnownCards, read_card
+from serving.client.errors import BadResponseError, ModelNotFoundError
+from serving.client.requests import MOST_CLIPS, MetadataRequest, PredictRequest, Request, Response
+from serving.client.results import (
     EMBEDDING_SIGNATURE,
     PCM_SIGNATURE,
     Clip,
@@ -29,9 +32,6 @@ from serving.client.answers import (
     embedding,
     tagging,
 )
-from serving.client.asks import MOST_CLIPS, Answer, Ask, MetadataAsk, PredictAsk
-from serving.client.cards import CARD_INPUT, CARD_SIGNATURE, Card, KnownCards, read_card
-from serving.client.errors import BadAnswerError, ModelNotFoundError
 from serving.client.retries import RetryPolicy
 from serving.client.target import ModelMetadata, Target
 
@@ -107,46 +107,46 @@ def as_policy(retries: int | RetryPolicy) -> RetryPolicy:
     return retries if isinstance(retries, RetryPolicy) else RetryPolicy(retries=retries)
 
 
-Learnt = TypeVar("Learnt")
+Result = TypeVar("Result")
 
 
-class Conversation(Generic[Learnt]):
-    """What is to be asked, one after another, and in the end what was learnt.
+class Call(Generic[Result]):
+    """The requests of one call, one after another, and in the end its result.
 
     Every step may take time (a file is decoded in it), and none waits for a server.
     """
 
-    def __init__(self, asks: Generator[Ask, Any, Learnt]) -> None:
-        self._asks = asks
-        self._learnt: list[Learnt] = []
+    def __init__(self, requests: Generator[Request, Any, Result]) -> None:
+        self._requests = requests
+        self._result: list[Result] = []
 
     @property
-    def learnt(self) -> Learnt:
-        """What was learnt, once there is nothing more to ask."""
-        (learnt,) = self._learnt
-        return learnt
+    def result(self) -> Result:
+        """The result, once there is no further request."""
+        (result,) = self._result
+        return result
 
-    def begin(self) -> Ask | None:
-        """Return what is to be asked first."""
-        return self._step(lambda: next(self._asks))
+    def start(self) -> Request | None:
+        """Return the first request."""
+        return self._step(lambda: next(self._requests))
 
-    def go_on(self, answer: Any) -> Ask | None:
-        """Take an answer and return what is to be asked next; None at the end."""
-        return self._step(lambda: self._asks.send(answer))
+    def send(self, response: Any) -> Request | None:
+        """Take a response and return the next request; None at the end."""
+        return self._step(lambda: self._requests.send(response))
 
-    def go_on_without(self, error: ModelNotFoundError) -> Ask | None:
-        """Take it that the version asked is gone, and return what is to be asked next.
+    def throw(self, error: ModelNotFoundError) -> Request | None:
+        """Take it that the version asked is gone, and return the next request.
 
         Raises:
-            ModelNotFoundError: nothing is; it is the error given.
+            ModelNotFoundError: there is none; it is the error given.
         """
-        return self._step(lambda: self._asks.throw(error))
+        return self._step(lambda: self._requests.throw(error))
 
-    def _step(self, step: Callable[[], Ask]) -> Ask | None:
+    def _step(self, step: Callable[[], Request]) -> Request | None:
         try:
             return step()
         except StopIteration as done:
-            self._learnt.append(done.value)
+            self._result.append(done.value)
             return None
 
 
@@ -154,41 +154,41 @@ Audio = Callable[[ClipFormat], Iterable[Iterable[bytes]]]
 """From what a model takes as a clip to clips of any length at that rate, each as blocks of its PCM."""
 
 
-def tags_of(settings: CallSettings, known: KnownCards, audio: Audio) -> Conversation[list[ClipTags]]:
-    """Tag clips through the signature ``pcm``; errors as serving.client.answers.tagging has them."""
+def tag_call(settings: CallSettings, known: KnownCards, audio: Audio) -> Call[list[ClipTags]]:
+    """Tag clips through the signature ``pcm``; errors as serving.client.results.tagging has them."""
 
     def begin(card: Card) -> Exchange[ClipTags]:
         return tagging(audio(card.clip), settings.windows_of(card.clip), card)
 
-    return Conversation(_with_one_version(settings, known, PCM_SIGNATURE, begin))
+    return Call(_with_one_version(settings, known, PCM_SIGNATURE, begin))
 
 
-def embeddings_of(settings: CallSettings, known: KnownCards, audio: Audio) -> Conversation[list[ClipEmbedding]]:
+def embed_call(settings: CallSettings, known: KnownCards, audio: Audio) -> Call[list[ClipEmbedding]]:
     """Embed clips through the signature ``embedding``; errors as in tags_of."""
 
     def begin(card: Card) -> Exchange[ClipEmbedding]:
         return embedding(audio(card.clip), settings.windows_of(card.clip), card)
 
-    return Conversation(_with_one_version(settings, known, EMBEDDING_SIGNATURE, begin))
+    return Call(_with_one_version(settings, known, EMBEDDING_SIGNATURE, begin))
 
 
-def card_of(settings: CallSettings, known: KnownCards, version: int | None = None) -> Conversation[Card]:
+def card_call(settings: CallSettings, known: KnownCards, version: int | None = None) -> Call[Card]:
     """Ask for the card of a version; without one, of that which answers now."""
 
-    def asks() -> Generator[Ask, Any, Card]:
-        metadata: ModelMetadata = yield MetadataAsk(version)
+    def requests() -> Generator[Request, Any, Card]:
+        metadata: ModelMetadata = yield MetadataRequest(version)
         return (yield from _card_of(metadata, known))
 
-    return Conversation(asks())
+    return Call(requests())
 
 
-class _OtherModelError(BadAnswerError):
+class _OtherModelError(BadResponseError):
     """A version answered for which the clips were not made ready."""
 
 
 def _with_one_version(
     settings: CallSettings, known: KnownCards, signature: str, begin: Callable[[Card], Exchange[Clip]]
-) -> Generator[Ask, Any, list[Clip]]:
+) -> Generator[Request, Any, list[Clip]]:
     """Hold an exchange with one version; from its beginning with another, where that one goes away meanwhile."""
     for beginning in range(1, MOST_BEGINNINGS + 1):
         try:
@@ -200,22 +200,22 @@ def _with_one_version(
     raise AssertionError("unreachable")
 
 
-def _card_to_begin_with(settings: CallSettings, known: KnownCards) -> Generator[Ask, Any, Card]:
+def _card_to_begin_with(settings: CallSettings, known: KnownCards) -> Generator[Request, Any, Card]:
     """Of the version that answered last, where an answer will say whether that holds; else ask which one answers."""
     version = settings.target.version
     card = known.find(version)
     if card is not None and (version is not None or not settings.names_versions):
         return card
-    metadata: ModelMetadata = yield MetadataAsk()
+    metadata: ModelMetadata = yield MetadataRequest()
     return (yield from _card_of(metadata, known))
 
 
-def _card_of(metadata: ModelMetadata, known: KnownCards) -> Generator[Ask, Any, Card]:
+def _card_of(metadata: ModelMetadata, known: KnownCards) -> Generator[Request, Any, Card]:
     card = known.find(metadata.version)
     if card is None:
         info = None
         if CARD_SIGNATURE in metadata.signatures:
-            info = read_card((yield PredictAsk(CARD_SIGNATURE, (b"card",), metadata.version, CARD_INPUT)))
+            info = read_card((yield PredictRequest(CARD_SIGNATURE, (b"card",), metadata.version, CARD_INPUT)))
         card = Card(metadata.version, info)
     known.add(card)
     return card
@@ -227,29 +227,29 @@ def _exchange(
     signature: str,
     begin: Callable[[Card], Exchange[Clip]],
     card: Card,
-) -> Generator[Ask, Any, list[Clip]]:
+) -> Generator[Request, Any, list[Clip]]:
     version = card.version if settings.names_versions else settings.target.version
     exchange = begin(card)
-    clips, learnt = _advance(exchange)
+    clips, result = _advance(exchange)
     while clips:
-        answer: Answer = yield PredictAsk(signature, clips, version)
-        if answer.version != card.version:
-            other = yield from _card_of((yield MetadataAsk(answer.version)), known)
+        response: Response = yield PredictRequest(signature, clips, version)
+        if response.version != card.version:
+            other = yield from _card_of((yield MetadataRequest(response.version)), known)
             if not card.fits(other):
                 raise _OtherModelError(
                     f"{settings.target}: version {other.version} came in the middle and takes other clips than version "
                     f"{card.version}: ask again, or choose a version"
                 )
             card = other
-        version = answer.version
-        clips, learnt = _advance(exchange, answer)
-    return learnt
+        version = response.version
+        clips, result = _advance(exchange, response)
+    return result
 
 
-def _advance(exchange: Exchange[Clip], answer: Answer | None = None) -> tuple[tuple[bytes, ...], list[Clip]]:
-    """Give an exchange its answer and return the next request; or none, and what was learnt in the end."""
+def _advance(exchange: Exchange[Clip], response: Response | None = None) -> tuple[tuple[bytes, ...], list[Clip]]:
+    """Give an exchange its response and return the next request; or none, and the results."""
     try:
-        return tuple(exchange.send(answer)), []  # type: ignore[arg-type]  # None starts it
+        return tuple(exchange.send(response)), []  # type: ignore[arg-type]  # None starts it
     except StopIteration as done:
         return (), done.value
 
@@ -271,8 +271,8 @@ class FilePcm:
                 yield to_pcm(samples).tobytes()
             self._heard = stream.heard
 
-    def told(self, clip: Clip) -> Clip:
-        """Return what was learnt of the file with the word about how much of it was heard.
+    def with_completeness(self, clip: Clip) -> Clip:
+        """Return the file's result with how much of the file was heard.
 
         Before that the file has to be decoded.
         """

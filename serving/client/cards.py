@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from models.heads import Heads
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
-from serving.client.asks import Answer
-from serving.client.errors import BadAnswerError
+from serving.client.errors import BadResponseError
+from serving.client.requests import Response
 from serving.model_info import ModelInfo
 
 CARD_SIGNATURE: Final = "model_card"
@@ -54,17 +54,17 @@ class Card:
         return self.clip == other.clip and self.heads == other.heads
 
 
-def read_card(answer: Answer) -> ModelInfo:
+def read_card(response: Response) -> ModelInfo:
     """Read the ``model_card`` signature's answer to one request.
 
     Raises:
-        BadAnswerError: it is no card, or one of another version of autotag.
+        BadResponseError: it is no card, or one of another version of autotag.
     """
     try:
-        (text,) = answer.outputs[CARD_SIGNATURE].tolist()
+        (text,) = response.outputs[CARD_SIGNATURE].tolist()
         return ModelInfo.from_json(text if isinstance(text, str) else bytes.decode(text))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BadAnswerError(
+        raise BadResponseError(
             f"the card of the served model is not one that this version of autotag reads: {error}. "
             "Use the version of autotag that pushed the model, or push it again with this one"
         ) from error

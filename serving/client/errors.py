@@ -12,7 +12,7 @@
         ├── ModelNotFoundError       no such model, version or label on that server
         ├── RequestRefusedError      the server will not answer this request, now or later; never tried again
         ├── ServerFailedError        the server failed while answering; never tried again
-        └── BadAnswerError           the answer is no tagging answer: another model, NaN, a shape that does not fit
+        └── BadResponseError         the answer is no tagging answer: another model, NaN, a shape that does not fit
 
 (ClipError and BadInputError are those of preprocessing.errors.)
 """
@@ -59,7 +59,7 @@ class ServerFailedError(TagServerError):
     """The server failed while answering (gRPC INTERNAL, UNKNOWN; HTTP 500), in its own words."""
 
 
-class BadAnswerError(TagServerError):
+class BadResponseError(TagServerError):
     """The server answered with something that is no tagging answer."""
 
 

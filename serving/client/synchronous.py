@@ -10,26 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from preprocessing.errors import AutotagError
-from serving.client.answers import ClipEmbedding, ClipTags
-from serving.client.asks import Ask, MetadataAsk, StatusAsk
 from serving.client.calls import (
     DEFAULT_JOBS,
     DEFAULT_TIMEOUT,
     LOOK_AHEAD,
+    Call,
     CallSettings,
-    Conversation,
     FilePcm,
     FileResult,
-    Learnt,
+    Result,
     as_policy,
-    card_of,
+    card_call,
     check_jobs,
-    embeddings_of,
+    embed_call,
     given_blocks,
-    tags_of,
+    tag_call,
 )
 from serving.client.cards import Card, KnownCards
 from serving.client.errors import ModelNotFoundError, TagServerError
+from serving.client.requests import MetadataRequest, Request, StatusRequest
+from serving.client.results import ClipEmbedding, ClipTags
 from serving.client.retries import Attempts, Deadline, RetryPolicy
 from serving.client.target import DEFAULT_MODEL, ModelMetadata, Target, Transport, VersionStatus
 
@@ -91,7 +91,7 @@ class TagClient:
             BadInputError: a clip is no such audio.
             TagServerError: see serving.client.errors.
         """
-        return self._hold(tags_of(self._settings, self._known, lambda _: given_blocks(clips)))
+        return self._run(tag_call(self._settings, self._known, lambda _: given_blocks(clips)))
 
     def tag_file(self, path: Path | str) -> ClipTags:
         """Tag an audio file of any format and length.
@@ -101,8 +101,8 @@ class TagClient:
             TagServerError: see serving.client.errors.
         """
         file = FilePcm(path)
-        (clip,) = self._hold(tags_of(self._settings, self._known, file.audio))
-        return file.told(clip)
+        (clip,) = self._run(tag_call(self._settings, self._known, file.audio))
+        return file.with_completeness(clip)
 
     def tag_files(self, paths: Iterable[Path | str], jobs: int = DEFAULT_JOBS) -> Iterator[FileResult]:
         """Tag audio files, ``jobs`` at a time, and yield what became of each in the order of ``paths``.
@@ -118,13 +118,13 @@ class TagClient:
 
     def embed_pcm(self, clips: Sequence[bytes]) -> list[ClipEmbedding]:
         """Embed clips; arguments and errors as in tag_pcm."""
-        return self._hold(embeddings_of(self._settings, self._known, lambda _: given_blocks(clips)))
+        return self._run(embed_call(self._settings, self._known, lambda _: given_blocks(clips)))
 
     def embed_file(self, path: Path | str) -> ClipEmbedding:
         """Embed an audio file; errors as in tag_file."""
         file = FilePcm(path)
-        (clip,) = self._hold(embeddings_of(self._settings, self._known, file.audio))
-        return file.told(clip)
+        (clip,) = self._run(embed_call(self._settings, self._known, file.audio))
+        return file.with_completeness(clip)
 
     def status(self) -> list[VersionStatus]:
         """Ask which versions the server has, and in what state.
@@ -132,7 +132,7 @@ class TagClient:
         Raises:
             TagServerError: see serving.client.errors.
         """
-        status: list[VersionStatus] = self._send(StatusAsk(), Deadline(self._settings.deadline))
+        status: list[VersionStatus] = self._send(StatusRequest(), Deadline(self._settings.deadline))
         return status
 
     def metadata(self) -> ModelMetadata:
@@ -141,7 +141,7 @@ class TagClient:
         Raises:
             TagServerError: see serving.client.errors.
         """
-        metadata: ModelMetadata = self._send(MetadataAsk(), Deadline(self._settings.deadline))
+        metadata: ModelMetadata = self._send(MetadataRequest(), Deadline(self._settings.deadline))
         return metadata
 
     def card(self, version: int | None = None) -> Card:
@@ -153,26 +153,26 @@ class TagClient:
         known = None if version is None else self._known.find(version)
         if known is not None:
             return known
-        return self._hold(card_of(self._settings, self._known, version))
+        return self._run(card_call(self._settings, self._known, version))
 
-    def _hold(self, conversation: Conversation[Learnt]) -> Learnt:
-        """Ask what the conversation asks, until it has learnt what it is for."""
+    def _run(self, call: Call[Result]) -> Result:
+        """Send what the call asks, until it has its result."""
         deadline = Deadline(self._settings.deadline)
-        ask = conversation.begin()
-        while ask is not None:
+        request = call.start()
+        while request is not None:
             try:
-                answer = self._send(ask, deadline)
+                response = self._send(request, deadline)
             except ModelNotFoundError as error:
-                ask = conversation.go_on_without(error)
+                request = call.throw(error)
             else:
-                ask = conversation.go_on(answer)
-        return conversation.learnt
+                request = call.send(response)
+        return call.result
 
-    def _send(self, ask: Ask, deadline: Deadline) -> Any:
+    def _send(self, request: Request, deadline: Deadline) -> Any:
         attempts = Attempts(self._settings.policy, deadline.left(self._settings.timeout))
         while True:
             try:
-                return self._transport.send(ask, attempts.left())
+                return self._transport.send(request, attempts.left())
             except TagServerError as error:
                 time.sleep(attempts.wait_after(error))
 
@@ -199,9 +199,9 @@ class TagClient:
 def _open(target: Target) -> Any:
     """Import what the transport needs and nothing else."""
     if target.transport == "grpc":
-        from serving.client.grpc_wire import GrpcTransport
+        from serving.client.grpc_transport import GrpcTransport
 
         return GrpcTransport(target)
-    from serving.client.rest_wire import RestTransport
+    from serving.client.rest_transport import RestTransport
 
     return RestTransport(target)

@@ -114,7 +114,7 @@ def load_engine(model_dir: Path, name: str = AUTO, threads: int | None = None) -
     missing = _missing(name, model_dir)
     if missing is not None:
         raise BadInputError(missing)
-    with _words(model_dir, name):
+    with _load_errors(model_dir, name):
         return _ENGINES[name].load(model_dir, threads or usable_cores())
 
 
@@ -137,7 +137,7 @@ def load_embedding_engine(model_dir: Path, name: str = AUTO, threads: int | None
     for engine in EMBEDDING_ORDER if name == AUTO else (name,):
         reason = _missing(engine, model_dir)
         if reason is None:
-            with _words(model_dir, engine):
+            with _load_errors(model_dir, engine):
                 loaded = _ENGINES[engine].load_embedding(model_dir, threads or usable_cores())
             if loaded is not None:
                 return loaded
@@ -151,7 +151,7 @@ def load_embedding_engine(model_dir: Path, name: str = AUTO, threads: int | None
 
 
 @contextlib.contextmanager
-def _words(model_dir: Path, name: str) -> Iterator[None]:
+def _load_errors(model_dir: Path, name: str) -> Iterator[None]:
     """Say in one error what keeps an engine from loading a model."""
     try:
         yield

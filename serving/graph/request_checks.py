@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import HOP_LENGTH, N_MELS, PCM_SCALE
-from serving.client.asks import MOST_CLIPS
+from serving.client.requests import MOST_CLIPS
 from serving.graph import example_parser, wav_chunks
 from serving.graph.content_checks import content_check
 from serving.graph.ensemble import in_parts

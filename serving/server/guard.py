@@ -1,9 +1,10 @@
 """A guard in front of TensorFlow Serving's gRPC port: what a request claims is looked at before the server sees it.
 
 It takes the methods that TensorFlow Serving answers for this project's models, refuses requests that claim more than
-they bring (serving.server.claims) with INVALID_ARGUMENT and passes all others on, bytes, deadline, metadata and status
-as they are. Only so many requests are computed at a time: each holds the networks' activations in the server. Others
-wait, up to their own deadline; beyond so many calls RESOURCE_EXHAUSTED is the answer, which clients try again.
+they bring (serving.server.request_limits) with INVALID_ARGUMENT and passes all others on, bytes, deadline, metadata
+and status as they are. Only so many requests are computed at a time: each holds the networks' activations in the
+server. Others wait, up to their own deadline; beyond so many calls RESOURCE_EXHAUSTED is the answer, which clients try
+again.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ import grpc.aio
 
 from preprocessing.errors import AutotagError, BadInputError
 from serving.client import messages
-from serving.client.grpc_wire import open_channel
+from serving.client.grpc_transport import open_channel
 from serving.client.target import Target
-from serving.server.claims import ClaimError, Limits, check_input, check_predict
+from serving.server.request_limits import InvalidRequestError, Limits, check_input, check_predict
 
 Check = Callable[[bytes, Limits], None]
 
@@ -32,9 +33,9 @@ COMPUTED: Final[dict[str, Check]] = {messages.PREDICT: check_predict, messages.C
 """Methods that a model computes -> their check. Regress and MultiInference have no signature here, and SessionRun would
 feed any tensor of the graph."""
 HEALTH: Final = "/grpc.health.v1.Health/Check"
-ASKED: Final = (messages.GET_MODEL_METADATA, messages.GET_MODEL_STATUS, HEALTH)
+FORWARDED: Final = (messages.GET_MODEL_METADATA, messages.GET_MODEL_STATUS, HEALTH)
 GRACE_SECONDS: Final = 10.0
-LONGEST_WORDS: Final = 1000
+MOST_CHARACTERS: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
     def __init__(self, channel: grpc.aio.Channel, settings: Settings) -> None:
         self._settings = settings
         self._turns = asyncio.Semaphore(settings.at_once)
-        asked = (*ASKED, messages.HANDLE_RELOAD_CONFIG) if settings.reload else ASKED
-        self._methods = {method: channel.unary_unary(method) for method in (*COMPUTED, *asked)}
+        forwarded = (*FORWARDED, messages.HANDLE_RELOAD_CONFIG) if settings.reload else FORWARDED
+        self._methods = {method: channel.unary_unary(method) for method in (*COMPUTED, *forwarded)}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         """Return the handler of a method; None where the guard does not pass it on."""
@@ -92,16 +93,16 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     async def _handle(self, method: str, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         if (check := COMPUTED.get(method)) is None:
-            return await self._pass_on(method, request, context)
+            return await self._forward(method, request, context)
         try:
             check(request, self._settings.limits)
-        except ClaimError as error:
+        except InvalidRequestError as error:
             words = f"The request was refused before it reached the model server: {error}"
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, words[:LONGEST_WORDS])
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, words[:MOST_CHARACTERS])
         async with self._turns:
-            return await self._pass_on(method, request, context)
+            return await self._forward(method, request, context)
 
-    async def _pass_on(self, method: str, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
+    async def _forward(self, method: str, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         metadata = [(name, value) for name, value in context.invocation_metadata() or () if _is_clients_own(name)]
         call = self._methods[method](request, timeout=context.time_remaining(), metadata=metadata)
         try:

@@ -32,7 +32,7 @@ from preprocessing.digits import is_number
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.locks import hold
 from serving.client import messages
-from serving.client.grpc_wire import open_channel
+from serving.client.grpc_transport import open_channel
 from serving.client.target import Target
 from serving.model_info import SAVED_MODEL_NAME
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tfx_bsl.coders import batch_util
 
 from components.baseline import batches_of_at_most
-from serving.client.asks import MOST_CLIPS
+from serving.client.requests import MOST_CLIPS
 
 
 def test_batches_that_tfx_reads_are_bounded_and_later_ones_are_not() -> None:

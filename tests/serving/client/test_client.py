@@ -39,7 +39,7 @@ from preprocessing.errors import AutotagError, BadInputError, ClipError
 from preprocessing.samples import from_pcm, to_pcm
 from serving.client import (
     AsyncTagClient,
-    BadAnswerError,
+    BadResponseError,
     ClipTags,
     DeadlineError,
     ModelNotFoundError,
@@ -51,7 +51,7 @@ from serving.client import (
     TagClient,
     TagServerError,
 )
-from serving.client.answers import SAMPLE_BYTES, cut
+from serving.client.results import SAMPLE_BYTES, cut
 from serving.model_info import DataInfo, ModelInfo
 from serving.tagging.tagger import windows
 
@@ -518,13 +518,13 @@ def test_answer_that_is_none_is_refused(
     client: Callable[..., Any], double: ServingDouble, fault: Any, words: str
 ) -> None:
     double.fail_next(fault)
-    with pytest.raises(BadAnswerError, match=words):
+    with pytest.raises(BadResponseError, match=words):
         client().tag_pcm([pcm_bytes(1), pcm_bytes(2)])
 
 
 def test_garbage_is_no_answer(client: Callable[..., Any], double: ServingDouble) -> None:
     double.fail_next("garbage")
-    with pytest.raises(BadAnswerError):
+    with pytest.raises(BadResponseError):
         client().tag_pcm([pcm_bytes(1)])
 
 
@@ -539,19 +539,19 @@ OUTPUTS = "predictions tags thresholds above_threshold no_tag windows window_pre
 @settings(max_examples=300, deadline=None)
 @given(data=JSON, name=st.sampled_from(OUTPUTS))
 def test_any_json_in_an_answer_is_read_or_is_a_bad_answer(data: Any, name: str) -> None:
-    from serving.client.answers import read_tags
-    from serving.client.asks import MetadataAsk, PredictAsk, StatusAsk
-    from serving.client.rest_wire import HttpAnswer, decode
+    from serving.client.requests import MetadataRequest, PredictRequest, StatusRequest
+    from serving.client.rest_transport import HttpResponse, decode
+    from serving.client.results import read_tags
     from serving.client.target import Target
 
     good = MadeUpModel()("pcm", np.array([b"\0\0"], object))
     outputs: dict[str, Any] = {key: value.tolist() for key, value in good.items()}
     outputs["tags"] = [list(TAGS)]
-    for ask in (PredictAsk("pcm", (b"\0\0",), 1), StatusAsk(), MetadataAsk()):
+    for request in (PredictRequest("pcm", (b"\0\0",), 1), StatusRequest(), MetadataRequest()):
         for body in (data, {"outputs": {**outputs, name: data}}, {"metadata": data, "model_version_status": data}):
-            with contextlib.suppress(BadAnswerError):
-                answer = decode(ask, HttpAnswer(200, {}, json.dumps(body).encode()), Target("a:1", "rest"))
-                if isinstance(ask, PredictAsk):
+            with contextlib.suppress(BadResponseError):
+                answer = decode(request, HttpResponse(200, {}, json.dumps(body).encode()), Target("a:1", "rest"))
+                if isinstance(request, PredictRequest):
                     read_tags(answer, [2], PAPER_CLIP)
 
 
@@ -560,9 +560,9 @@ def test_any_json_in_an_answer_is_read_or_is_a_bad_answer(data: Any, name: str) 
 @given(st.data())
 def test_any_bytes_over_grpc_are_read_or_are_a_bad_answer(data: Any) -> None:
     from serving.client import messages
-    from serving.client.answers import read_tags
-    from serving.client.asks import MetadataAsk, PredictAsk, StatusAsk
-    from serving.client.grpc_wire import decode
+    from serving.client.grpc_transport import decode
+    from serving.client.requests import MetadataRequest, PredictRequest, StatusRequest
+    from serving.client.results import read_tags
 
     response = messages.PredictResponse()
     for name, value in MadeUpModel()("pcm", np.array([b"\0\0"], object)).items():
@@ -570,16 +570,16 @@ def test_any_bytes_over_grpc_are_read_or_are_a_bad_answer(data: Any) -> None:
     damaged = bytearray(response.SerializeToString())
     for at in data.draw(st.lists(st.integers(0, len(damaged) - 1), max_size=4)):
         damaged[at] ^= data.draw(st.integers(1, 255))
-    for ask in (PredictAsk("pcm", (b"\0\0",)), StatusAsk(), MetadataAsk()):
-        with contextlib.suppress(BadAnswerError):
-            answer = decode(ask, bytes(damaged))
-            if isinstance(ask, PredictAsk):
+    for request in (PredictRequest("pcm", (b"\0\0",)), StatusRequest(), MetadataRequest()):
+        with contextlib.suppress(BadResponseError):
+            answer = decode(request, bytes(damaged))
+            if isinstance(request, PredictRequest):
                 read_tags(answer, [2], PAPER_CLIP)
 
 
 def test_nan_in_an_embedding_is_refused(client: Callable[..., Any], double: ServingDouble) -> None:
     double.fail_next("nan")
-    with pytest.raises(BadAnswerError, match="NaN"):
+    with pytest.raises(BadResponseError, match="NaN"):
         client().embed_pcm([pcm_bytes(1)])
 
 
@@ -596,7 +596,7 @@ def test_model_that_changes_its_tags_in_the_middle_of_a_song_is_noticed(double: 
     try:
         with (
             TagClient(double.grpc_address, version=9, most_windows=1) as client,
-            pytest.raises(BadAnswerError, match="changed its tags"),
+            pytest.raises(BadResponseError, match="changed its tags"),
         ):
             client.tag_pcm([pcm_bytes(29.1 * 3)])
     finally:
@@ -683,7 +683,7 @@ def test_card_of_another_version_of_autotag_is_said_with_what_to_do(double: Serv
 
     double.versions[9] = MadeUpModel(card=Newer(**vars(card(SHORT))))
     try:
-        with TagClient(double.grpc_address) as client, pytest.raises(BadAnswerError, match="format is 99.*push it"):
+        with TagClient(double.grpc_address) as client, pytest.raises(BadResponseError, match="format is 99.*push it"):
             client.tag_pcm([pcm_bytes(1)])
     finally:
         del double.versions[9]
@@ -715,28 +715,28 @@ def test_connection_cut_in_the_middle_of_a_request_is_tried_again(
 
 
 def test_retry_after_of_a_proxy_is_kept_to() -> None:
-    from serving.client.rest_wire import HttpAnswer, error_of
+    from serving.client.rest_transport import HttpResponse, error_of
     from serving.client.retries import Attempts
     from serving.client.target import Target
 
-    error = error_of(HttpAnswer(503, {"retry-after": "7"}, b"<html>"), Target("a:1", "rest"))
+    error = error_of(HttpResponse(503, {"retry-after": "7"}, b"<html>"), Target("a:1", "rest"))
     assert isinstance(error, ServerUnavailableError)
     assert Attempts(SOON, 60).wait_after(error) == 7
 
 
 @pytest.mark.parametrize("status", [502, 503, 504, 429])
 def test_http_statuses_of_passing_trouble_are_worth_another_try(status: int) -> None:
-    from serving.client.rest_wire import HttpAnswer, error_of
+    from serving.client.rest_transport import HttpResponse, error_of
     from serving.client.target import Target
 
-    assert isinstance(error_of(HttpAnswer(status, {}, b""), Target("a:1", "rest")), ServerUnavailableError)
+    assert isinstance(error_of(HttpResponse(status, {}, b""), Target("a:1", "rest")), ServerUnavailableError)
 
 
 def test_request_too_large_for_a_proxy_says_what_to_do() -> None:
-    from serving.client.rest_wire import HttpAnswer, error_of
+    from serving.client.rest_transport import HttpResponse, error_of
     from serving.client.target import Target
 
-    error = error_of(HttpAnswer(413, {}, b"<html>too large</html>"), Target("a:1", "rest"))
+    error = error_of(HttpResponse(413, {}, b"<html>too large</html>"), Target("a:1", "rest"))
     assert isinstance(error, RequestRefusedError)
     assert "most_windows" in str(error)
 

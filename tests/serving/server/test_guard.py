@@ -22,7 +22,7 @@ from preprocessing.errors import AutotagError, BadInputError
 from serving.client import TagClient, messages
 from serving.client.errors import RequestRefusedError, ServerUnavailableError
 from serving.server import guard
-from serving.server.claims import Limits
+from serving.server.request_limits import Limits
 from serving.server.versions import Labels, ModelServer, server_config
 
 

@@ -1,4 +1,4 @@
-"""The asks over TF Serving's REST API (https://www.tensorflow.org/tfx/serving/api_rest), in its columnar form."""
+"""Requests over TF Serving's REST API (https://www.tensorflow.org/tfx/serving/api_rest), in its columnar form."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ import httpx
 import numpy as np
 
 from preprocessing.digits import is_number
-from serving.client.asks import Answer, Ask, MetadataAsk, PredictAsk
 from serving.client.errors import (
-    BadAnswerError,
+    BadResponseError,
     DeadlineError,
     ModelNotFoundError,
     RequestRefusedError,
@@ -27,6 +26,7 @@ from serving.client.errors import (
     TagServerError,
     refusal,
 )
+from serving.client.requests import MetadataRequest, PredictRequest, Request, Response
 from serving.client.target import ModelMetadata, Signature, Target, TensorDescription, VersionStatus
 
 BUSY: Final = 429
@@ -36,7 +36,7 @@ MOST_WORDS: Final = 500
 
 
 @dataclass(frozen=True)
-class HttpAnswer:
+class HttpResponse:
     """Status, headers and body of an answer."""
 
     status: int
@@ -51,7 +51,7 @@ class RestTransport:
         self._target = target
         self._client = httpx.Client(verify=_verification(target), limits=_UNLIMITED)
 
-    def send(self, ask: Ask, seconds: float) -> Any:
+    def send(self, request: Request, seconds: float) -> Any:
         """Return the answer to a request that may take so many seconds.
 
         Raises:
@@ -59,7 +59,7 @@ class RestTransport:
         """
         end = time.monotonic() + seconds
         try:
-            with self._client.stream(**encode(ask, self._target), timeout=seconds) as response:
+            with self._client.stream(**encode(request, self._target), timeout=seconds) as response:
                 body = bytearray()
                 for chunk in response.iter_bytes():
                     body += chunk
@@ -68,7 +68,7 @@ class RestTransport:
             _let_go(response)
         except httpx.HTTPError as error:
             raise connection_error(error, self._target) from error
-        return decode(ask, HttpAnswer(response.status_code, response.headers, bytes(body)), self._target)
+        return decode(request, HttpResponse(response.status_code, response.headers, bytes(body)), self._target)
 
     def close(self) -> None:
         """Close the connections."""
@@ -82,19 +82,19 @@ class AsyncRestTransport:
         self._target = target
         self._client = httpx.AsyncClient(verify=_verification(target), limits=_UNLIMITED)
 
-    async def send(self, ask: Ask, seconds: float) -> Any:
+    async def send(self, request: Request, seconds: float) -> Any:
         """Return the answer to a request that may take so many seconds.
 
         Raises:
             TagServerError: see serving.client.errors.
         """
-        call = self._client.request(**encode(ask, self._target), timeout=seconds)
+        call = self._client.request(**encode(request, self._target), timeout=seconds)
         try:
             response = await asyncio.wait_for(call, seconds)
             _let_go(response)
         except (httpx.HTTPError, asyncio.TimeoutError) as error:
             raise connection_error(error, self._target) from error
-        return decode(ask, HttpAnswer(response.status_code, response.headers, response.content), self._target)
+        return decode(request, HttpResponse(response.status_code, response.headers, response.content), self._target)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -114,51 +114,51 @@ def _verification(target: Target) -> ssl.SSLContext | bool:
     return True if certificates is None else ssl.create_default_context(cadata=certificates.decode("ascii", "replace"))
 
 
-def encode(ask: Ask, target: Target) -> dict[str, Any]:
+def encode(request: Request, target: Target) -> dict[str, Any]:
     """Return the request as httpx's arguments.
 
     Raises:
         ValueError: clips for no version: the answer would not say which one gave it.
     """
-    if isinstance(ask, PredictAsk):
-        if ask.version is None:
+    if isinstance(request, PredictRequest):
+        if request.version is None:
             raise ValueError("over REST a version has to be asked by its number")
         return {
             "method": "POST",
-            "url": f"{target.of_version(ask.version).versioned_url}:predict",
-            "content": _predict_body(ask),
+            "url": f"{target.of_version(request.version).versioned_url}:predict",
+            "content": _predict_body(request),
             "headers": {"content-type": "application/json"},
         }
-    if isinstance(ask, MetadataAsk):
-        if ask.version is not None:
-            target = target.of_version(ask.version)
+    if isinstance(request, MetadataRequest):
+        if request.version is not None:
+            target = target.of_version(request.version)
         return {"method": "GET", "url": f"{target.versioned_url}/metadata"}
     return {"method": "GET", "url": target.versioned_url}
 
 
-def _predict_body(ask: PredictAsk) -> bytes:
+def _predict_body(request: PredictRequest) -> bytes:
     """The JSON with its clips in base64, joined once: a detour through text would hold each clip several times."""
-    clips = b", ".join(b'{"b64": "%b"}' % base64.b64encode(clip) for clip in ask.clips)
-    names = ask.signature.encode("ascii"), ask.input.encode("ascii")
+    clips = b", ".join(b'{"b64": "%b"}' % base64.b64encode(clip) for clip in request.clips)
+    names = request.signature.encode("ascii"), request.input.encode("ascii")
     return b'{"signature_name": "%b", "inputs": {"%b": [%b]}}' % (*names, clips)
 
 
-def decode(ask: Ask, answer: HttpAnswer, target: Target) -> Any:
+def decode(request: Request, response: HttpResponse, target: Target) -> Any:
     """Return what the answer says.
 
     Raises:
         TagServerError: it is an error, or no answer of TF Serving's.
     """
-    if answer.status != 200:
-        raise error_of(answer, target)
+    if response.status != 200:
+        raise error_of(response, target)
     try:
-        data = json.loads(answer.body)
-        if isinstance(ask, PredictAsk):
-            assert ask.version is not None
-            return Answer(_decode_outputs(data["outputs"], ask.signature), ask.version)
-        return _decode_metadata(data) if isinstance(ask, MetadataAsk) else _decode_status(data)
+        data = json.loads(response.body)
+        if isinstance(request, PredictRequest):
+            assert request.version is not None
+            return Response(_decode_outputs(data["outputs"], request.signature), request.version)
+        return _decode_metadata(data) if isinstance(request, MetadataRequest) else _decode_status(data)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BadAnswerError(f"the server's answer is not TF Serving's: {error!r}") from error
+        raise BadResponseError(f"the server's answer is not TF Serving's: {error!r}") from error
 
 
 def _decode_outputs(outputs: Any, signature: str) -> dict[str, Any]:
@@ -207,13 +207,13 @@ def connection_error(error: Exception, target: Target) -> TagServerError:
     )
 
 
-def error_of(answer: HttpAnswer, target: Target) -> TagServerError:
+def error_of(response: HttpResponse, target: Target) -> TagServerError:
     """Return our error for an HTTP status, with the server's words and what to do."""
-    words, status = _words(answer), answer.status
+    words, status = _error_message(response), response.status
     if status == BUSY:
-        return ServerBusyError(f"{target} is busy: {words}. Ask with fewer jobs", _retry_after(answer))
+        return ServerBusyError(f"{target} is busy: {words}. Ask with fewer jobs", _retry_after(response))
     if status in UNAVAILABLE:
-        return ServerUnavailableError(f"{target} is not available (HTTP {status}): {words}", _retry_after(answer))
+        return ServerUnavailableError(f"{target} is not available (HTTP {status}): {words}", _retry_after(response))
     if status == 404 or "servable version label" in words:
         return ModelNotFoundError(f"{target} is not there: {words}. Ask status() which versions are")
     if status == 413:
@@ -226,15 +226,15 @@ def error_of(answer: HttpAnswer, target: Target) -> TagServerError:
     return ServerFailedError(f"{target} failed (HTTP {status}): {words}. Its log says more")
 
 
-def _words(answer: HttpAnswer) -> str:
+def _error_message(response: HttpResponse) -> str:
     """The server's ``error``, or the beginning of whatever a proxy says."""
     try:
-        return str(json.loads(answer.body)["error"])[:MOST_WORDS]
+        return str(json.loads(response.body)["error"])[:MOST_WORDS]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return answer.body[:MOST_WORDS].decode("utf-8", "replace").strip() or "no words"
+        return response.body[:MOST_WORDS].decode("utf-8", "replace").strip() or "no words"
 
 
-def _retry_after(answer: HttpAnswer) -> float:
+def _retry_after(response: HttpResponse) -> float:
     """Seconds of a Retry-After header; 0 where there is none or it is a date."""
-    value = answer.headers.get("retry-after", "")
+    value = response.headers.get("retry-after", "")
     return float(value) if is_number(value) else 0.0

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from serving.client.asks import MOST_CLIPS
+from serving.client.requests import MOST_CLIPS
 
 MOST_FIELDS: Final = 4096
 """Of one message: a list of numbers is one field, packed, and of strings as many as clips."""
@@ -38,7 +38,7 @@ ITEM_BYTES: Final = {
 """DataType -> bytes of one value."""
 
 
-class ClaimError(ValueError):
+class InvalidRequestError(ValueError):
     """A request that must not reach the server; its text is for the client."""
 
 
@@ -59,21 +59,21 @@ def check_predict(request: bytes, limits: Limits) -> None:
     """Check a PredictRequest: each tensor of its map ``inputs``.
 
     Raises:
-        ClaimError: a tensor claims more than it brings or may, or the bytes are no such message.
+        InvalidRequestError: a tensor claims more than it brings or may, or the bytes are no such message.
     """
     view = memoryview(request)
     for number, entry in _messages(view, 0, len(view)):
         if number == 2:
             name = b"".join(bytes(view[slice(*span)]) for key, span in _messages(view, *entry) if key == 1)
             tensors = [span for key, span in _messages(view, *entry) if key == 2]
-            _check_tensor(view, tensors, _printable(name), limits)
+            _check_tensor(view, tensors, _shown_name(name), limits)
 
 
 def check_input(request: bytes, limits: Limits) -> None:
     """Check a ClassificationRequest or RegressionRequest: how many examples are in its ``input``.
 
     Raises:
-        ClaimError: more than may be, or the bytes are no such message.
+        InvalidRequestError: more than may be, or the bytes are no such message.
     """
     view, examples = memoryview(request), 0
     for number, given in _messages(view, 0, len(view)):
@@ -83,7 +83,7 @@ def check_input(request: bytes, limits: Limits) -> None:
             for key, _ in _messages(view, *kind):
                 examples += key == 1
                 if examples > limits.clips:
-                    raise ClaimError(f"input: expected at most {limits.clips} examples in one request")
+                    raise InvalidRequestError(f"input: expected at most {limits.clips} examples in one request")
 
 
 def _check_tensor(view: memoryview, spans: list[tuple[int, int]], name: str, limits: Limits) -> None:
@@ -100,21 +100,25 @@ def _check_tensor(view: memoryview, spans: list[tuple[int, int]], name: str, lim
             elif number == STRINGS and wire == LENGTH:
                 strings += 1
                 if strings > limits.clips:
-                    raise ClaimError(f"{name}: expected at most {limits.clips} clips in one request")
+                    raise InvalidRequestError(f"{name}: expected at most {limits.clips} clips in one request")
             elif number in VALUE_BYTES:
                 values += (last - first) // VALUE_BYTES[number] if wire == LENGTH else 1
     claimed = math.prod(sizes)
     if dtype == DT_STRING:
         if claimed > limits.clips:
-            raise ClaimError(f"{name}: expected at most {limits.clips} clips in one request, got {claimed}")
+            raise InvalidRequestError(f"{name}: expected at most {limits.clips} clips in one request, got {claimed}")
         there = max(strings, content)
     else:
         item = ITEM_BYTES.get(dtype, 16)
         if claimed * item > limits.tensor_bytes:
-            raise ClaimError(f"{name}: expected a tensor of at most {limits.tensor_bytes} bytes, got {claimed * item}")
+            raise InvalidRequestError(
+                f"{name}: expected a tensor of at most {limits.tensor_bytes} bytes, got {claimed * item}"
+            )
         there = max(values, content // item)
     if claimed > there:
-        raise ClaimError(f"{name}: the shape {sizes} claims {claimed} values, and {there} are there: send each of them")
+        raise InvalidRequestError(
+            f"{name}: the shape {sizes} claims {claimed} values, and {there} are there: send each of them"
+        )
 
 
 def _sizes(view: memoryview, start: int, end: int, name: str) -> list[int]:
@@ -122,7 +126,7 @@ def _sizes(view: memoryview, start: int, end: int, name: str) -> list[int]:
     sizes = []
     for number, wire, value, (first, last) in _fields(view, start, end):
         if number == 3 and wire == VARINT and value:
-            raise ClaimError(f"{name}: the shape must be known")
+            raise InvalidRequestError(f"{name}: the shape must be known")
         if number != 2 or wire != LENGTH:
             continue
         size = 0
@@ -130,10 +134,10 @@ def _sizes(view: memoryview, start: int, end: int, name: str) -> list[int]:
             if key == 1 and kind == VARINT:
                 size = given - 2**64 if given >= 2**63 else given
         if size < 0:
-            raise ClaimError(f"{name}: the shape must be known, got a dimension of {size}")
+            raise InvalidRequestError(f"{name}: the shape must be known, got a dimension of {size}")
         sizes.append(size)
         if len(sizes) > MOST_DIMENSIONS:
-            raise ClaimError(f"{name}: expected at most {MOST_DIMENSIONS} dimensions")
+            raise InvalidRequestError(f"{name}: expected at most {MOST_DIMENSIONS} dimensions")
     return sizes
 
 
@@ -150,7 +154,7 @@ def _fields(view: memoryview, start: int, end: int) -> Iterator[tuple[int, int, 
     while at < end:
         count += 1
         if count > MOST_FIELDS:
-            raise ClaimError(f"expected at most {MOST_FIELDS} fields in a message: send numbers packed")
+            raise InvalidRequestError(f"expected at most {MOST_FIELDS} fields in a message: send numbers packed")
         tag, at = _varint(view, at, end)
         number, wire = tag >> 3, tag & 7
         value, first = 0, at
@@ -162,9 +166,9 @@ def _fields(view: memoryview, start: int, end: int) -> Iterator[tuple[int, int, 
         elif wire in (EIGHT_BYTES, FOUR_BYTES):
             last = at + (8 if wire == EIGHT_BYTES else 4)
         else:
-            raise ClaimError("not a message of this method: a group, or a wrong wire type")
+            raise InvalidRequestError("not a message of this method: a group, or a wrong wire type")
         if last > end or number == 0:
-            raise ClaimError("not a message of this method: lengths inside do not fit each other")
+            raise InvalidRequestError("not a message of this method: lengths inside do not fit each other")
         yield number, wire, value, (first, last)
         at = last
 
@@ -180,8 +184,8 @@ def _varint(view: memoryview, at: int, end: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value & (2**64 - 1), at
-    raise ClaimError("not a message of this method: a number without an end")
+    raise InvalidRequestError("not a message of this method: a number without an end")
 
 
-def _printable(name: bytes) -> str:
+def _shown_name(name: bytes) -> str:
     return name[:64].decode("ascii", "replace") if name.isascii() and name.isalnum() else "an input"

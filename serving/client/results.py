@@ -1,4 +1,4 @@
-"""What a server says of a clip, checked, and put together where a long clip went in several requests.
+"""Results of clips: a server's responses, checked, and put together where a long clip went in several requests.
 
 A clip that is too long for one request is cut at whole windows (``cut``), so that the server finds in the pieces just
 the windows that it would have found in the whole: one every clip's length, the last one ending where the audio ends.
@@ -18,9 +18,9 @@ from preprocessing.clip_format import ClipFormat
 from preprocessing.errors import BadInputError
 from preprocessing.silence import mean_of_heard
 from preprocessing.windows import window_count
-from serving.client.asks import Answer
 from serving.client.cards import Card
-from serving.client.errors import BadAnswerError
+from serving.client.errors import BadResponseError
+from serving.client.requests import Response
 
 SAMPLE_BYTES: Final = 2
 
@@ -116,8 +116,8 @@ def cut(blocks: Iterable[bytes], most_windows: int, clip: ClipFormat) -> Iterato
 
 
 Clip = TypeVar("Clip", ClipTags, ClipEmbedding)
-Exchange = Generator[list[bytes], Answer, list[Clip]]
-"""Yields the clips of a request, is sent the answer to it, and returns what was learnt of each whole clip."""
+Exchange = Generator[list[bytes], Response, list[Clip]]
+"""Yields the clips of a request, is sent its response, and returns the result of each whole clip."""
 
 
 def tagging(clips: Iterable[Iterable[bytes]], most_windows: int, card: Card) -> Exchange[ClipTags]:
@@ -125,12 +125,12 @@ def tagging(clips: Iterable[Iterable[bytes]], most_windows: int, card: Card) -> 
 
     Raises:
         BadInputError: a clip is no int16 PCM.
-        BadAnswerError: an answer is not as the signature has it.
+        BadResponseError: an answer is not as the signature has it.
     """
     parts: dict[int, list[ClipTags]] = {}
     for request in _requests(clips, most_windows, card.clip):
-        answer = yield [pcm for _, pcm in request]
-        read = read_tags(answer, [len(pcm) for _, pcm in request], card.clip)
+        response = yield [pcm for _, pcm in request]
+        read = read_tags(response, [len(pcm) for _, pcm in request], card.clip)
         for (index, _), part in zip(request, read, strict=True):
             parts.setdefault(index, []).append(part)
     return [_whole_tags(parts[index], card) for index in sorted(parts)]
@@ -140,8 +140,8 @@ def embedding(clips: Iterable[Iterable[bytes]], most_windows: int, card: Card) -
     """Embed clips, each given as blocks of its PCM, through the ``embedding`` signature; errors as in tagging."""
     parts: dict[int, list[ClipEmbedding]] = {}
     for request in _requests(clips, most_windows, card.clip):
-        answer = yield [pcm for _, pcm in request]
-        read = read_embeddings(answer, [len(pcm) for _, pcm in request], card.clip)
+        response = yield [pcm for _, pcm in request]
+        read = read_embeddings(response, [len(pcm) for _, pcm in request], card.clip)
         for (index, _), part in zip(request, read, strict=True):
             parts.setdefault(index, []).append(part)
     return [_whole_embedding(parts[index]) for index in sorted(parts)]
@@ -169,24 +169,24 @@ def _requests(
         yield request
 
 
-def read_tags(answer: Answer, sizes: Sequence[int], clip: ClipFormat) -> list[ClipTags]:
+def read_tags(response: Response, sizes: Sequence[int], clip: ClipFormat) -> list[ClipTags]:
     """Read the ``pcm`` signature's answer to clips of so many bytes.
 
     Raises:
-        BadAnswerError: an output is missing, has another shape than it should, or holds NaN.
+        BadResponseError: an output is missing, has another shape than it should, or holds NaN.
     """
-    probabilities = _floats(answer, "predictions", (len(sizes), None))
+    probabilities = _floats(response, "predictions", (len(sizes), None))
     n_tags = probabilities.shape[1]
-    thresholds = _floats(answer, "thresholds", (len(sizes), n_tags))
+    thresholds = _floats(response, "thresholds", (len(sizes), n_tags))
     expected = [window_count(size // SAMPLE_BYTES, clip) for size in sizes]
-    _check_windows(answer, expected, clip)
-    by_window = _floats(answer, "window_predictions", (len(sizes), None, n_tags))
+    _check_windows(response, expected, clip)
+    by_window = _floats(response, "window_predictions", (len(sizes), None, n_tags))
     if by_window.shape[1] < max(expected):  # more there may be: the server batches requests of several clients
-        raise BadAnswerError(f"the answer's 'window_predictions' has shape {by_window.shape} for {expected} windows")
-    silent = _silent_windows(answer, expected)
-    names = [_names(row) for row in _output(answer, "tags", (len(sizes), n_tags))]
-    above = _booleans(answer, "above_threshold", (len(sizes), n_tags))
-    no_tag = _booleans(answer, "no_tag", (len(sizes),))
+        raise BadResponseError(f"the answer's 'window_predictions' has shape {by_window.shape} for {expected} windows")
+    silent = _silent_windows(response, expected)
+    names = [_names(row) for row in _output(response, "tags", (len(sizes), n_tags))]
+    above = _booleans(response, "above_threshold", (len(sizes), n_tags))
+    no_tag = _booleans(response, "no_tag", (len(sizes),))
     return [
         ClipTags(
             tags=names[i],
@@ -198,20 +198,20 @@ def read_tags(answer: Answer, sizes: Sequence[int], clip: ClipFormat) -> list[Cl
             window_probabilities=by_window[i, : expected[i]],
             silent_windows=silent[i],
             seconds=_seconds(sizes[i], clip),
-            version=answer.version,
+            version=response.version,
         )
         for i in range(len(sizes))
     ]
 
 
-def read_embeddings(answer: Answer, sizes: Sequence[int], clip: ClipFormat) -> list[ClipEmbedding]:
+def read_embeddings(response: Response, sizes: Sequence[int], clip: ClipFormat) -> list[ClipEmbedding]:
     """Read the ``embedding`` signature's answer to clips of so many bytes; errors as in read_tags."""
-    vectors = _floats(answer, "embedding", (len(sizes), None))
+    vectors = _floats(response, "embedding", (len(sizes), None))
     expected = [window_count(size // SAMPLE_BYTES, clip) for size in sizes]
-    _check_windows(answer, expected, clip)
-    silent = _silent_windows(answer, expected)
+    _check_windows(response, expected, clip)
+    silent = _silent_windows(response, expected)
     return [
-        ClipEmbedding(vector, windows, silences, _seconds(size, clip), answer.version)
+        ClipEmbedding(vector, windows, silences, _seconds(size, clip), response.version)
         for vector, windows, silences, size in zip(vectors, expected, silent, sizes, strict=True)
     ]
 
@@ -221,7 +221,7 @@ def _whole_tags(parts: Sequence[ClipTags], card: Card) -> ClipTags:
         return parts[0]
     last = parts[-1]
     if len({(part.version, part.tags) for part in parts}) > 1:
-        raise BadAnswerError("the model changed its tags in the middle of a song: ask again, or choose a version")
+        raise BadResponseError("the model changed its tags in the middle of a song: ask again, or choose a version")
     by_window = np.concatenate([part.window_probabilities for part in parts])
     silent = np.concatenate([part.silent_windows for part in parts])
     probabilities = mean_of_heard(by_window, silent)
@@ -244,7 +244,7 @@ def _whole_embedding(parts: Sequence[ClipEmbedding]) -> ClipEmbedding:
     if len(parts) == 1:
         return parts[0]
     if len({(part.version, len(part.vector)) for part in parts}) > 1:
-        raise BadAnswerError("the model changed in the middle of a song: ask again, or choose a version")
+        raise BadResponseError("the model changed in the middle of a song: ask again, or choose a version")
     silent = np.concatenate([part.silent_windows for part in parts])
     heard = np.array([np.count_nonzero(~part.silent_windows) for part in parts])
     vector: Floats = np.zeros_like(parts[0].vector)
@@ -257,56 +257,56 @@ def _seconds(size: int, clip: ClipFormat) -> float:
     return size / (SAMPLE_BYTES * clip.sample_rate)
 
 
-def _output(answer: Answer, name: str, shape: tuple[int | None, ...]) -> npt.NDArray[Any]:
-    value = answer.outputs.get(name)
+def _output(response: Response, name: str, shape: tuple[int | None, ...]) -> npt.NDArray[Any]:
+    value = response.outputs.get(name)
     if value is None:
-        raise BadAnswerError(
-            f"the answer has no {name!r}, only {sorted(answer.outputs)}: is the model one that this version of autotag "
-            "pushed?"
+        raise BadResponseError(
+            f"the answer has no {name!r}, only {sorted(response.outputs)}: is the model one that this version of "
+            "autotag pushed?"
         )
     fits = len(value.shape) == len(shape) and all(
         size in (None, got) for got, size in zip(value.shape, shape, strict=True)
     )
     if not fits:
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
-        raise BadAnswerError(f"the answer's {name!r} has shape {value.shape}, expected [{wanted}]")
+        raise BadResponseError(f"the answer's {name!r} has shape {value.shape}, expected [{wanted}]")
     return value
 
 
-def _floats(answer: Answer, name: str, shape: tuple[int | None, ...]) -> Floats:
-    value = _output(answer, name, shape)
+def _floats(response: Response, name: str, shape: tuple[int | None, ...]) -> Floats:
+    value = _output(response, name, shape)
     try:
         with np.errstate(over="ignore"):  # too large for float32 is infinite, and said below
             floats = value.astype(np.float32)
     except (TypeError, ValueError, OverflowError) as error:
-        raise BadAnswerError(f"the answer's {name!r} holds no numbers, but {value.dtype}") from error
+        raise BadResponseError(f"the answer's {name!r} holds no numbers, but {value.dtype}") from error
     unusable = int(np.count_nonzero(~np.isfinite(floats)))
     if unusable:
-        raise BadAnswerError(
+        raise BadResponseError(
             f"the answer's {name!r} holds {unusable} NaN or infinite values: the model is broken, push another version"
         )
     return floats
 
 
-def _booleans(answer: Answer, name: str, shape: tuple[int | None, ...]) -> Booleans:
-    value = _output(answer, name, shape)
+def _booleans(response: Response, name: str, shape: tuple[int | None, ...]) -> Booleans:
+    value = _output(response, name, shape)
     if value.dtype != np.bool_:
-        raise BadAnswerError(f"the answer's {name!r} holds no booleans, but {value.dtype}")
+        raise BadResponseError(f"the answer's {name!r} holds no booleans, but {value.dtype}")
     return value
 
 
-def _silent_windows(answer: Answer, expected: Sequence[int]) -> list[Booleans]:
+def _silent_windows(response: Response, expected: Sequence[int]) -> list[Booleans]:
     """Which windows of each clip are silent; the answer may have more columns, as of window_predictions."""
-    by_clip = _booleans(answer, "silent_windows", (len(expected), None))
+    by_clip = _booleans(response, "silent_windows", (len(expected), None))
     if by_clip.shape[1] < max(expected):
-        raise BadAnswerError(f"the answer's 'silent_windows' has shape {by_clip.shape} for {expected} windows")
+        raise BadResponseError(f"the answer's 'silent_windows' has shape {by_clip.shape} for {expected} windows")
     return [row[:count] for row, count in zip(by_clip, expected, strict=True)]
 
 
-def _check_windows(answer: Answer, expected: Sequence[int], clip: ClipFormat) -> None:
-    windows = _output(answer, "windows", (len(expected),)).tolist()
+def _check_windows(response: Response, expected: Sequence[int], clip: ClipFormat) -> None:
+    windows = _output(response, "windows", (len(expected),)).tolist()
     if windows != list(expected):
-        raise BadAnswerError(
+        raise BadResponseError(
             f"the server found {windows} windows of {clip.seconds:g} s in the clips, and there are {expected}"
         )
 
@@ -315,4 +315,4 @@ def _names(row: npt.NDArray[Any]) -> tuple[str, ...]:
     try:
         return tuple(str(name) if isinstance(name, str) else bytes.decode(name) for name in row)
     except (UnicodeDecodeError, TypeError) as error:
-        raise BadAnswerError(f"a tag's name is no text: {error}") from error
+        raise BadResponseError(f"a tag's name is no text: {error}") from error

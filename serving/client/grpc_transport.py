@@ -1,4 +1,4 @@
-"""The asks over gRPC: TF Serving's messages, errors and channels."""
+"""Requests over gRPC: TF Serving's messages, errors and channels."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from serving.client import messages
-from serving.client.asks import Answer, Ask, MetadataAsk, PredictAsk
 from serving.client.errors import (
-    BadAnswerError,
+    BadResponseError,
     DeadlineError,
     ModelNotFoundError,
     ServerBusyError,
@@ -20,6 +19,7 @@ from serving.client.errors import (
     TagServerError,
     refusal,
 )
+from serving.client.requests import MetadataRequest, PredictRequest, Request, Response
 from serving.client.target import ModelMetadata, Signature, Target, TensorDescription, VersionStatus
 
 CHANNEL_OPTIONS: Final = (
@@ -42,24 +42,24 @@ _REFUSED: Final = {
 
 
 class GrpcTransport:
-    """A channel that sends one ask at a time for each thread that calls it."""
+    """A channel that sends one request at a time for each thread that calls it."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
         self._channel = open_channel(grpc, target)
 
-    def send(self, ask: Ask, seconds: float) -> Any:
+    def send(self, request: Request, seconds: float) -> Any:
         """Return the answer to a request that may take so many seconds.
 
         Raises:
             TagServerError: see serving.client.errors.
         """
-        method, request = encode(ask, self._target)
+        method, message = encode(request, self._target)
         try:
-            data = self._channel.unary_unary(method)(request, timeout=seconds)
+            data = self._channel.unary_unary(method)(message, timeout=seconds)
         except grpc.RpcError as error:
             raise error_of(error, self._target) from error
-        return decode(ask, data)
+        return decode(request, data)
 
     def close(self) -> None:
         """Close the channel."""
@@ -73,18 +73,18 @@ class AsyncGrpcTransport:
         self._target = target
         self._channel = open_channel(grpc.aio, target)
 
-    async def send(self, ask: Ask, seconds: float) -> Any:
+    async def send(self, request: Request, seconds: float) -> Any:
         """Return the answer to a request that may take so many seconds.
 
         Raises:
             TagServerError: see serving.client.errors.
         """
-        method, request = encode(ask, self._target)
+        method, message = encode(request, self._target)
         try:
-            data = await self._channel.unary_unary(method)(request, timeout=seconds)
+            data = await self._channel.unary_unary(method)(message, timeout=seconds)
         except grpc.RpcError as error:
             raise error_of(error, self._target) from error
-        return decode(ask, data)
+        return decode(request, data)
 
     async def close(self) -> None:
         """Close the channel."""
@@ -99,47 +99,47 @@ def open_channel(kind: Any, target: Target) -> Any:
     return kind.secure_channel(target.address, credentials, options=CHANNEL_OPTIONS)
 
 
-def encode(ask: Ask, target: Target) -> tuple[str, bytes]:
+def encode(request: Request, target: Target) -> tuple[str, bytes]:
     """Return the method's path and the serialised request."""
-    if isinstance(ask, PredictAsk | MetadataAsk) and ask.version is not None:
-        target = target.of_version(ask.version)
+    if isinstance(request, PredictRequest | MetadataRequest) and request.version is not None:
+        target = target.of_version(request.version)
     spec = messages.ModelSpec(name=target.model)
     if target.version is not None:
         spec.version.value = target.version
     if target.label is not None:
         spec.version_label = target.label
-    if isinstance(ask, PredictAsk):
-        spec.signature_name = ask.signature
-        request = messages.PredictRequest(model_spec=spec)
-        request.inputs[ask.input].CopyFrom(messages.to_tensor(list(ask.clips)))
-        return messages.PREDICT, request.SerializeToString()
-    if isinstance(ask, MetadataAsk):
-        request = messages.GetModelMetadataRequest(model_spec=spec, metadata_field=["signature_def"])
-        return messages.GET_MODEL_METADATA, request.SerializeToString()
+    if isinstance(request, PredictRequest):
+        spec.signature_name = request.signature
+        message = messages.PredictRequest(model_spec=spec)
+        message.inputs[request.input].CopyFrom(messages.to_tensor(list(request.clips)))
+        return messages.PREDICT, message.SerializeToString()
+    if isinstance(request, MetadataRequest):
+        message = messages.GetModelMetadataRequest(model_spec=spec, metadata_field=["signature_def"])
+        return messages.GET_MODEL_METADATA, message.SerializeToString()
     return messages.GET_MODEL_STATUS, messages.GetModelStatusRequest(model_spec=spec).SerializeToString()
 
 
-def decode(ask: Ask, data: bytes) -> Any:
+def decode(request: Request, data: bytes) -> Any:
     """Return what the serialised response says.
 
     Raises:
-        BadAnswerError: it is no such response.
+        BadResponseError: it is no such response.
     """
     try:
-        if isinstance(ask, PredictAsk):
+        if isinstance(request, PredictRequest):
             return _decode_predict(messages.PredictResponse.FromString(data))
-        if isinstance(ask, MetadataAsk):
+        if isinstance(request, MetadataRequest):
             return _decode_metadata(messages.GetModelMetadataResponse.FromString(data))
         return _decode_status(messages.GetModelStatusResponse.FromString(data))
     except (DecodeError, ValueError, KeyError) as error:
-        raise BadAnswerError(f"the server's answer is not TF Serving's: {error}") from error
+        raise BadResponseError(f"the server's answer is not TF Serving's: {error}") from error
 
 
-def _decode_predict(response: Any) -> Answer:
+def _decode_predict(response: Any) -> Response:
     outputs = {name: messages.from_tensor(tensor) for name, tensor in response.outputs.items()}
     if not response.model_spec.HasField("version"):
         raise ValueError("it does not say which version of the model gave it")
-    return Answer(outputs, response.model_spec.version.value)
+    return Response(outputs, response.model_spec.version.value)
 
 
 def _decode_status(response: Any) -> list[VersionStatus]:

@@ -1,4 +1,4 @@
-"""What is asked of a server, and what it answers to clips, independent of how both travel."""
+"""Requests to a server and its response to clips, whichever transport carries them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ takes no more bytes than that for any number of clips. The served graph refuses 
 
 
 @dataclass(frozen=True)
-class PredictAsk:
-    """Byte strings for the one input of a signature; answered by an ``Answer``.
+class PredictRequest:
+    """Byte strings for the one input of a signature; answered by a ``Response``.
 
     Attributes:
         signature: which.
@@ -32,22 +32,22 @@ class PredictAsk:
 
 
 @dataclass(frozen=True)
-class StatusAsk:
+class StatusRequest:
     """Which versions there are; answered by a list of ``VersionStatus``."""
 
 
 @dataclass(frozen=True)
-class MetadataAsk:
-    """Which signatures there are; answered by ``ModelMetadata``. ``version`` as PredictAsk has it."""
+class MetadataRequest:
+    """Which signatures there are; answered by ``ModelMetadata``. ``version`` as PredictRequest has it."""
 
     version: int | None = None
 
 
-Ask = PredictAsk | StatusAsk | MetadataAsk
+Request = PredictRequest | StatusRequest | MetadataRequest
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """A server's answer to one request: outputs by name, as arrays, and the version of the model that gave them."""
 
     outputs: Mapping[str, npt.NDArray[Any]]

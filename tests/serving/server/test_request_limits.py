@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from preprocessing.constants import CLIP_SAMPLES
 from serving.client import messages
-from serving.server.claims import ClaimError, Limits, check_input, check_predict
+from serving.server.request_limits import InvalidRequestError, Limits, check_input, check_predict
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "graph"))
 
@@ -80,7 +80,7 @@ CLAIMS = {
 @pytest.mark.parametrize("name", list(CLAIMS))
 def test_what_claims_more_is_refused(name: str) -> None:
     made, words = CLAIMS[name]
-    with pytest.raises(ClaimError, match=f"waveform: .*({words})"):
+    with pytest.raises(InvalidRequestError, match=f"waveform: .*({words})"):
         check_predict(predict(made), LIMITS)
 
 
@@ -90,32 +90,32 @@ def test_shape_whose_parts_come_apart_is_added_up_as_protocol_buffers_does() -> 
     merged = messages.TensorProto.FromString(message)
     assert [dim.size for dim in merged.tensor_shape.dim] == [2, 64]
     entry = part(1, b"pcm") + part(2, message)
-    with pytest.raises(ClaimError, match=r"\[2, 64\] claims 128 values, and 2 are there"):
+    with pytest.raises(InvalidRequestError, match=r"\[2, 64\] claims 128 values, and 2 are there"):
         check_predict(part(2, entry), LIMITS)
     apart = part(1, b"pcm") + part(2, once) + part(2, tensor(0, [64]).SerializeToString())
-    with pytest.raises(ClaimError, match="claims 128 values"):
+    with pytest.raises(InvalidRequestError, match="claims 128 values"):
         check_predict(part(2, apart), LIMITS)
 
 
 def test_unknown_rank_and_numbers_that_are_not_packed_are_refused() -> None:
     unknown = tensor(7, [], string_val=[b"a"])
     unknown.tensor_shape.unknown_rank = True
-    with pytest.raises(ClaimError, match="shape must be known"):
+    with pytest.raises(InvalidRequestError, match="shape must be known"):
         check_predict(predict(unknown), LIMITS)
     loose = part(2, part(1, b"x") + part(2, (varint(5 << 3 | 5) + bytes(4)) * 5000))
-    with pytest.raises(ClaimError, match="send numbers packed"):
+    with pytest.raises(InvalidRequestError, match="send numbers packed"):
         check_predict(loose, LIMITS)
 
 
 def test_examples_of_the_classify_api_are_counted() -> None:
     for kind in (1, 2):
         check_input(part(2, part(kind, part(1, b"") * 128)), LIMITS)
-        with pytest.raises(ClaimError, match="at most 128 examples"):
+        with pytest.raises(InvalidRequestError, match="at most 128 examples"):
             check_input(part(2, part(kind, part(1, b"") * 129)), LIMITS)
 
 
 def test_names_in_words_are_ones_that_can_be_shown() -> None:
-    with pytest.raises(ClaimError) as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         check_predict(predict(tensor(7, [9], string_val=[b""]), 'x"\n<script>' * 99), LIMITS)
     assert str(caught.value).startswith("an input: ")
 
@@ -124,7 +124,7 @@ def test_names_in_words_are_ones_that_can_be_shown() -> None:
 @given(st.binary(max_size=300))
 def test_any_bytes_pass_or_are_refused(request: bytes) -> None:
     for check in (check_predict, check_input):
-        with contextlib.suppress(ClaimError):
+        with contextlib.suppress(InvalidRequestError):
             check(request, LIMITS)
 
 
@@ -141,7 +141,7 @@ def test_bytes_that_protocol_buffers_reads_are_judged_by_what_it_reads(number: i
         return
     try:
         check_predict(bytes(message), LIMITS)
-    except ClaimError:
+    except InvalidRequestError:
         return
     for one in read.inputs.values():
         sizes = [dim.size for dim in one.tensor_shape.dim]
