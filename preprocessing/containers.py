@@ -18,7 +18,8 @@ from typing import Final
 from preprocessing import chunked_files
 from preprocessing.chunked_files import Sound, riff_sounds, sounds_in_a_row
 from preprocessing.file_bytes import MOST_PARTS, FileBytes, find, find_all
-from preprocessing.mpeg_frames import ADTS, MPEG, FrameStream, skip_tags, walk
+from preprocessing.mpeg_frames import FrameStream, skip_tags, walk
+from preprocessing.mpeg_headers import ADTS, MPEG
 from preprocessing.ogg_pages import links
 
 TOLERANCE_SECONDS: Final = 0.25

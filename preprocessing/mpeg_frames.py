@@ -4,20 +4,20 @@ These streams have no directory. A decoder goes from frame to frame, and where b
 files were joined or where a header's count is wrong, it may stop or leave out much without a word. The walk over the
 frames' headers costs about 0.2 microseconds a frame and tells how long the stream is, whatever its header says.
 
-Sources: ISO/IEC 11172-3 and 13818-3, 2.4.1.3 and 2.4.2.3 (header), 13818-7, 6.2 (ADTS); Xing's and LAME's tag, and
-Fraunhofer's VBRI, as their decoders read them.
+Sources: Xing's and LAME's tag, and Fraunhofer's VBRI, as their decoders read them; headers are in
+preprocessing.mpeg_headers.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from preprocessing.file_bytes import PIECE, FileBytes
+from preprocessing.mpeg_headers import MPEG, Frame, Framing
 
 CHAIN: Final = 4
 """So many frames, each where the one before it ends, are no accident."""
@@ -28,102 +28,6 @@ MOST_GUESSES: Final = 100_000
 WORTHWHILE: Final = 64
 MOST_FAILURES: Final = 16
 """Frames of one length are looked for all at once, until so often fewer than WORTHWHILE were found: variable rates."""
-
-_RATES: Final = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
-_KBITS_1: Final = {
-    3: (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
-    2: (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
-    1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-}
-_KBITS_2: Final = {
-    3: (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
-    2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-    1: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-_ADTS_RATES: Final = (
-    96_000,
-    88_200,
-    64_000,
-    48_000,
-    44_100,
-    32_000,
-    24_000,
-    22_050,
-    16_000,
-    12_000,
-    11_025,
-    8_000,
-    7_350,
-)
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What a frame's header says.
-
-    Attributes:
-        kind: what stays the same from frame to frame of one stream.
-        length: bytes, header included.
-        seconds: duration.
-    """
-
-    kind: tuple[int, ...]
-    length: int
-    seconds: float
-
-
-Parse = Callable[[bytes], "Frame | None"]
-"""Takes a header's bytes after 0xFF (``header_bytes`` of them); None where they are none."""
-
-
-@dataclass(frozen=True)
-class Framing:
-    """One of the two ways to write frames.
-
-    Attributes:
-        demuxer: ffmpeg's name of it.
-        header_bytes: that the parser takes.
-        pattern: of a header's first bytes.
-        parse: reads a header.
-    """
-
-    demuxer: str
-    header_bytes: int
-    pattern: re.Pattern[bytes]
-    parse: Parse
-
-
-@functools.lru_cache(4096)
-def _mpeg_frame(header: bytes) -> Frame | None:
-    if len(header) < 3 or header[0] & 0xE0 != 0xE0:
-        return None
-    version, layer = header[0] >> 3 & 3, header[0] >> 1 & 3
-    index, rate_index, padding = header[1] >> 4, header[1] >> 2 & 3, header[1] >> 1 & 1
-    if version == 1 or layer == 0 or index in (0, 15) or rate_index == 3:
-        return None
-    rate = _RATES[version][rate_index]
-    bits = 1000 * (_KBITS_1 if version == 3 else _KBITS_2)[layer][index]
-    samples = {3: 384, 2: 1152, 1: 1152 if version == 3 else 576}[layer]
-    length = (12 * bits // rate + padding) * 4 if layer == 3 else samples // 8 * bits // rate + padding
-    mono = header[2] >> 6 == 3
-    return Frame((version, layer, rate, mono), length, samples / rate)
-
-
-@functools.lru_cache(4096)
-def _adts_frame(header: bytes) -> Frame | None:
-    if len(header) < 6 or header[0] & 0xF6 != 0xF0:
-        return None
-    rate_index = header[1] >> 2 & 15
-    channels = (header[1] & 1) << 2 | header[2] >> 6
-    length = (header[2] & 3) << 11 | header[3] << 3 | header[4] >> 5
-    if rate_index >= len(_ADTS_RATES) or length < 7:
-        return None
-    blocks = (header[5] & 3) + 1
-    return Frame((rate_index, channels), length, blocks * 1024 / _ADTS_RATES[rate_index])
-
-
-MPEG: Final = Framing("mp3", 3, re.compile(rb"\xff[\xe2-\xe7\xf2-\xff][\x10-\xeb]", re.DOTALL), _mpeg_frame)
-ADTS: Final = Framing("aac", 6, re.compile(rb"\xff[\xf0\xf1\xf8\xf9]", re.DOTALL), _adts_frame)
 
 
 @dataclass(frozen=True)

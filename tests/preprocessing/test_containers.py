@@ -14,7 +14,8 @@ from song_files import OPTIONS, RATE, SONG_SECONDS, SUFFIXES, as_wav, needs_ffmp
 
 from preprocessing.containers import look_into
 from preprocessing.file_bytes import PIECE, DescriptorBytes, MemoryBytes, find, find_all
-from preprocessing.mpeg_frames import MPEG, walk
+from preprocessing.mpeg_frames import walk
+from preprocessing.mpeg_headers import MPEG
 
 DEMUXERS = {
     "mp3": "mp3", "cbr": "mp3", "vbr": "mp3", "wav": "wav", "flac": "flac", "ogg": "ogg", "opus": "ogg", "oga": "ogg",
