@@ -179,7 +179,14 @@ def gate_nodes(
         gate = RobustnessGate(scorer.outputs["robustness"], blessing, config.gate.robustness)
         blessing = gate.outputs["robust_blessing"]
         nodes.append(gate)
-    pusher = Pusher(
+    pusher = _pusher(config, inputs, model, blessing)
+    if config.deformations:  # the Pusher is what ends a run
+        pusher.add_upstream_node(nodes[-1])
+    return [*nodes, pusher]
+
+
+def _pusher(config: PipelineConfig, inputs: Inputs, model: BaseChannel, blessing: BaseChannel) -> Pusher:
+    return Pusher(
         model=model,
         model_blessing=blessing,
         push_destination=pusher_pb2.PushDestination(
@@ -188,9 +195,6 @@ def gate_nodes(
         custom_executor_spec=executor_spec.ExecutorClassSpec(WholePusherExecutor),
         custom_config={"push_token": inputs.push_token, TEST_SET: _test_set(config)},
     )
-    if config.deformations:  # the Pusher is what ends a run
-        pusher.add_upstream_node(nodes[-1])
-    return [*nodes, pusher]
 
 
 def deformed_examples_node(config: PipelineConfig, examples: BaseChannel) -> DeformedExamples:

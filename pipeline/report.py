@@ -23,7 +23,6 @@ from preprocessing.errors import BadInputError
 from serving.library.layout import lay_out
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
-NOT_MEASURED: Final = "not measured"
 NETWORK_FILE: Final = Path("Format-Keras") / "model.keras"
 """Of a Trainer's model (components.trained_network, which imports TensorFlow)."""
 
@@ -47,10 +46,8 @@ def _sentences(*parts: str) -> str:
     return " ".join(f"{part.rstrip('.')}." for part in parts if part)
 
 
-def figure(value: float | None, digits: int = 4, missing: str = NOT_MEASURED) -> str | Markup:
-    """Format a figure; what was not measured is said."""
-    if value is None:
-        return Markup('<span class="missing">{}</span>').format(missing)
+def rounded(value: float, digits: int = 4) -> str:
+    """Format a figure: thousands with commas, so many decimals."""
     return f"{value:,.{digits}f}"
 
 
@@ -101,7 +98,7 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "figure": figure,
+        "rounded": rounded,
         "duration": duration,
         "measured": measured,
     }

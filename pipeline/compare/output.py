@@ -76,45 +76,42 @@ def _cells(figure: Figure | None) -> list[float | str]:
 
 def as_json(config: ComparisonConfig, rows: Sequence[Row], progress: Progress) -> str:
     """Everything but the predictions."""
-    return json.dumps(
-        {
-            "comparison": config.model_dump(mode="json"),
-            "metrics": METRICS,
-            "rows": [
-                {
-                    "data": row.data,
-                    "network": row.network,
-                    "recipe": row.recipe,
-                    "seeds": row.seeds,
-                    "figures": {metric: asdict(figure) for metric, figure in row.figures.items()},
-                    "mean_and_deviation_of_seeds": row.spread,
-                    "above_reference": None
-                    if row.to_reference is None
-                    else {
-                        metric: {**asdict(figure), "distinguishable": figure.distinguishable}
-                        for metric, figure in row.to_reference.items()
-                    },
-                    "deformed": {
-                        name: {
-                            "figures": {area: asdict(figure) for area, figure in one.figures.items()},
-                            "drop": {area: asdict(figure) for area, figure in one.drop.items()},
-                        }
-                        for name, one in row.deformed.items()
-                    },
-                    "costs": row.costs,
-                    "tags": tag_rows(row),
-                    "confusions": confusions(row),
-                    "current": row.current,
-                    "published": [asdict(one) for one in row.published],
-                }
-                for row in rows
-            ],
-            "failed": [{"entry": asdict(one.entry), "reason": one.reason} for one in progress.failed],
-            "left": [asdict(entry) for entry in progress.left],
+    values = {
+        "comparison": config.model_dump(mode="json"),
+        "metrics": METRICS,
+        "rows": [_row_as_json(row) for row in rows],
+        "failed": [{"entry": asdict(one.entry), "reason": one.reason} for one in progress.failed],
+        "left": [asdict(entry) for entry in progress.left],
+    }
+    return json.dumps(values, indent=1, allow_nan=True)
+
+
+def _row_as_json(row: Row) -> dict[str, Any]:
+    above = row.to_reference
+    return {
+        "data": row.data,
+        "network": row.network,
+        "recipe": row.recipe,
+        "seeds": row.seeds,
+        "figures": _figures_as_json(row.figures),
+        "mean_and_deviation_of_seeds": row.spread,
+        "above_reference": None
+        if above is None
+        else {metric: {**asdict(one), "distinguishable": one.distinguishable} for metric, one in above.items()},
+        "deformed": {
+            name: {"figures": _figures_as_json(one.figures), "drop": _figures_as_json(one.drop)}
+            for name, one in row.deformed.items()
         },
-        indent=1,
-        allow_nan=True,
-    )
+        "costs": row.costs,
+        "tags": tag_rows(row),
+        "confusions": confusions(row),
+        "current": row.current,
+        "published": [asdict(one) for one in row.published],
+    }
+
+
+def _figures_as_json(figures: Mapping[str, Figure]) -> dict[str, Any]:
+    return {name: asdict(figure) for name, figure in figures.items()}
 
 
 def tag_rows(row: Row) -> list[dict[str, Any]]:

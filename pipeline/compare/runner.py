@@ -101,19 +101,34 @@ def train_missing(
             say(f"{entry.title}: failed: {reason}")
             continue
         say(f"[{number}/{len(missing)}] {entry.title} ...{_left(progress, missing[number - 1 :])}")
-        log, started = _log_file(logs, entry), time.monotonic()
-        ended = _train(config_file, entry, log, left)
-        if ended is None:
+        if not _train_one(config_file, entry, _log_file(logs, entry), left, trained, progress, say):
             progress.left += missing[number - 1 :]
-            say(f"the time is up in {entry.title}, which goes on at its last epoch with the next call")
             break
-        if ended == 0 and entry in trained():
-            progress.done.append(entry)
-            progress.minutes[entry] = (time.monotonic() - started) / 60
-            continue
+    return progress
+
+
+def _train_one(
+    config_file: Path,
+    entry: Entry,
+    log: Path,
+    left: float | None,
+    trained: Callable[[], Collection[Entry]],
+    progress: Progress,
+    say: Callable[[str], None],
+) -> bool:
+    """Train one entry and note in ``progress`` what came of it; return whether there is time left."""
+    started = time.monotonic()
+    ended = _train(config_file, entry, log, left)
+    if ended is None:
+        say(f"the time is up in {entry.title}, which goes on at its last epoch with the next call")
+        return False
+    if ended == 0 and entry in trained():
+        progress.done.append(entry)
+        progress.minutes[entry] = (time.monotonic() - started) / 60
+    else:
         progress.failed.append(Failure(entry, _last_line(log), log))
         say(f"{entry.title}: failed: {_last_line(log)} (log: {log})")
-    return progress
+    return True
 
 
 def _log_folder(config: ComparisonConfig) -> Path:

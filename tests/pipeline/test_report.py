@@ -18,12 +18,13 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 from pipeline.cli import group
 from pipeline.config import PipelineConfig
 from pipeline.plots import combiner_curves, network_curves
-from pipeline.report import NOT_MEASURED, duration, figure, render, verdict
+from pipeline.report import duration, render, rounded, verdict
 from pipeline.report_contents import collect, find_configuration
 from pipeline.report_rows import TagScale
 from pipeline.run_history import list_runs
 from pipeline.run_record import NodeRun, Run, describe_run
 
+NOT_MEASURED = "not measured"
 SECTIONS = ["models", "tags", "training", "data", "nodes", "configuration"]
 VOID = {"meta", "link", "br", "img", "hr"}
 STOPPED = {"Trainer_mel_2d": "failed"} | dict.fromkeys(
@@ -328,10 +329,9 @@ def test_durations_are_said_as_a_person_would(seconds: float, said: str) -> None
     assert duration(seconds) == said
 
 
-def test_figures_are_rounded_and_none_is_named() -> None:
-    assert figure(0.86543) == "0.8654"
-    assert figure(12345.6, 0) == "12,346"
-    assert NOT_MEASURED in figure(None)
+def test_figures_are_rounded() -> None:
+    assert rounded(0.86543) == "0.8654"
+    assert rounded(12345.6, 0) == "12,346"
 
 
 def test_the_command_writes_the_newest_run_under_the_root_and_says_where(made_up: MadeUpPipeline) -> None:
