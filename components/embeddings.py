@@ -7,7 +7,6 @@ another fold.
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import os
 from collections.abc import Callable
@@ -20,7 +19,7 @@ import tensorflow as tf
 
 from components.reader import Fold, MakeDataset
 from models.outputs import LOGITS
-from preprocessing.whole_files import write_whole
+from preprocessing.whole_files import open_whole
 
 log = logging.getLogger(__name__)
 
@@ -84,10 +83,9 @@ def kept(folder: str, key: str, compute: Callable[[], Embeddings]) -> Embeddings
             return Embeddings(arrays["clip_ids"], arrays["tracks"], arrays["labels"], arrays["vectors"])
     made = compute()
     log.warning("embeddings of %d clips, computed once: %s", len(made.clip_ids), path)
-    buffer = io.BytesIO()
-    np.savez(buffer, clip_ids=made.clip_ids, tracks=made.tracks, labels=made.labels, vectors=made.vectors)
     os.makedirs(folder, exist_ok=True)
-    write_whole(path, buffer.getvalue())
+    with open_whole(path) as file:
+        np.savez(file, clip_ids=made.clip_ids, tracks=made.tracks, labels=made.labels, vectors=made.vectors)
     return made
 
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import keras
-import tensorflow as tf
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, standard_artifacts
@@ -38,6 +37,7 @@ from components.trained_network import load_network, write_history
 from components.training_settings import IN_SAMPLE
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import SPLITS
+from preprocessing.whole_files import write_whole
 from serving.graph.ensemble import Ensemble, Member
 from serving.graph.export import export_ensemble, write_engine_files
 
@@ -100,8 +100,7 @@ class _Given:
 
 
 def _write_scores(path: str, scores: Mapping[str, Any], pushed: str) -> None:
-    with tf.io.gfile.GFile(path, "w") as file:
-        json.dump({**scores, "pushed": pushed}, file, indent=1)
+    write_whole(path, json.dumps({**scores, "pushed": pushed}, indent=1))
     for row in scores["models"]:
         log.warning("%-32s test ROC-AUC %.4f, PR-AUC %.4f", row["name"], row["roc_auc"], row["pr_auc"])
 

@@ -6,7 +6,6 @@ One network is in memory at a time. What it says is kept whole, so that any figu
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import os
@@ -31,7 +30,7 @@ from components.thresholds import best_f1_thresholds
 from components.trained_network import HISTORY_FILE, load_network
 from models.heads import Heads
 from preprocessing.clip_format import ClipFormat
-from preprocessing.whole_files import write_whole
+from preprocessing.whole_files import open_whole
 from serving.graph.ensemble import Member
 
 log = logging.getLogger(__name__)
@@ -122,10 +121,9 @@ def keep_evaluation(
     arrays = {**arrays, "thresholds": np.asarray(thresholds, np.float32)}
     figures = measure(arrays["test/labels"], arrays["test/predictions"], arrays["thresholds"])
     log.warning("%s: test ROC-AUC %.4f, PR-AUC %.4f", config["entry"], figures["roc_auc"], figures["pr_auc"])
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
     os.makedirs(evaluation.uri, exist_ok=True)
-    write_whole(os.path.join(evaluation.uri, ANSWERS_FILE), buffer.getvalue())
+    with open_whole(os.path.join(evaluation.uri, ANSWERS_FILE)) as file:
+        np.savez_compressed(file, **arrays)
     for name, value in {**figures, **{cost: costs[cost] for cost in COSTS}}.items():
         evaluation.set_float_custom_property(name, float(value))
     for name in (KEY, "entry"):

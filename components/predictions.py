@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from tfx.types import artifact_utils
 
 from components.reader import TransformFacts, waveform_dataset
 from preprocessing.clip_format import ClipFormat
+from preprocessing.whole_files import open_whole
 from serving.graph.ensemble import Member, Members
 
 Array = npt.NDArray[np.float32]
@@ -87,13 +87,11 @@ def split_patterns(examples: list[types.Artifact], split: str) -> list[str]:
 
 
 def keep_predictions(path: str, splits: Mapping[str, Predictions]) -> None:
-    """Write all splits' predictions, labels and clips as one .npz file, by TensorFlow's file systems."""
+    """Write all splits' predictions, labels and clips as one .npz file."""
     arrays: dict[str, npt.NDArray[Any]] = {}
     for split, answers in splits.items():
         arrays |= {f"{split}/{name}": array for name, array in answers.by_network.items()}
         arrays |= {f"{split}/labels": answers.labels, f"{split}/clip_ids": np.array(answers.clip_ids)}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    tf.io.gfile.makedirs(os.path.dirname(path))
-    with tf.io.gfile.GFile(path, "wb") as file:
-        file.write(buffer.getvalue())
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open_whole(path) as file:
+        np.savez_compressed(file, **arrays)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ import numpy.typing as npt
 
 from components.fitting import SplitPredictions
 from models.registry import find_network
-from preprocessing.whole_files import write_whole
+from preprocessing.whole_files import open_whole, write_whole
 from serving.graph.ensemble import Member
 from serving.model_info import MemberInfo
 
@@ -49,9 +48,8 @@ def write_out_of_fold(parts: Sequence[SplitPredictions], model_uri: str) -> None
     """Keep what was predicted of each fold, beside the Keras network."""
     ids = np.concatenate([np.array(part.clip_ids) for part in parts])
     predictions = np.concatenate([part.predictions for part in parts])
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, clip_ids=ids, predictions=predictions)
-    write_whole(os.path.join(model_uri, KERAS_FOLDER, OUT_OF_FOLD_FILE), buffer.getvalue())
+    with open_whole(os.path.join(model_uri, KERAS_FOLDER, OUT_OF_FOLD_FILE)) as file:
+        np.savez_compressed(file, clip_ids=ids, predictions=predictions)
 
 
 def read_out_of_fold(model_uri: str) -> dict[bytes, npt.NDArray[np.float32]]:
@@ -63,5 +61,4 @@ def read_out_of_fold(model_uri: str) -> dict[bytes, npt.NDArray[np.float32]]:
 def write_history(folder: str, history: Mapping[str, Any]) -> None:
     """Write the training curves where the report finds them."""
     os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, HISTORY_FILE), "w", encoding="utf-8") as file:
-        json.dump(history, file, indent=1)
+    write_whole(os.path.join(folder, HISTORY_FILE), json.dumps(history, indent=1))
