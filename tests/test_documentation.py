@@ -102,6 +102,17 @@ def test_commands_are_found_in_the_documents() -> None:
     assert len(found) > 150
 
 
+def test_readme_is_short_and_so_are_its_sentences() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150
+    _, _, after = text.partition("</picture>")  # the opening says all at once
+    prose = re.sub(r"^\|.*$", "", re.sub(r"```.*?```", "", after, flags=re.DOTALL), flags=re.MULTILINE)
+    prose = re.sub(r"\]\([^)]*\)", "]", prose)
+    paragraphs = re.split(r"\n\s*\n|\n- |\n#+ ", prose)
+    sentences = [words for one in paragraphs for words in re.split(r"(?<=[.:!?])\s+(?=[A-Z*`\[])", one.strip())]
+    assert max(len(sentence.split()) for sentence in sentences) <= 30
+
+
 def test_targets_of_make_are_there() -> None:
     there = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     asked = {target for _, line in lines() if (target := re.match(r"make ([a-z][\w-]*)", line))}
