@@ -24,10 +24,10 @@ import numpy.typing as npt
 from components.shared_tags import SharedTags, find_shared_tags
 from components.tag_scores import score_shared_tags
 from datasets.mtat import parse_annotations
-from preprocessing.audio import load_clip
+from preprocessing.audio.loading import load_clip
+from preprocessing.audio.samples import fit_clip, from_pcm, to_pcm
 from preprocessing.deformations import amplified
 from preprocessing.level import levelled
-from preprocessing.samples import fit_clip, from_pcm, to_pcm
 from serving.engines.runtimes import AUTO
 from serving.tagging.tagger import WINDOWS_AT_ONCE, LocalModel
 

@@ -161,8 +161,8 @@ def print_servers(servers: list[str], rests: list[str], audio: Path | None, requ
 
 def server_seconds(address: str, transport: str, audio: Path, clients: int, requests: int) -> tuple[list[float], float]:
     """Seconds of each of ``clients * requests`` requests with one clip, and clips per second."""
-    from preprocessing.audio import load_clip
-    from preprocessing.samples import fit_clip, to_pcm
+    from preprocessing.audio.loading import load_clip
+    from preprocessing.audio.samples import fit_clip, to_pcm
     from serving.client import TagClient
 
     pcm = to_pcm(fit_clip(load_clip(audio.read_bytes(), str(audio))[0])).tobytes()

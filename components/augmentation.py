@@ -20,9 +20,9 @@ import tensorflow as tf
 
 from components.training_settings import Augmentation
 from models.front_ends.mel import mel_filterbank
+from preprocessing.audio.mp3 import recoded
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import MEL_FMIN, N_FFT, N_MELS, POWER_FLOOR
-from preprocessing.mp3 import recoded
 from serving.model_info import Normalisation
 
 EQUALISER_KNOTS: Final = 6

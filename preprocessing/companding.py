@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from preprocessing.samples import Samples
+from preprocessing.audio.samples import Samples
 
 
 @dataclass(frozen=True)

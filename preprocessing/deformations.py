@@ -19,10 +19,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from preprocessing.audio.mp3 import mp3_rate, recoded
+from preprocessing.audio.samples import Samples, resample
 from preprocessing.companding import COMPANDERS, companded
 from preprocessing.errors import BadInputError
-from preprocessing.mp3 import mp3_rate, recoded
-from preprocessing.samples import Samples, resample
 
 PROTOCOL: Final = (
     "stretch_-0.5",

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import apache_beam as beam
 
 from preprocessing import storage
+from preprocessing.audio.samples import fit_clip, from_pcm, to_pcm
 from preprocessing.clip_format import ClipFormat
 from preprocessing.deformations import Deformation
 from preprocessing.errors import AutotagError
 from preprocessing.examples import Example, decode_waveform, read_records, write_record
 from preprocessing.features import health, log_mel
-from preprocessing.samples import fit_clip, from_pcm, to_pcm
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ from typing import Any, BinaryIO, Final, cast
 import google_crc32c
 import numpy as np
 
-from preprocessing.audio import hear_clip
+from preprocessing.audio.loading import hear_clip
+from preprocessing.audio.samples import fit_clip, from_pcm, to_pcm
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.excerpts import BEGINNING, Excerpt
 from preprocessing.features import INCOMPLETE, health, log_mel
 from preprocessing.protobuf import message_classes
-from preprocessing.samples import fit_clip, from_pcm, to_pcm
 
 Example: Final = message_classes(Path(__file__).with_name("protos"))["tensorflow.Example"]
 """The message class: ``Example.FromString(record).features.feature["waveform"].bytes_list.value[0]``."""
@@ -69,7 +69,7 @@ def clip_example(
         excerpt: which part of the file.
 
     Raises:
-        ClipError: the audio cannot be used (see preprocessing.audio.hear_clip).
+        ClipError: the audio cannot be used (see preprocessing.audio.loading.hear_clip).
     """
     return heard_example(data, clip_id, track, tags, name, clip, excerpt)[0]
 

@@ -15,6 +15,7 @@ import scipy.fft
 import scipy.signal
 import scipy.sparse
 
+from preprocessing.audio.samples import Samples
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.constants import (
     CLIPPED_AT,
@@ -30,7 +31,6 @@ from preprocessing.constants import (
     SILENT_SHARE,
     TOP_DB,
 )
-from preprocessing.samples import Samples
 
 LogMel = npt.NDArray[np.float32]
 

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from preprocessing.samples import Samples
+from preprocessing.audio.samples import Samples
 from preprocessing.silence import NOTHING_DBFS
 
 Level = Literal["as_is", "rms"]

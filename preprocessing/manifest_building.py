@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from preprocessing import constants, storage
-from preprocessing.audio import audio_length, excerpt_starts
+from preprocessing.audio.loading import audio_length, excerpt_starts
 from preprocessing.clips import AnnotatedClip
 from preprocessing.errors import BadInputError, ClipError
 from preprocessing.excerpts import Excerpt, excerpt_id

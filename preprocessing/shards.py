@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from preprocessing import storage
+from preprocessing.audio.ffmpeg import NEEDS_FFMPEG, find_ffmpeg
 from preprocessing.errors import AutotagError, ClipError
 from preprocessing.examples import heard_example, write_record
 from preprocessing.excerpts import Excerpt
-from preprocessing.ffmpeg_audio import NEEDS_FFMPEG, find_ffmpeg
 from preprocessing.manifest import MISSING, UNREADABLE, Clip, Shard, checksum
 from preprocessing.names import to_json
 

@@ -74,7 +74,7 @@ def clips() -> Any:
     import numpy as np
     from exported_model import followed_by_silence, tone
 
-    from preprocessing.samples import fit_clip, from_pcm, to_pcm
+    from preprocessing.audio.samples import fit_clip, from_pcm, to_pcm
 
     return from_pcm(to_pcm(np.stack([fit_clip(tone(30)), fit_clip(followed_by_silence(tone(11, 880)))])))
 

@@ -14,10 +14,10 @@ from models.combiner import build_combiner
 from models.heads import Heads
 from models.outputs import LOGITS, with_heads
 from models.registry import find_network
+from preprocessing.audio.samples import fit_clip, from_pcm, to_pcm
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.examples import encode_example
 from preprocessing.features import log_mel
-from preprocessing.samples import fit_clip, from_pcm, to_pcm
 from serving.graph.ensemble import Ensemble, Member
 from serving.graph.export import export_ensemble
 from serving.model_info import DataInfo, Normalisation, SplitScores

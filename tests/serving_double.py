@@ -50,10 +50,10 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from preprocessing.audio.samples import from_pcm
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.constants import SAMPLE_RATE
 from preprocessing.digits import is_number
-from preprocessing.samples import from_pcm
 from preprocessing.silence import is_silent, mean_of_heard
 from serving.model_info import ModelInfo
 

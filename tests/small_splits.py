@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from components.labels import HeadSettings
+from preprocessing.audio.samples import from_pcm, to_pcm
 from preprocessing.clip_format import ClipFormat
 from preprocessing.examples import encode_example, write_record
 from preprocessing.features import health, log_mel
-from preprocessing.samples import from_pcm, to_pcm
 
 CLIP = ClipFormat(sample_rate=16_000, samples=16_000)
 

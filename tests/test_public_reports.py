@@ -33,12 +33,12 @@ from song_files import (
 )
 
 from pipeline.config import load_config
-from preprocessing.audio import load_audio
-from preprocessing.audio_streams import open_audio
+from preprocessing.audio.loading import load_audio
+from preprocessing.audio.samples import from_pcm, to_pcm
+from preprocessing.audio.streams import open_audio
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.errors import ClipError
 from preprocessing.level import Level
-from preprocessing.samples import from_pcm, to_pcm
 from serving.tagging import session
 from serving.tagging.session import Choices
 from serving.tagging.tagger import Answers, Tagger

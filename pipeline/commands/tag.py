@@ -14,9 +14,9 @@ import click
 from pipeline import completion
 from pipeline.server_options import encryption_options
 from pipeline.terminal import check_output, decoders_notes_hidden, progress_bar, quieten_tensorflow, say
+from preprocessing.audio.stretches import Stretch, parse_stretch
 from preprocessing.errors import BadInputError
 from preprocessing.names import to_json
-from preprocessing.stretches import Stretch, parse_stretch
 from serving.engines.runtimes import AUTO, AUTO_ORDER, usable_cores
 from serving.pretrained.catalogue import DEFAULT
 from serving.tagging import session

@@ -80,7 +80,7 @@ def libsndfile() -> Finding:
 
 def ffmpeg() -> Finding:
     """Look for ffmpeg, and for the decoders that it is wanted for."""
-    from preprocessing.ffmpeg_audio import find_ffmpeg
+    from preprocessing.audio.ffmpeg import find_ffmpeg
 
     remedy = "apt-get install ffmpeg"
     found = find_ffmpeg()

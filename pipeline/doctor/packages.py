@@ -35,7 +35,7 @@ ENGINE_PACKAGES: Final = frozenset({"ai-edge-litert", "onnxruntime", "openvino"}
 SHOWN: Final = 4
 """Most packages that are named of those that an extra lacks."""
 
-BASE: Final = ("preprocessing.audio", "preprocessing.features", "serving.model_info")
+BASE: Final = ("preprocessing.audio.loading", "preprocessing.features", "serving.model_info")
 """Modules that import what every installation has."""
 
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
-from preprocessing.audio_streams import open_audio
+from preprocessing.audio.decoding import Heard
+from preprocessing.audio.samples import to_pcm
+from preprocessing.audio.streams import open_audio
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
-from preprocessing.decoding import Heard
 from preprocessing.errors import AutotagError, BadInputError
-from preprocessing.samples import to_pcm
 from serving.client.cards import CARD_INPUT, CARD_SIGNATURE, Card, KnownCards, read_card
 from serving.client.errors import BadResponseError, ModelNotFoundError
 from serving.client.requests import MOST_CLIPS, MetadataRequest, PredictRequest, Request, Response

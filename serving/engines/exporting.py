@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 import soundfile as sf
 
+from preprocessing.audio.mp3 import mp3_rate
 from preprocessing.clip_format import ClipFormat
 from preprocessing.errors import AutotagError, BadInputError
-from preprocessing.mp3 import mp3_rate
 from preprocessing.whole_files import temporary_folder
 from serving.engines.measurement import Measured, Worker, read_clips, roc_auc, take_turns
 from serving.model_info import SAVED_MODEL_NAME, ModelInfo, read_model_info

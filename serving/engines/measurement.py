@@ -27,11 +27,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from preprocessing.audio import load_clip
+from preprocessing.audio.loading import load_clip
+from preprocessing.audio.samples import Samples, fit_clip, from_pcm, to_pcm
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.examples import Example, read_records, record_damage
-from preprocessing.samples import Samples, fit_clip, from_pcm, to_pcm
 
 CLIPS_AT_ONCE: Final = 8
 SILENT_SECONDS: Final = 600.0

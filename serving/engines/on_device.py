@@ -18,11 +18,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from preprocessing.audio import load_clip
+from preprocessing.audio.loading import load_clip
+from preprocessing.audio.samples import Samples, fit_clip, from_pcm, to_pcm
 from preprocessing.constants import SAMPLE_RATE
 from preprocessing.errors import BadInputError, ClipError
 from preprocessing.names import escaped, is_utf8, lossless, to_json
-from preprocessing.samples import Samples, fit_clip, from_pcm, to_pcm
 from preprocessing.silence import is_silent
 
 LABELS_NAME: Final = "labels.txt"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from preprocessing.audio.samples import Samples
 from preprocessing.clip_format import ClipFormat
-from preprocessing.samples import Samples
 
 if TYPE_CHECKING:
     from serving.graph.ensemble import Ensemble

@@ -24,9 +24,9 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from preprocessing.audio.samples import Samples, to_pcm
 from preprocessing.clip_format import PAPER_CLIP
 from preprocessing.errors import AutotagError, BadInputError
-from preprocessing.samples import Samples, to_pcm
 from serving.engines.engine_files import litert_file, litert_weights, onnx_file
 from serving.engines.last_layer import LastLayer, find_last_layer, with_output
 from serving.model_info import SAVED_MODEL_NAME, read_model_info

@@ -219,7 +219,7 @@ def window_pcm(joined: Any, position: Any, length: Any, channels: Any) -> Any:
 def pcm_to_waveform(pcm: Any, clip: ClipFormat) -> Any:
     """String [windows], each at most a clip of int16 samples -> float32 [windows, clip samples] in [-1, 1).
 
-    A shorter one is repeated, as preprocessing.samples.fit_clip has it.
+    A shorter one is repeated, as preprocessing.audio.samples.fit_clip has it.
     """
     decoded = tf.io.decode_raw(pcm, tf.int16, fixed_length=clip.waveform_bytes)
     samples = tf.reshape(decoded, [-1, clip.samples])

@@ -13,10 +13,10 @@ from typing import Any, Final
 import numpy as np
 import soundfile as sf
 
+from preprocessing.audio.samples import from_pcm
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import PCM_SCALE
 from preprocessing.examples import encode_example, write_record
-from preprocessing.samples import from_pcm
 from serving.client.messages import Example, PredictionLog, to_tensor
 
 WARM_UP_NAME: Final = "assets.extra/tf_serving_warmup_requests"

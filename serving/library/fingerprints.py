@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from preprocessing.samples import Samples
+from preprocessing.audio.samples import Samples
 
 FRAME_SECONDS: Final = 0.37
 STEP_SECONDS: Final = 0.064

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from preprocessing.audio.stretches import Stretch, parse_stretch
 from preprocessing.errors import BadInputError, ClipError
 from preprocessing.names import escaped
-from preprocessing.stretches import Stretch, parse_stretch
 from serving.library.index_file import IndexCard
 from serving.library.neighbours import Vectors
 from serving.model_info import find_model

@@ -26,8 +26,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from preprocessing.audio.ffmpeg import find_ffmpeg
 from preprocessing.errors import AutotagError, BadInputError, ClipError
-from preprocessing.ffmpeg_audio import find_ffmpeg
 from preprocessing.names import lossless
 from serving.model_info import code_version
 from serving.page.answers import JsonAnswer, PageError, Query, error_answer, read_body

@@ -1,6 +1,6 @@
 """A song's sound for the page: its bytes as they are, what autotag heard of it, and its outline.
 
-The outline and what was heard are decoded as everything is (preprocessing.audio_streams), block by block, so that
+The outline and what was heard are decoded as everything is (preprocessing.audio.streams), block by block, so that
 memory does not grow with the song.
 """
 
@@ -20,9 +20,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from preprocessing.audio_streams import open_audio
+from preprocessing.audio.samples import Samples, to_pcm
+from preprocessing.audio.streams import open_audio
 from preprocessing.constants import SAMPLE_RATE
-from preprocessing.samples import Samples, to_pcm
 from preprocessing.whole_files import replacement
 from serving.page.answers import PageError
 from serving.page.songs import Song

@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
+from preprocessing.audio.samples import Samples
 from preprocessing.clip_format import ClipFormat
-from preprocessing.samples import Samples
 from serving.page.work import Check
 from serving.tagging.tagger import Answers, TagSource
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final, Literal, Protocol
 
+from preprocessing.audio.stretches import Stretch
 from preprocessing.errors import BadInputError, ClipError
 from preprocessing.folders import LeftOut
 from preprocessing.level import Level
 from preprocessing.names import escaped, lossless
-from preprocessing.stretches import Stretch
 from serving.tagging.audio_files import find_audio, fixed_part, plan_taggrams
 from serving.tagging.file_tags import NO_TAGS, FileTags, check_field, read_file_tags
 from serving.tagging.output import CsvOutput, Form, JsonOutput, Output, SkippedFile, TableOutput

@@ -26,14 +26,14 @@ import numpy as np
 import numpy.typing as npt
 
 from models.heads import Heads
-from preprocessing.audio_streams import open_audio
+from preprocessing.audio.decoding import Heard
+from preprocessing.audio.samples import Samples, fit_clip, from_pcm, to_pcm
+from preprocessing.audio.streams import open_audio
+from preprocessing.audio.stretches import Stretch
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
-from preprocessing.decoding import Heard
 from preprocessing.errors import AutotagError, BadInputError, ClipError
 from preprocessing.level import Level, levelled
-from preprocessing.samples import Samples, fit_clip, from_pcm, to_pcm
 from preprocessing.silence import is_silent, mean_of_heard
-from preprocessing.stretches import Stretch
 from preprocessing.windows import least_rest
 from serving.engines.runtimes import AUTO, load_embedding_engine, load_engine, usable_cores
 from serving.model_info import MODEL_INFO_NAME, find_model, read_model_info
@@ -705,7 +705,7 @@ def stream_windows(
 ) -> Iterator[Window]:
     """Cut blocks of float32 [any length] into windows of a clip's length, one every ``hop`` samples.
 
-    What is shorter than a clip is repeated (preprocessing.samples.fit_clip); of what is longer the last window ends
+    What is shorter than a clip is repeated (preprocessing.audio.samples.fit_clip); of what is longer the last window ends
     where the file ends, or less than half a second before (preprocessing.windows). Holds one window and one block.
 
     Args:

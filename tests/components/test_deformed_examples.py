@@ -13,12 +13,12 @@ from small_splits import CLIP, SmallClip, write_split
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.deformed_examples import DeformedExamples, DeformedExamplesExecutor, deformed_patterns
+from preprocessing.audio.samples import fit_clip, from_pcm, to_pcm
 from preprocessing.deformations import Deformation, parse_deformation
 from preprocessing.deformed_examples import deformed_example
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.examples import Example, decode_waveform, encode_example, read_records
 from preprocessing.features import HEALTH_FEATURES, health, log_mel
-from preprocessing.samples import fit_clip, from_pcm, to_pcm
 
 CLIPS = [SmallClip(f"{number}", 200.0 + 40 * number, ("low",) if number < 3 else ()) for number in range(5)]
 NAMES = ("noise_0.1", "pitch_+1", "gain_-20")

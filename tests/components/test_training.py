@@ -27,10 +27,10 @@ from models.heads import Heads
 from models.outputs import with_heads
 from models.registry import NETWORKS, find_network
 from pipeline.report import NETWORK_FILE
+from preprocessing.audio.samples import to_pcm
 from preprocessing.clip_format import PAPER_CLIP
 from preprocessing.examples import encode_example, write_record
 from preprocessing.level import levelled
-from preprocessing.samples import to_pcm
 from serving.graph.ensemble import Member
 from serving.model_info import Normalisation
 

@@ -18,9 +18,9 @@ from components.transform import _labels, decode_log_mel, decode_pcm
 from models.front_ends.settings import STORED_LOG_MEL
 from models.heads import ONE_OF
 from models.hearing import Hearing
+from preprocessing.audio.samples import from_pcm, to_pcm
 from preprocessing.examples import write_record
 from preprocessing.features import log_mel
-from preprocessing.samples import from_pcm, to_pcm
 
 HEADS = (
     HeadSettings("tempo", ONE_OF, tags=("slow", "fast")),

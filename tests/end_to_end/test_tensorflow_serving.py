@@ -37,9 +37,9 @@ from exported_model import TAGS, Exported, pcm_bytes, stored_example, tone
 from guarded_server import claim, guarded
 from ports import free_port
 
+from preprocessing.audio.samples import to_pcm
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.examples import read_records
-from preprocessing.samples import to_pcm
 from serving.client import messages
 from serving.model_info import read_model_info
 from serving.server import tf_server

@@ -22,7 +22,7 @@ from serving_double import SavedModel, serving_double
 from models.front_ends.settings import LogMel
 from models.initializers import glorot, seed_stream
 from models.registry import Network
-from preprocessing.audio import load_audio
+from preprocessing.audio.loading import load_audio
 from preprocessing.constants import SAMPLE_RATE
 from preprocessing.windows import WindowRule
 from serving.client import TagClient

@@ -17,9 +17,9 @@ from models.front_ends.level import RmsLevel
 from models.heads import Heads
 from models.hearing import Hearing
 from models.registry import find_network
+from preprocessing.audio.samples import fit_clip, from_pcm, to_pcm
 from preprocessing.clip_format import PAPER_CLIP
 from preprocessing.level import LEVEL, Level, level_of, levelled
-from preprocessing.samples import fit_clip, from_pcm, to_pcm
 from serving.engines.engine_files import engine_files
 from serving.engines.runtimes import load_engine
 from serving.graph.ensemble import Ensemble, Members

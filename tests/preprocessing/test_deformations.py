@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from preprocessing.audio.samples import Samples
 from preprocessing.companding import COMPANDERS, companded
 from preprocessing.deformations import EXAMPLES, KINDS, PROTOCOL, Deformation, parse_deformation, through_mp3
 from preprocessing.errors import BadInputError
-from preprocessing.samples import Samples
 
 RATE = 16_000
 NAMES = tuple(dict.fromkeys([*PROTOCOL, *EXAMPLES.split(", "), *(f"drc_{name}" for name in COMPANDERS)]))

@@ -10,7 +10,8 @@ from audio_samples import encoded, tone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocessing.audio import load_audio
+from preprocessing.audio.loading import load_audio
+from preprocessing.audio.samples import fit_clip
 from preprocessing.constants import CLIP_SAMPLES, N_FRAMES, N_MELS
 from preprocessing.errors import ClipError
 from preprocessing.examples import (
@@ -22,7 +23,6 @@ from preprocessing.examples import (
     write_record,
 )
 from preprocessing.features import HEALTH_FEATURES, log_mel
-from preprocessing.samples import fit_clip
 
 AUDIO = encoded(tone(3.0, 22_050, 2), 22_050, "MP3")
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.reading import read_manifest
-from preprocessing.audio import load_audio, load_clip
+from preprocessing.audio.loading import load_audio, load_clip
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat, clip_of_seconds
 from preprocessing.errors import BadInputError, ClipError
 from preprocessing.examples import Example, read_records

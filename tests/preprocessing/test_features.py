@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from audio_samples import MTAT, needs_mtat, tone
 
-from preprocessing.audio import load_audio
+from preprocessing.audio.loading import load_audio
+from preprocessing.audio.samples import fit_clip
 from preprocessing.constants import CLIP_SAMPLES, HOP_LENGTH, N_FFT, N_FRAMES, N_MELS, SAMPLE_RATE
 from preprocessing.features import HEALTH_FEATURES, health, log_mel, silence_share
-from preprocessing.samples import fit_clip
 
 
 def librosa_log_mel(samples):

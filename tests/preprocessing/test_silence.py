@@ -8,8 +8,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from preprocessing.audio.samples import fit_clip
 from preprocessing.clip_format import ClipFormat
-from preprocessing.samples import fit_clip
 from preprocessing.silence import is_silent, mean_of_heard
 from serving.graph import silence
 

@@ -32,11 +32,11 @@ from serving_double import (
 )
 
 from models.heads import MULTI_LABEL, ONE_OF, Head, Heads
-from preprocessing.audio import load_audio
+from preprocessing.audio.loading import load_audio
+from preprocessing.audio.samples import from_pcm, to_pcm
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.errors import AutotagError, BadInputError, ClipError
-from preprocessing.samples import from_pcm, to_pcm
 from serving.client import (
     AsyncTagClient,
     BadResponseError,

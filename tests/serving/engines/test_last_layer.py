@@ -9,8 +9,8 @@ from engine_model import EngineModel
 from exported_model import DATA, SCORES, followed_by_silence, tone, untrained_ensemble
 
 from models.heads import MULTI_LABEL, ONE_OF, Head, Heads
+from preprocessing.audio.samples import fit_clip
 from preprocessing.errors import BadInputError
-from preprocessing.samples import fit_clip
 from serving.engines import runtimes
 from serving.engines.engine_files import onnx_file
 from serving.engines.last_layer import find_last_layer, with_output

@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.synthesis.corpus import make_corpus
-from preprocessing.audio import load_clip
+from preprocessing.audio.loading import load_clip
+from preprocessing.audio.samples import to_pcm
 from preprocessing.clip_format import PAPER_CLIP
-from preprocessing.samples import to_pcm
 from serving.graph.content_checks import other_content
 
 MANY = 600

@@ -14,10 +14,10 @@ import pytest
 from engine_model import EngineModel
 from exported_model import TAGS, THRESHOLDS, tone, write_audio
 
+from preprocessing.audio.samples import fit_clip
 from preprocessing.constants import CLIP_SAMPLES, N_MELS
 from preprocessing.errors import BadInputError
 from preprocessing.features import log_mel
-from preprocessing.samples import fit_clip
 from serving.engines.engine_files import litert_file, onnx_file
 from serving.engines.on_device import main, read_card
 

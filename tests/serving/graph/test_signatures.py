@@ -21,10 +21,10 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from models.heads import Heads
+from preprocessing.audio.samples import fit_clip, from_pcm, to_pcm
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.examples import encode_example, read_records
-from preprocessing.samples import fit_clip, from_pcm, to_pcm
 from serving.graph import request_checks
 from serving.graph.ensemble import Ensemble
 from serving.graph.signatures import signatures

@@ -14,8 +14,8 @@ from exported_model import tone
 
 from models.front_ends.settings import LogMel
 from models.registry import NETWORKS, Network
+from preprocessing.audio.samples import fit_clip
 from preprocessing.errors import AutotagError, BadInputError
-from preprocessing.samples import fit_clip
 from preprocessing.windows import WindowRule
 from serving.model_info import find_model, read_model_info
 from serving.pretrained import convert, importing

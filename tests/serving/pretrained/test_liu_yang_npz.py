@@ -12,9 +12,9 @@ from sklearn.metrics import roc_auc_score
 
 from models.liu_yang import N_FFTS
 from models.registry import find_network
-from preprocessing.audio import load_clip
+from preprocessing.audio.loading import load_clip
+from preprocessing.audio.samples import fit_clip
 from preprocessing.errors import BadInputError
-from preprocessing.samples import fit_clip
 from serving.pretrained.convert import load_weights
 from serving.pretrained.liu_yang_npz import assign, read_liu_yang
 

@@ -14,7 +14,7 @@ import pytest
 from musicnn_wheel_file import find_wheel
 
 from models.registry import find_network
-from preprocessing.audio import load_audio
+from preprocessing.audio.loading import load_audio
 from preprocessing.clip_format import PAPER_CLIP
 from preprocessing.errors import BadInputError
 from serving.pretrained.convert import load_weights

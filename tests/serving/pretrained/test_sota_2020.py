@@ -15,7 +15,7 @@ from torch_files import legacy_file, tensors
 
 from models.front_ends.mel import mel_filterbank
 from models.registry import NETWORKS, find_network
-from preprocessing.audio import load_audio
+from preprocessing.audio.loading import load_audio
 from preprocessing.errors import BadInputError
 from serving.pretrained.catalogue import TAGS_FOLDER, read_tag_list
 from serving.pretrained.convert import load_weights

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from exported_model import write_audio
 
+from preprocessing.audio.stretches import Stretch
 from preprocessing.clip_format import PAPER_CLIP
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.names import lossless
-from preprocessing.stretches import Stretch
 from serving.tagging import session
 from serving.tagging.resuming import SUFFIX, resumed
 from serving.tagging.session import Choices

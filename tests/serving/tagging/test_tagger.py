@@ -15,11 +15,11 @@ from exported_model import TAGS, THRESHOLDS, Exported, tone, write_audio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocessing.audio import load_audio
+from preprocessing.audio.loading import load_audio
+from preprocessing.audio.samples import fit_clip, from_pcm, to_pcm
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.constants import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
 from preprocessing.errors import AutotagError, BadInputError, ClipError
-from preprocessing.samples import fit_clip, from_pcm, to_pcm
 from preprocessing.windows import window_count
 from serving.model_info import Origin, find_model
 from serving.tagging.tagger import (

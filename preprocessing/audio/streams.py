@@ -1,4 +1,4 @@
-"""Audio files on disk, or stretches of them, block by block: as preprocessing.audio, in memory that does not grow."""
+"""Audio files on disk, or stretches of them, block by block: as preprocessing.audio.loading, in memory that does not grow."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from preprocessing.audio import BLOCK_SECONDS, between, length_of
-from preprocessing.audio_file import AudioFile
+from preprocessing.audio.audio_file import AudioFile
+from preprocessing.audio.decoding import Heard
+from preprocessing.audio.loading import BLOCK_SECONDS, between, length_of
+from preprocessing.audio.mono import MonoBlocks
+from preprocessing.audio.samples import Samples
+from preprocessing.audio.stretches import Stretch
 from preprocessing.constants import RESAMPLING_MARGIN, SAMPLE_RATE
-from preprocessing.decoding import Heard
 from preprocessing.errors import ClipError
-from preprocessing.mono import MonoBlocks
-from preprocessing.samples import Samples
-from preprocessing.stretches import Stretch
 
 
 class AudioStream:

@@ -5,7 +5,7 @@ files were joined or where a header's count is wrong, it may stop or leave out m
 frames' headers costs about 0.2 microseconds a frame and tells how long the stream is, whatever its header says.
 
 Sources: Xing's and LAME's tag, and Fraunhofer's VBRI, as their decoders read them; headers are in
-preprocessing.mpeg_headers.
+preprocessing.audio.mpeg_headers.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from preprocessing.file_bytes import PIECE, FileBytes
-from preprocessing.mpeg_headers import MPEG, Frame, Framing
+from preprocessing.audio.file_bytes import PIECE, FileBytes
+from preprocessing.audio.mpeg_headers import MPEG, Frame, Framing
 
 CHAIN: Final = 4
 """So many frames, each where the one before it ends, are no accident."""

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from song_files import OPTIONS, RATE, SONG_SECONDS, SUFFIXES, as_wav, needs_ffmpeg, part, song, song_as
 
-from preprocessing.containers import look_into
-from preprocessing.file_bytes import PIECE, DescriptorBytes, MemoryBytes, find, find_all
-from preprocessing.mpeg_frames import walk
-from preprocessing.mpeg_headers import MPEG
+from preprocessing.audio.containers import look_into
+from preprocessing.audio.file_bytes import PIECE, DescriptorBytes, MemoryBytes, find, find_all
+from preprocessing.audio.mpeg_frames import walk
+from preprocessing.audio.mpeg_headers import MPEG
 
 DEMUXERS = {
     "mp3": "mp3", "cbr": "mp3", "vbr": "mp3", "wav": "wav", "flac": "flac", "ogg": "ogg", "opus": "ogg", "oga": "ogg",

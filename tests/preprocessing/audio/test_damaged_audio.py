@@ -11,9 +11,9 @@ import pytest
 import soundfile as sf
 from song_files import DAMAGES, SONG_SECONDS, SUFFIXES, needs_ffmpeg, song_as
 
-from preprocessing.audio import hear_clip, load_audio
-from preprocessing.audio_streams import open_audio
-from preprocessing.decoding import Heard
+from preprocessing.audio.decoding import Heard
+from preprocessing.audio.loading import hear_clip, load_audio
+from preprocessing.audio.streams import open_audio
 from preprocessing.errors import ClipError
 
 SEEDS = range(4)

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from preprocessing import chunked_files
-from preprocessing.chunked_files import Sound, riff_sounds, sounds_in_a_row
-from preprocessing.file_bytes import MOST_PARTS, FileBytes, find, find_all
-from preprocessing.mpeg_frames import FrameStream, skip_tags, walk
-from preprocessing.mpeg_headers import ADTS, MPEG
-from preprocessing.ogg_pages import links
+from preprocessing.audio import chunked_files
+from preprocessing.audio.chunked_files import Sound, riff_sounds, sounds_in_a_row
+from preprocessing.audio.file_bytes import MOST_PARTS, FileBytes, find, find_all
+from preprocessing.audio.mpeg_frames import FrameStream, skip_tags, walk
+from preprocessing.audio.mpeg_headers import ADTS, MPEG
+from preprocessing.audio.ogg_pages import links
 
 TOLERANCE_SECONDS: Final = 0.25
 """So much less than claimed is no shortfall: what encoders add and decoders leave out, and a frame or two."""

@@ -8,12 +8,12 @@ from typing import Final
 
 import numpy as np
 
-from preprocessing.audio_file import AudioFile
-from preprocessing.channels import Mixer
-from preprocessing.decoding import Heard, Recording
+from preprocessing.audio.audio_file import AudioFile
+from preprocessing.audio.channels import Mixer
+from preprocessing.audio.decoding import Heard, Recording
+from preprocessing.audio.libsndfile import MOST_BLOCK_VALUES
+from preprocessing.audio.samples import Resampler, Samples
 from preprocessing.errors import ClipError
-from preprocessing.libsndfile_audio import MOST_BLOCK_VALUES
-from preprocessing.samples import Resampler, Samples
 
 MOST_LOSSY_PEAK: Final = 8.0
 """Largest sample of what a lossy codec decodes to: encoders overshoot full scale by up to two, gain fields by more."""

@@ -13,11 +13,11 @@ import soundfile as sf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from preprocessing.audio_file import AudioFile
-from preprocessing.audio_streams import AudioStream, open_audio, stream_audio
+from preprocessing.audio.audio_file import AudioFile
+from preprocessing.audio.streams import AudioStream, open_audio, stream_audio
+from preprocessing.audio.stretches import Stretch, parse_stretch
 from preprocessing.constants import SAMPLE_RATE
 from preprocessing.errors import BadInputError, ClipError
-from preprocessing.stretches import Stretch, parse_stretch
 
 RATE = 44_100
 LONG = 30.0

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from preprocessing.file_bytes import MOST_PARTS, FileBytes
+from preprocessing.audio.file_bytes import MOST_PARTS, FileBytes
 
 UNKNOWN_SIZE: Final = 0x7F000000
 """From here on a 32-bit size of what reaches beyond the file's end is a program's that wrote into a pipe."""

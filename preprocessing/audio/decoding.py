@@ -1,6 +1,6 @@
 """One file to float32 frames at its own rate, all that is in it, and the word where that is less than there should be.
 
-libsndfile decodes, fast. What it gave is compared with what preprocessing.containers found in the file; where that is
+libsndfile decodes, fast. What it gave is compared with what preprocessing.audio.containers found in the file; where that is
 more, where libsndfile fails or cannot be trusted, and for what it does not know, ffmpeg decodes (again), if there is
 one.
 """
@@ -13,18 +13,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from preprocessing.audio_file import AudioFile
-from preprocessing.containers import Part
-from preprocessing.errors import ClipError
-from preprocessing.ffmpeg_audio import NEEDS_FFMPEG, FfmpegDecoder, find_ffmpeg
-from preprocessing.libsndfile_audio import (
+from preprocessing.audio.audio_file import AudioFile
+from preprocessing.audio.containers import Part
+from preprocessing.audio.ffmpeg import NEEDS_FFMPEG, FfmpegDecoder, find_ffmpeg
+from preprocessing.audio.libsndfile import (
     DECODER_ERRORS,
     LONGEST_FRAMES,
     MOST_BLOCK_VALUES,
     LibsndfileDecoder,
     reason,
 )
-from preprocessing.samples import Samples
+from preprocessing.audio.samples import Samples
+from preprocessing.errors import ClipError
 
 _LOSSLESS_DEMUXERS: Final = frozenset({"wav", "aiff", "au", "caf", "w64", "flac"})
 _FFMPEG_TOLERANCE: Final = 0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from preprocessing.file_bytes import MOST_PARTS, FileBytes, find
+from preprocessing.audio.file_bytes import MOST_PARTS, FileBytes, find
 
 _HEADER: Final = 27
 _BEGINS, _ENDS = 2, 4

@@ -1,8 +1,8 @@
 """Audio files of any format, rate and channel count to mono float32 at one rate (16 kHz unless asked): a whole one, or
 a clip.
 
-preprocessing.decoding decodes, preprocessing.channels mixes, soxr resamples (preprocessing.mono). It is all one way: a
-clip is the first block of what is needed, a whole file one long block; preprocessing.audio_streams gives all blocks.
+preprocessing.audio.decoding decodes, preprocessing.audio.channels mixes, soxr resamples (preprocessing.audio.mono). It is all one way: a
+clip is the first block of what is needed, a whole file one long block; preprocessing.audio.streams gives all blocks.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Final
 
 import numpy as np
 
-from preprocessing.audio_file import AudioFile
+from preprocessing.audio.audio_file import AudioFile
+from preprocessing.audio.decoding import Heard, Recording
+from preprocessing.audio.mono import MonoBlocks
+from preprocessing.audio.samples import Samples
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.constants import RESAMPLING_MARGIN, SAMPLE_RATE
-from preprocessing.decoding import Heard, Recording
 from preprocessing.errors import ClipError
 from preprocessing.excerpts import BEGINNING, Excerpt
-from preprocessing.mono import MonoBlocks
-from preprocessing.samples import Samples
 
 BLOCK_SECONDS: Final = 10.0
 
@@ -36,7 +36,7 @@ def load_audio(data: bytes, name: str = "", sample_rate: int = SAMPLE_RATE) -> S
         sample_rate: Hz, of what is returned.
 
     Returns:
-        float32 [samples], mono (preprocessing.channels), nominally within [-1, 1].
+        float32 [samples], mono (preprocessing.audio.channels), nominally within [-1, 1].
 
     Raises:
         ClipError: ``empty`` (no bytes, or no audio in them), ``undecodable``, ``needs_ffmpeg`` (and there is none),

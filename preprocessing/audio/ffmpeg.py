@@ -13,8 +13,8 @@ from typing import IO, Final
 
 import numpy as np
 
+from preprocessing.audio.samples import Samples
 from preprocessing.errors import ClipError
-from preprocessing.samples import Samples
 
 NEEDS_FFMPEG: Final = "needs_ffmpeg"
 """Kind of ClipError of what only ffmpeg decodes, where there is none."""

@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 import soundfile as sf
 
-from preprocessing.audio_file import AudioFile
-from preprocessing.containers import Part
-from preprocessing.samples import Samples
+from preprocessing.audio.audio_file import AudioFile
+from preprocessing.audio.containers import Part
+from preprocessing.audio.samples import Samples
 
 MOST_BLOCK_VALUES: Final = 2**22
 """Most samples times channels decoded at once where a header may claim anything: 16 MiB as float32."""

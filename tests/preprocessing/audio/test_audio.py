@@ -14,12 +14,12 @@ from audio_samples import MTAT, encoded, needs_mtat, tone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocessing.audio import hear_clip, load_audio, load_clip
-from preprocessing.audio_streams import open_audio, stream_audio
+from preprocessing.audio.loading import hear_clip, load_audio, load_clip
+from preprocessing.audio.samples import fit_clip, from_pcm, to_pcm
+from preprocessing.audio.streams import open_audio, stream_audio
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.errors import ClipError
-from preprocessing.samples import fit_clip, from_pcm, to_pcm
 
 KINDS = [
     (kind, channels)

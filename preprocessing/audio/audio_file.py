@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import soundfile as sf
 
-from preprocessing.containers import Content, Part, look_into
+from preprocessing.audio.containers import Content, Part, look_into
+from preprocessing.audio.file_bytes import PIECE, DescriptorBytes, FileBytes, MemoryBytes
 from preprocessing.errors import ClipError
-from preprocessing.file_bytes import PIECE, DescriptorBytes, FileBytes, MemoryBytes
 
 
 class AudioFile:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocessing.channels import Mixer, mean_of_channels
+from preprocessing.audio.channels import Mixer, mean_of_channels
 
 RATE = 4_000
 Samples = npt.NDArray[np.float32]

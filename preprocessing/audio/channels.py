@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from preprocessing.samples import Samples
+from preprocessing.audio.samples import Samples
 
 LOOK_SECONDS: Final = 30.0
 """So much is looked at to find the channels that sound."""
