@@ -1,8 +1,8 @@
 """One file to float32 frames at its own rate, all that is in it, and the word where that is less than there should be.
 
-libsndfile decodes, fast. What it gave is compared with what preprocessing.audio.containers found in the file; where that is
-more, where libsndfile fails or cannot be trusted, and for what it does not know, ffmpeg decodes (again), if there is
-one.
+libsndfile decodes, fast. What it gave is compared with what preprocessing.audio.containers found in the file; where
+that is more, where libsndfile fails or cannot be trusted, and for what it does not know, ffmpeg decodes (again), if
+there is one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Audio files of any format, rate and channel count to mono float32 at one rate (16 kHz unless asked): a whole one, or
 a clip.
 
-preprocessing.audio.decoding decodes, preprocessing.audio.channels mixes, soxr resamples (preprocessing.audio.mono). It is all one way: a
-clip is the first block of what is needed, a whole file one long block; preprocessing.audio.streams gives all blocks.
+``decoding`` decodes, ``channels`` mixes, soxr resamples (``mono``). It is all one way: a clip is the first block of
+what is needed, a whole file one long block, and ``streams`` gives all blocks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Audio files on disk, or stretches of them, block by block: as preprocessing.audio.loading, in memory that does not grow."""
+"""Audio files on disk, or stretches of them, block by block: as ``loading``, in memory that does not grow."""
 
 from __future__ import annotations
 

@@ -705,8 +705,8 @@ def stream_windows(
 ) -> Iterator[Window]:
     """Cut blocks of float32 [any length] into windows of a clip's length, one every ``hop`` samples.
 
-    What is shorter than a clip is repeated (preprocessing.audio.samples.fit_clip); of what is longer the last window ends
-    where the file ends, or less than half a second before (preprocessing.windows). Holds one window and one block.
+    What is shorter than a clip is repeated (preprocessing.audio.samples.fit_clip); of what is longer the last window
+    ends where the file ends, or less than half a second before (preprocessing.windows). Holds one window and one block.
 
     Args:
         blocks: what follows each other in the file.
