@@ -219,9 +219,8 @@ class _OfLogMel(_Changes):
 def _turned(inputs: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Turn each row round along the last axis."""
     rows, length = tf.shape(inputs)[0], inputs.shape[-1]
-    shift = tf.random.stateless_uniform([rows, 1], seed, maxval=length, dtype=tf.int32)
-    at = (tf.range(length)[tf.newaxis] + shift) % length
-    return tf.gather(inputs, at, axis=len(inputs.shape) - 1, batch_dims=1)
+    shifts = tf.random.stateless_uniform([rows, 1], seed, maxval=length, dtype=tf.int32)[:, 0]
+    return tf.map_fn(lambda row: tf.roll(row[0], -row[1], axis=-1), (inputs, shifts), fn_output_signature=inputs.dtype)
 
 
 def _places(hertz: npt.ArrayLike, sample_rate: int) -> npt.NDArray[np.float64]:
