@@ -96,6 +96,8 @@ def _print(examined: Examined, console: Console) -> None:
         if extra.state != "ok":
             _add(table, extra.state, extra.name, extra.detail, extra.remedy)
     _add_title(table, "Jobs")
+    if not examined.tried:
+        _add(table, None, "", "by what is installed; --for JOB loads what a job needs, too")
     for job, lacks in examined.jobs:
         _add(table, "missing" if any(lack.hinders for lack in lacks) else "ok", job.name, job.commands)
         for lack in lacks:

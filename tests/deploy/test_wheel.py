@@ -8,13 +8,16 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from engine_model import EngineModel
 from exported_model import TAGS
@@ -95,18 +98,15 @@ class Clean:
         call = [UV, "pip", "install", "--quiet", "--constraint", lock, f"autotag[{extra}] @ {self._wheel.as_uri()}"]
         subprocess.run(call, env=environment, check=True)
 
+    def command(self, program: str, *arguments: str | Path) -> dict[str, Any]:
+        """For subprocess: a program of the environment, with nothing of this checkout on its path."""
+        hidden = ("PYTHONPATH", "VIRTUAL_ENV", "DISPLAY")
+        environment = {name: value for name, value in os.environ.items() if name not in hidden}
+        return {"args": [self._venv / "bin" / program, *arguments], "cwd": self.folder, "env": environment}
+
     def run(self, *call: str | Path, code: int = 0) -> str:
-        """What a program of the environment prints; nothing of this checkout is on its path."""
-        program, *arguments = call
-        environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-        done = subprocess.run(
-            [self._venv / "bin" / program, *arguments],
-            cwd=self.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        """What a program of the environment prints."""
+        done = subprocess.run(**self.command(str(call[0]), *call[1:]), capture_output=True, text=True, check=False)
         assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
         return done.stdout
 
@@ -164,6 +164,22 @@ def test_doctor_says_what_tagging_lacks_and_with_that_a_file_is_tagged(clean: Cl
     assert answer["seconds"] == 15.0
     assert "litert" in answer["identity"]
     assert json.loads(clean.run(*tag, "--write", "--fields", "default", "--dry-run", "--json"))["file"] == "song.mp3"
+
+
+def test_page_is_served_whole(clean: Clean, model: EngineModel) -> None:
+    clean.install("serving,page")
+    clean.run("autotag", "doctor", "--for", "page")
+    call = clean.command("autotag", "page", "--port", "0", "--no-browser", "--model", model.path)
+    with subprocess.Popen(**call, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            address = server.stderr.readline().split()[1].rstrip("/")
+            page = httpx.get(address).text
+            parts = set(re.findall(r'(?:src|href)="(/[^"]+)"', page))
+            assert len(parts) > 8
+            assert {part: httpx.get(address + part).status_code for part in parts} == dict.fromkeys(parts, 200)
+        finally:
+            server.kill()
 
 
 def test_consumers_types_are_checked_against_the_wheel(clean: Clean) -> None:
