@@ -34,7 +34,7 @@ def main() -> None:
     import tensorflow as tf
 
     from preprocessing.constants import CLIP_SAMPLES
-    from serving.model_info import find_model
+    from serving.model_versions import find_model
 
     model = tf.saved_model.load(str(find_model(options.model_dir)))
     signature = model.signatures["waveform"]

@@ -24,7 +24,8 @@ from pathlib import Path
 from benchmarks.machine import cpu_name
 from preprocessing.errors import AutotagError
 from serving.engines.measurement import Measured, Worker, take_turns
-from serving.model_info import find_model, read_model_info
+from serving.model_info import read_model_info
+from serving.model_versions import find_model
 
 BATCHES = (1, 8, 32)
 CLIENTS = (1, 8, 32)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
-from preprocessing.digits import is_number
+from serving.model_versions import version_folders
 
 PUSH_RECORD = "push.json"
 """In each pushed version: ``model``, its address; ``model_id``, in ML Metadata; ``test_set``, its clips and tags."""
@@ -16,7 +17,7 @@ TEST_SET = "test_set"
 def versions(base: str) -> list[str]:
     """Names of the versions in a push folder, the oldest first; [] where there is no such folder."""
     try:
-        return sorted((name for name in os.listdir(base) if is_number(name)), key=int)
+        return [folder.name for folder in version_folders(Path(base), whole=False)]
     except FileNotFoundError:
         return []
 

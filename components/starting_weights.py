@@ -14,7 +14,8 @@ from models.outputs import LOGITS, with_heads
 from models.registry import Network
 from preprocessing.errors import BadInputError
 from serving.graph.ensemble import Ensemble
-from serving.model_info import find_model, read_model_info
+from serving.model_info import read_model_info
+from serving.model_versions import find_model
 from serving.pretrained.catalogue import CATALOGUE
 
 log = logging.getLogger(__name__)

@@ -48,7 +48,8 @@ from pipeline.run_history import list_runs
 from pipeline.run_metrics import keep_metrics
 from pipeline.run_record import Run
 from preprocessing.whole_files import TEMPORARY_MARK, writer_is_dead
-from serving.server.versions import FOLLOWED_VERSIONS, labels_lock, read_labels
+from serving.server.labels import labels_lock, read_labels
+from serving.server.model_config import FOLLOWED_VERSIONS
 
 LEFTOVER_SECONDS: Final = 24 * 3600
 """A folder half pushed by a process of another root or machine is left alone for so long."""

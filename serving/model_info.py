@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from models.heads import Heads
 from preprocessing.clip_format import ClipFormat
-from preprocessing.digits import is_number
 from preprocessing.errors import BadInputError
 from preprocessing.level import Level
 from preprocessing.windows import WindowRule
@@ -21,7 +20,6 @@ from preprocessing.windows import WindowRule
 MODEL_INFO_NAME: Final = "model.json"
 FORMAT: Final = 2
 """Of ``model.json``; 1 knew one clip, three networks and one list of tags."""
-SAVED_MODEL_NAME: Final = "saved_model.pb"
 
 
 @dataclass(frozen=True)
@@ -240,27 +238,6 @@ def check_thresholds(thresholds: Sequence[float], tags: Sequence[str]) -> tuple[
     if len(values) != len(tags) or not all(0 <= value <= 1 for value in values):
         raise ValueError(f"expected a threshold from 0 to 1 for each of {len(tags)} tags, got {list(values)}")
     return values
-
-
-def find_model(directory: Path) -> Path:
-    """Return the directory of a SavedModel: ``directory`` itself or, as TF Serving does, its highest numbered version.
-
-    Raises:
-        BadInputError: there is none.
-    """
-    if (directory / SAVED_MODEL_NAME).is_file():
-        return directory
-    if not directory.is_dir():
-        raise BadInputError(
-            f"no model at {directory}: no such folder. Train and push one with `autotag run`, or give --model"
-        )
-    versions = [path for path in directory.iterdir() if is_number(path.name) and (path / SAVED_MODEL_NAME).is_file()]
-    if not versions:
-        raise BadInputError(
-            f"no model at {directory}: neither {SAVED_MODEL_NAME} nor a numbered version with one in it. "
-            "If the last run was not blessed, nothing was pushed: see `autotag runs`"
-        )
-    return max(versions, key=lambda path: int(path.name))
 
 
 def read_model_info(model_dir: Path) -> ModelInfo:

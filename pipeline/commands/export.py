@@ -13,7 +13,7 @@ import click
 from preprocessing.errors import BadInputError
 from preprocessing.examples import record_damage
 from serving.engines.exporting import FileFormat, Variant, export_files
-from serving.model_info import find_model
+from serving.model_versions import find_model
 
 DEFAULT_MODEL_DIR: Final = Path("demo-run/pushed")
 NOT_MEASURED: Final = "not measured"

@@ -10,8 +10,9 @@ from typing import Final
 import click
 
 from pipeline.server_options import encryption_options
+from serving.server.labels import Labels
+from serving.server.model_server import ModelServer
 from serving.server.promotion import Connect, Servers, choose_version, run_change, version_rows
-from serving.server.versions import Labels, ModelServer
 
 DEFAULT_MODEL_DIR: Final = Path("demo-run/pushed")
 DEFAULT_SERVER: Final = "localhost:8500"

@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from pipeline.commands.promote import DEFAULT_MODEL_DIR, common_options, servers_of
+from serving.server.labels import Labels
+from serving.server.model_server import ModelServer
 from serving.server.promotion import run_change
-from serving.server.versions import Labels, ModelServer
 
 
 @click.command("rollback", short_help="Let a label name the version before, in running servers too.")

@@ -21,17 +21,10 @@ import click
 
 from preprocessing.constants import SAMPLE_RATE
 from preprocessing.errors import AutotagError
-from serving.server.tf_server import (
-    IMAGE,
-    PROGRAM,
-    RunningServer,
-    Settings,
-    check_ports,
-    choose_model,
-    find_launcher,
-    multiplies_in_bfloat16,
-    run_server,
-)
+from serving.server.launchers import IMAGE, PROGRAM, find_launcher
+from serving.server.served_model import choose_model
+from serving.server.server_settings import Settings, multiplies_in_bfloat16
+from serving.server.tf_server import RunningServer, check_ports, run_server
 
 DEFAULT_MODEL_DIR: Final = Path("demo-run/pushed")
 EXAMPLE_SECONDS: Final = 4

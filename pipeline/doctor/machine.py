@@ -112,7 +112,7 @@ def graphics_card() -> Finding:
 
 def server_program() -> Finding:
     """Look for TensorFlow Serving's program, where `autotag serve` does."""
-    from serving.server.tf_server import PROGRAM, PROGRAM_VARIABLE
+    from serving.server.launchers import PROGRAM, PROGRAM_VARIABLE
 
     named = os.environ.get(PROGRAM_VARIABLE)
     found = named or shutil.which(PROGRAM)
@@ -127,7 +127,7 @@ def server_program() -> Finding:
 
 def container_engine() -> Finding:
     """Look for Docker or podman that answers, and whether TensorFlow Serving's image is there."""
-    from serving.server.tf_server import ENGINES, IMAGE
+    from serving.server.launchers import ENGINES, IMAGE
 
     reasons, remedy = [], "Docker or podman"
     for name in ENGINES:

@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from preprocessing.errors import BadInputError
 from preprocessing.examples import decode_tags, read_records
-from serving.model_info import find_model, read_model_info
+from serving.model_info import read_model_info
+from serving.model_versions import find_model
 
 Vectors = npt.NDArray[np.float32]
 

@@ -19,7 +19,8 @@ from preprocessing.clip_format import ClipFormat
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.whole_files import temporary_folder
 from serving.engines.measurement import Measured, Worker, read_clips, roc_auc, take_turns
-from serving.model_info import SAVED_MODEL_NAME, ModelInfo, read_model_info
+from serving.model_info import ModelInfo, read_model_info
+from serving.model_versions import SAVED_MODEL_NAME
 
 if TYPE_CHECKING:
     from serving.graph.ensemble import Ensemble

@@ -123,11 +123,11 @@ class Worker:
             silent.cancel()
         if not line:
             self._process.wait()
-            raise AutotagError(f"{self.measured.name} could not be measured: {self._last_words()}")
+            raise AutotagError(f"{self.measured.name} could not be measured: {self._last_lines()}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def _last_words(self) -> str:
+    def _last_lines(self) -> str:
         if self._process.returncode == -signal.SIGKILL:
             return (
                 f"its process was killed: by this program after {self._silent_seconds:g} s without an answer, or for "

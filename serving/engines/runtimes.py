@@ -29,7 +29,8 @@ from preprocessing.clip_format import PAPER_CLIP
 from preprocessing.errors import AutotagError, BadInputError
 from serving.engines.engine_files import litert_file, litert_weights, onnx_file
 from serving.engines.last_layer import LastLayer, find_last_layer, with_output
-from serving.model_info import SAVED_MODEL_NAME, read_model_info
+from serving.model_info import read_model_info
+from serving.model_versions import SAVED_MODEL_NAME
 
 WAVEFORM: Final = "waveform"
 EMBEDDING: Final = "embedding"

@@ -19,7 +19,6 @@ from serving.graph.signatures import CLASSIFY, CLASSIFY_METHOD, signatures
 from serving.graph.warm_up import WARM_UP_NAME, warm_up_requests
 from serving.model_info import (
     MODEL_INFO_NAME,
-    SAVED_MODEL_NAME,
     DataInfo,
     ModelInfo,
     Origin,
@@ -27,6 +26,7 @@ from serving.model_info import (
     check_tag_names,
     check_thresholds,
 )
+from serving.model_versions import SAVED_MODEL_NAME
 
 
 def export_ensemble(

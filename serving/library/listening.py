@@ -12,7 +12,7 @@ from preprocessing.errors import BadInputError, ClipError
 from preprocessing.names import escaped
 from serving.library.index_file import IndexCard
 from serving.library.neighbours import Vectors
-from serving.model_info import find_model
+from serving.model_versions import find_model
 from serving.pretrained.catalogue import CATALOGUE
 from serving.tagging.models import model_folder
 from serving.tagging.tagger import LocalModel, Tagger, TagSource

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from preprocessing.clip_format import PAPER_CLIP
-from preprocessing.digits import is_number
 from preprocessing.errors import AutotagError
-from serving.model_info import MODEL_INFO_NAME, SAVED_MODEL_NAME, ModelInfo, read_model_info
+from serving.model_info import MODEL_INFO_NAME, ModelInfo, read_model_info
+from serving.model_versions import SAVED_MODEL_NAME, version_folders
 from serving.page.answers import PageError
 from serving.page.apart import Say, run_apart
 from serving.page.work import Check
@@ -267,12 +267,10 @@ def _versions(given: str) -> list[tuple[str, Path]]:
     if (folder / SAVED_MODEL_NAME).is_file():
         return [(given.rstrip("/"), folder)]
     try:
-        names = [name for name in os.listdir(folder) if is_number(name)]
+        newest = version_folders(folder)[-MOST_VERSIONS:][::-1]
     except OSError:
         return []
-    newest = sorted(names, key=int, reverse=True)
-    there = [(f"{given.rstrip('/')}/{name}", folder / name) for name in newest]
-    return [(name, path) for name, path in there if (path / SAVED_MODEL_NAME).is_file()][:MOST_VERSIONS]
+    return [(f"{given.rstrip('/')}/{path.name}", path) for path in newest]
 
 
 def _info_card(info: ModelInfo) -> dict[str, Any]:

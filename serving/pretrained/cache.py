@@ -14,7 +14,8 @@ from typing import Final
 from platformdirs import user_cache_path
 
 from preprocessing.errors import BadInputError
-from serving.model_info import find_model, read_model_info
+from serving.model_info import read_model_info
+from serving.model_versions import find_model
 from serving.pretrained.catalogue import GitFile, PackageFile, Remote
 
 VARIABLE: Final = "AUTOTAG_CACHE"

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
-from preprocessing.digits import is_number
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.whole_files import temporary_folder
 from serving.model_info import DataInfo, Origin
+from serving.model_versions import version_folders
 from serving.pretrained.catalogue import THRESHOLD, TrainedModel
 
 if TYPE_CHECKING:
@@ -151,4 +151,4 @@ def _write(ensemble: Ensemble, weights: Weights, folder: Path) -> None:
 
 
 def _next_version(out_dir: Path) -> str:
-    return str(1 + max((int(path.name) for path in out_dir.iterdir() if is_number(path.name)), default=0))
+    return str(1 + max((int(path.name) for path in version_folders(out_dir, whole=False)), default=0))

@@ -13,19 +13,11 @@ from typing import Final
 
 from preprocessing.digits import is_number
 from preprocessing.errors import AutotagError, BadInputError
-from serving.server.versions import (
-    FOLLOWED_VERSIONS,
-    Labels,
-    ModelServer,
-    VersionState,
-    change_labels,
-    config_text,
-    labels_lock,
-    read_config,
-    read_labels,
-    server_config,
-    versions_in,
-)
+from serving.model_versions import version_numbers
+from serving.server.labels import Labels, labels_lock, read_labels
+from serving.server.model_config import FOLLOWED_VERSIONS, config_text, read_config, server_config
+from serving.server.model_server import ModelServer, VersionState
+from serving.server.rollout import change_labels
 
 STEPS: Final = {
     "loading": "the servers load what was asked for ...",
@@ -95,7 +87,7 @@ def run_change(model_dir: Path, change: Change, servers: Servers, say: Say, dry_
         BadInputError: the change cannot be made as it was asked for.
         AutotagError: a server refuses or does not answer, or somebody else is changing them.
     """
-    present = versions_in(model_dir)
+    present = version_numbers(model_dir)
     served_path = servers.served_path(model_dir)
     with contextlib.nullcontext() if dry_run else labels_lock(model_dir):
         before = read_labels(model_dir)
@@ -182,7 +174,7 @@ def version_rows(
         BadInputError: there is no such folder.
         AutotagError: a server does not answer, and nobody takes the error.
     """
-    present, labels = versions_in(model_dir), read_labels(model_dir)
+    present, labels = version_numbers(model_dir), read_labels(model_dir)
     states = _server_states(addresses, connect, on_silence)
     known = {*present, *labels.current.values(), *(number for seen in states.values() for number in seen)}
     rows = [

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from preprocessing.errors import BadInputError
-from serving.model_info import find_model
+from serving.model_versions import find_model
 from serving.pretrained.catalogue import CATALOGUE, DEFAULT
 
 

@@ -36,7 +36,8 @@ from preprocessing.level import Level, levelled
 from preprocessing.silence import is_silent, mean_of_heard
 from preprocessing.windows import least_rest
 from serving.engines.runtimes import AUTO, load_embedding_engine, load_engine, usable_cores
-from serving.model_info import MODEL_INFO_NAME, find_model, read_model_info
+from serving.model_info import MODEL_INFO_NAME, read_model_info
+from serving.model_versions import find_model
 from serving.tagging.models import model_folder
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from components.baseline import NONE, BaselineDriver, BaselineExecutor, choose_b
 from components.pusher import PUSH_RECORD, newest_version, push_whole, pushed_model
 from components.source_hash import TRAINING_SOURCE, import_closure, network_hash, source_hash
 from models.registry import find_network
-from serving.model_info import find_model
-from serving.server.versions import versions_in
+from serving.model_versions import find_model, version_numbers
 
 TRACK, FOLDER = "track 13:1:2", "folder"
 
@@ -37,7 +36,7 @@ def test_folder_whose_name_is_a_digit_of_another_kind_is_no_version(tmp_path: Pa
         (tmp_path / name / "saved_model.pb").write_text("")
     assert newest_version(str(tmp_path)) == "9"
     assert find_model(tmp_path) == newest
-    assert versions_in(tmp_path) == [9]
+    assert version_numbers(tmp_path) == [9]
     assert choose_baseline(str(tmp_path), TRACK, "/models/4") == str(newest)
 
 

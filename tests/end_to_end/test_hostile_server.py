@@ -25,7 +25,10 @@ from exported_model import Exported
 from ports import free_port
 
 from serving.client import messages
-from serving.server.tf_server import Program, RunningServer, Settings, choose_model, run_server
+from serving.server.launchers import Program
+from serving.server.served_model import choose_model
+from serving.server.server_settings import Settings
+from serving.server.tf_server import RunningServer, run_server
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serving" / "graph"))
 

@@ -42,8 +42,10 @@ from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.examples import read_records
 from serving.client import messages
 from serving.model_info import read_model_info
-from serving.server import tf_server
-from serving.server.versions import Labels, ModelServer, config_text, read_labels, server_config
+from serving.server import server_settings
+from serving.server.labels import Labels, read_labels
+from serving.server.model_config import config_text, server_config
+from serving.server.model_server import ModelServer
 
 SERVER = os.environ.get("TENSORFLOW_MODEL_SERVER")
 pytestmark = pytest.mark.skipif(
@@ -139,7 +141,7 @@ def started(folder: Path, *flags: str) -> Iterator[Server]:
             call,
             stdout=output,
             stderr=output,
-            env={**tf_server.ENVIRONMENT, **environment, "TF_ENABLE_ONEDNN_OPTS": "1"},
+            env={**server_settings.ENVIRONMENT, **environment, "TF_ENABLE_ONEDNN_OPTS": "1"},
         )
     server = Server(process, grpc_port, rest_port, log)
     try:
@@ -576,7 +578,7 @@ def test_committed_configuration_with_labels_starts_the_server(
             assert_same({key: messages.from_tensor(tensor) for key, tensor in answer.outputs.items()}, expected["pcm"])
 
 
-@pytest.mark.skipif(not tf_server.multiplies_in_bfloat16(), reason="needs a CPU with avx512_bf16 or amx_bf16")
+@pytest.mark.skipif(not server_settings.multiplies_in_bfloat16(), reason="needs a CPU with avx512_bf16 or amx_bf16")
 def test_answers_in_bfloat16_are_nearly_those_in_float32(
     exported: Exported, tmp_path: Path, values: Any, expected: Any
 ) -> None:

@@ -30,7 +30,7 @@ from pipeline import cli
 from pipeline.doctor import loading
 from serving.library.places import INDEX_NAME
 from serving.model_info import MODEL_INFO_NAME
-from serving.server.versions import LABELS_NAME, Labels
+from serving.server.labels import LABELS_NAME, Labels
 
 ROOT = Path(__file__).parents[2]
 

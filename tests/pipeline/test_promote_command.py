@@ -9,8 +9,9 @@ from command_runner import invoke
 from model_service_double import AVAILABLE, VersionManager, running
 
 from preprocessing.errors import AutotagError, BadInputError
-from serving.model_info import SAVED_MODEL_NAME
-from serving.server.versions import Labels, labels_lock, read_config, read_labels, server_config, write_whole
+from serving.model_versions import SAVED_MODEL_NAME
+from serving.server.labels import Labels, labels_lock, read_labels
+from serving.server.model_config import read_config, server_config, write_whole
 
 FILES = Path(__file__).parents[2] / "serving" / "server" / "tfserving"
 

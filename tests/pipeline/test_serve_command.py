@@ -22,9 +22,11 @@ from ports import free_port
 
 from pipeline.commands.serve import example_request
 from preprocessing.errors import AutotagError, BadInputError
-from serving.model_info import SAVED_MODEL_NAME
-from serving.server import tf_server
-from serving.server.versions import Labels, ModelServer, write_whole
+from serving.model_versions import SAVED_MODEL_NAME
+from serving.server import launchers, served_model, server_settings, tf_server
+from serving.server.labels import Labels
+from serving.server.model_config import write_whole
+from serving.server.model_server import ModelServer
 
 ROOT = Path(__file__).parents[2]
 MAIN = "from pipeline.cli import main; main()"
@@ -171,10 +173,10 @@ def test_server_that_does_not_stop_is_killed(
     tmp_path: Path, pushed: Path, double: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOUBLE_IGNORES_SIGTERM", "1")
-    model, settings = tf_server.choose_model(pushed), tf_server.Settings(free_port(), free_port())
+    model, settings = served_model.choose_model(pushed), server_settings.Settings(free_port(), free_port())
     files = tmp_path / "files"
     files.mkdir()
-    with tf_server.run_server(tf_server.Program(double), model, settings, files) as server:
+    with tf_server.run_server(launchers.Program(double), model, settings, files) as server:
         assert server.wait_until_ready((), 20, threading.Event()) == (2, 3)
         monkeypatch.setattr(tf_server.stop_process, "__defaults__", (0.5,))
         begin = time.monotonic()
@@ -251,7 +253,7 @@ def fake_engine(folder: Path, name: str, program: Path, present: int = 0, pulled
     folder.mkdir(exist_ok=True)
     engine = folder / name
     engine.write_text(
-        ENGINE.format(image=tf_server.IMAGE, log=folder / "calls.txt", present=present, pulled=pulled, program=program)
+        ENGINE.format(image=launchers.IMAGE, log=folder / "calls.txt", present=present, pulled=pulled, program=program)
     )
     engine.chmod(0o755)
     return engine
@@ -290,7 +292,7 @@ def test_image_is_pulled_where_it_is_not_there(tmp_path: Path, double: Path, mon
     fake_engine(folder, "podman", double, present=1)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.delenv("TENSORFLOW_MODEL_SERVER", raising=False)
-    launcher = tf_server.find_launcher(image="registry.example/serving:1")
+    launcher = launchers.find_launcher(image="registry.example/serving:1")
     assert str(launcher) == "registry.example/serving:1 in podman"
     assert "pull registry.example/serving:1" in (folder / "calls.txt").read_text()
 
@@ -303,7 +305,7 @@ def test_engine_that_cannot_get_the_image_is_named_with_its_words(
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.delenv("TENSORFLOW_MODEL_SERVER", raising=False)
     with pytest.raises(AutotagError) as caught:
-        tf_server.find_launcher()
+        launchers.find_launcher()
     assert "TensorFlow Serving is not on this machine" in str(caught.value)
     assert "docker is here, and could not give" in str(caught.value)
     assert "Error: no such registry" in str(caught.value)
@@ -311,10 +313,10 @@ def test_engine_that_cannot_get_the_image_is_named_with_its_words(
 
 def test_program_that_is_none_is_wrong_usage(tmp_path: Path, pushed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInputError, match="--server-binary says .*none, and that is no program"):
-        tf_server.find_launcher(tmp_path / "none")
+        launchers.find_launcher(tmp_path / "none")
     monkeypatch.setenv("TENSORFLOW_MODEL_SERVER", str(pushed))
     with pytest.raises(BadInputError, match="TENSORFLOW_MODEL_SERVER says"):
-        tf_server.find_launcher()
+        launchers.find_launcher()
 
 
 def test_port_in_use_is_said_before_anything_starts(tmp_path: Path, pushed: Path, double: Path) -> None:
@@ -328,23 +330,23 @@ def test_port_in_use_is_said_before_anything_starts(tmp_path: Path, pushed: Path
         f"autotag: port {port} cannot be had (Address already in use): give another by --rest"
     )
     with pytest.raises(BadInputError, match="both 8500"):
-        tf_server.check_ports(tf_server.Settings(8500, 8500))
+        tf_server.check_ports(server_settings.Settings(8500, 8500))
 
 
 def test_folder_without_a_model_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="no such folder"):
-        tf_server.choose_model(tmp_path / "none")
+        served_model.choose_model(tmp_path / "none")
     with pytest.raises(BadInputError, match="no numbered version with saved_model.pb"):
-        tf_server.choose_model(tmp_path)
+        served_model.choose_model(tmp_path)
     (tmp_path / SAVED_MODEL_NAME).touch()
     with pytest.raises(BadInputError, match="wants its folder's name to be a number"):
-        tf_server.choose_model(tmp_path)
+        served_model.choose_model(tmp_path)
 
 
 def test_label_of_a_version_that_was_deleted_is_said_before_anything_starts(pushed: Path) -> None:
     write_whole(pushed / "labels.json", Labels().promoted("stable", 9).to_json())
     with pytest.raises(BadInputError, match=r"has stable at version 9, which is not there; there are 1, 2, 3\."):
-        tf_server.choose_model(pushed)
+        served_model.choose_model(pushed)
 
 
 def test_example_request_is_a_wav_of_the_models_rate() -> None:
@@ -382,8 +384,8 @@ def test_precision_is_what_was_asked_for(tmp_path: Path, pushed: Path, double: P
 )
 def test_precision_goes_by_the_instructions_of_the_cpu(tmp_path: Path, text: str, can: bool) -> None:
     (tmp_path / "cpuinfo").write_text(text)
-    assert tf_server.multiplies_in_bfloat16(tmp_path / "cpuinfo") == can
-    assert not tf_server.multiplies_in_bfloat16(tmp_path / "missing")
+    assert server_settings.multiplies_in_bfloat16(tmp_path / "cpuinfo") == can
+    assert not server_settings.multiplies_in_bfloat16(tmp_path / "missing")
 
 
 def test_server_gets_its_environment_unless_ours_says_otherwise(

@@ -18,7 +18,6 @@ from serving.model_info import (
     ModelInfo,
     Origin,
     check_thresholds,
-    find_model,
     read_model_info,
 )
 
@@ -70,15 +69,6 @@ def test_card_of_another_version_of_autotag_is_refused_with_what_to_do(tmp_path:
     (tmp_path / MODEL_INFO_NAME).write_text(json.dumps(old), encoding="utf-8")
     with pytest.raises(BadInputError, match=r"format is 1, and this version of autotag reads 2.*Push the model again"):
         read_model_info(tmp_path)
-
-
-def test_newest_version_of_a_folder_is_found_by_number_and_not_by_name(tmp_path: Path) -> None:
-    for version in ("9", "10", ".folder.tmp-host-1-1", "notes"):
-        (tmp_path / version).mkdir()
-        (tmp_path / version / "saved_model.pb").touch()
-    (tmp_path / "11").mkdir()
-    assert find_model(tmp_path) == tmp_path / "10"
-    assert find_model(tmp_path / "9") == tmp_path / "9"
 
 
 @pytest.mark.parametrize("thresholds", [(0.5,) * 5, (0.5,) * 7, (0.5,) * 5 + (-0.1,), (0.5,) * 5 + (float("inf"),)])

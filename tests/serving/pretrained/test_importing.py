@@ -17,7 +17,8 @@ from models.registry import NETWORKS, Network
 from preprocessing.audio.samples import fit_clip
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.windows import WindowRule
-from serving.model_info import find_model, read_model_info
+from serving.model_info import read_model_info
+from serving.model_versions import find_model
 from serving.pretrained import convert, importing
 from serving.pretrained.importing import Weights, import_weights
 from serving.tagging.tagger import LocalModel

@@ -22,8 +22,10 @@ from preprocessing.errors import AutotagError, BadInputError
 from serving.client import TagClient, messages
 from serving.client.errors import RequestRefusedError, ServerUnavailableError
 from serving.server import guard
+from serving.server.labels import Labels
+from serving.server.model_config import server_config
+from serving.server.model_server import ModelServer
 from serving.server.request_limits import Limits
-from serving.server.versions import Labels, ModelServer, server_config
 
 
 @pytest.fixture

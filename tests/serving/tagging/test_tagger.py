@@ -21,7 +21,8 @@ from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.constants import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE
 from preprocessing.errors import AutotagError, BadInputError, ClipError
 from preprocessing.windows import window_count
-from serving.model_info import Origin, find_model
+from serving.model_info import Origin
+from serving.model_versions import find_model
 from serving.tagging.tagger import (
     WINDOWS_AHEAD,
     WINDOWS_AT_ONCE,

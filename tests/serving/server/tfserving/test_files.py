@@ -16,8 +16,9 @@ from google.protobuf import text_format
 from pipeline.commands.guard import command as guard_command
 from preprocessing.protobuf import message_classes
 from serving.client.messages import ModelServerConfig
-from serving.server import tf_server
-from serving.server.versions import FOLLOWED_VERSIONS, MODEL_NAME, Labels, config_text, server_config
+from serving.server import launchers, server_settings
+from serving.server.labels import Labels
+from serving.server.model_config import FOLLOWED_VERSIONS, MODEL_NAME, config_text, server_config
 
 FILES = Path(__file__).parents[4] / "serving" / "server" / "tfserving"
 MANIFESTS = sorted((FILES / "kubernetes").glob("*.yaml"))
@@ -206,7 +207,7 @@ def test_containers_are_confined_and_their_images_pinned() -> None:
 
 def test_compose_and_kubernetes_and_autotag_serve_start_the_same_server() -> None:
     services = compose()["services"]
-    assert services["serving"]["image"] == containers()["serving"]["image"] == tf_server.IMAGE
+    assert services["serving"]["image"] == containers()["serving"]["image"] == launchers.IMAGE
     assert services["proxy"]["image"] == containers()["proxy"]["image"]
     in_compose, in_kubernetes = (
         arguments_in(services["serving"]["command"]),
@@ -215,7 +216,7 @@ def test_compose_and_kubernetes_and_autotag_serve_start_the_same_server() -> Non
     in_kubernetes.pop("grpc_channel_arguments")
     assert in_compose.pop("mixed_precision") == "${AUTOTAG_PRECISION:-}"
     assert in_compose == in_kubernetes
-    here = arguments_in(tf_server.arguments(Path("/etc/autotag"), tf_server.Settings()))
+    here = arguments_in(server_settings.arguments(Path("/etc/autotag"), server_settings.Settings()))
     assert {name: here[name] for name in in_compose} == in_compose
 
 
@@ -249,7 +250,7 @@ def environments() -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize("where", ["compose", "kubernetes"])
 def test_server_has_the_environment_that_autotag_serve_gives_it(where: str) -> None:
-    assert environments()[where] == tf_server.ENVIRONMENT
+    assert environments()[where] == server_settings.ENVIRONMENT
 
 
 def test_proxys_lines_for_debian_name_the_modules_that_the_tests_load() -> None:

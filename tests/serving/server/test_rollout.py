@@ -16,16 +16,11 @@ from model_service_double import AVAILABLE, VersionManager, running
 
 from preprocessing.errors import AutotagError, BadInputError
 from serving.client import messages
-from serving.server import versions
-from serving.server.versions import (
-    Labels,
-    ModelServer,
-    change_labels,
-    config_text,
-    read_config,
-    read_labels,
-    server_config,
-)
+from serving.model_versions import version_numbers
+from serving.server.labels import Labels, labels_lock, read_labels
+from serving.server.model_config import config_text, read_config, server_config, write_whole
+from serving.server.model_server import BusyError, ModelServer
+from serving.server.rollout import change_labels
 
 
 def push(folder: Path, *numbers: int, broken: bool = False) -> None:
@@ -71,7 +66,7 @@ def change(pushed: Path, servers: list[ModelServer], after: Labels, seconds: flo
     arguments: dict[str, Any] = {
         "before": read_labels(pushed),
         "base_path": str(pushed),
-        "present": versions.versions_in(pushed),
+        "present": version_numbers(pushed),
         "config_file": None,
         "seconds": seconds,
     }
@@ -253,7 +248,7 @@ def test_server_that_was_started_without_the_labels_gets_them(
 ) -> None:
     """A replica that was just started with the configuration without labels, while labels.json has some."""
     assert loaded(manager, 2, 3)
-    versions.write_whole(pushed / "labels.json", Labels().promoted("stable", 1).to_json())
+    write_whole(pushed / "labels.json", Labels().promoted("stable", 1).to_json())
     change(pushed, [server], read_labels(pushed).promoted("canary", 3))
     assert manager.labels == {"stable": 1, "canary": 3}
 
@@ -275,9 +270,9 @@ def test_configuration_file_is_written_with_the_servers_path(pushed: Path, tmp_p
 
 def test_second_promotion_at_once_is_refused(pushed: Path) -> None:
     with (
-        versions.labels_lock(pushed),
+        labels_lock(pushed),
         pytest.raises(AutotagError, match="another promotion"),
-        versions.labels_lock(pushed),
+        labels_lock(pushed),
     ):
         pass
 
@@ -335,7 +330,7 @@ def test_server_whose_threads_are_busy_is_asked_again() -> None:
 def test_server_that_is_busy_for_too_long_is_called_busy_and_not_missing(
     code: grpc.StatusCode | None, seconds: float
 ) -> None:
-    with busy(code, 1000, 0.6, seconds) as (client, _), pytest.raises(versions.BusyError) as caught:
+    with busy(code, 1000, 0.6, seconds) as (client, _), pytest.raises(BusyError) as caught:
         client.status()
     assert "is there, and too busy to answer within 1 s" in str(caught.value)
     assert "no TensorFlow Serving answers" not in str(caught.value)
