@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-if TYPE_CHECKING:
-    from pipeline.compare.config import ComparisonConfig
-    from pipeline.config import PipelineConfig
-    from pipeline.kubeflow.server import Server
-
-    Settings = PipelineConfig | ComparisonConfig
-
-MAX_WIDTH = 1000
-"""Of a table, in columns."""
+from pipeline.kubeflow.console import (
+    compile_settings,
+    connect_to,
+    data_versions,
+    duration,
+    load_settings,
+    print_table,
+    wait_for,
+    write_newest_metrics,
+)
 
 _CONFIG = click.argument("config", required=False, type=click.Path())
 _SET = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting; repeatable.")
@@ -80,8 +78,8 @@ def compile_(config: str | None, overrides: tuple[str, ...], out: Path) -> None:
     """
     from preprocessing.storage import write_whole
 
-    settings = _load(config, overrides)
-    write_whole(str(out.absolute()), _compile(settings, {}))
+    settings = load_settings(config, overrides)
+    write_whole(str(out.absolute()), compile_settings(settings, {}))
     click.echo(f"written: {out}")
 
 
@@ -113,9 +111,9 @@ def submit(
         autotag kubeflow submit my.yaml --host http://localhost:8888 --set networks.mel_2d.epochs=40
         autotag kubeflow submit my.yaml --wait
     """
-    settings = _load(config, overrides)
-    server = _server(settings, host, token_env)
-    text = _compile(settings, _data_versions(settings))
+    settings = load_settings(config, overrides)
+    server = connect_to(settings, host, token_env)
+    text = compile_settings(settings, data_versions(settings))
     version = server.publish(settings.name, text)
     click.echo(f"pipeline {settings.name}, version {version.name}: {'uploaded' if version.new else 'is there already'}")
     run_name = name or f"{settings.name} {datetime.datetime.now():%Y-%m-%d %H:%M:%S}"
@@ -125,7 +123,7 @@ def submit(
     page = f"{server.host}/#/runs/details/{run_id}"
     click.echo(f"run {run_name}: {page}")
     if wait:
-        _wait(server, run_id, run_name, page, text)
+        wait_for(server, run_id, run_name, page, text)
 
 
 @command.command()
@@ -160,10 +158,10 @@ def schedule(
     from pipeline.kubeflow.schedules import Schedule, check_cron, describe_changes
 
     cron = check_cron(cron)
-    settings = _load(config, overrides)
+    settings = load_settings(config, overrides)
     experiment = experiment or settings.kubeflow.experiment
-    server = _server(settings, host, token_env)
-    text = _compile(settings, {})
+    server = connect_to(settings, host, token_env)
+    text = compile_settings(settings, {})
     wanted = Schedule(
         name or settings.name,
         cron,
@@ -198,15 +196,15 @@ def schedules(
     Example:
         autotag kubeflow schedules my.yaml
     """
-    settings = _load(config, overrides)
-    found = _server(settings, host, token_env).schedules(experiment or settings.kubeflow.experiment)
+    settings = load_settings(config, overrides)
+    found = connect_to(settings, host, token_env).schedules(experiment or settings.kubeflow.experiment)
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found], indent=1))
         return
     rows = [
         (one.schedule.name, one.schedule.cron, one.status, one.schedule.pipeline[:12], one.identity) for one in found
     ]
-    _print_table(("name", "cron", "status", "pipeline", "id"), rows)
+    print_table(("name", "cron", "status", "pipeline", "id"), rows)
 
 
 @command.command()
@@ -230,9 +228,9 @@ def unschedule(
     """
     from preprocessing.errors import BadInputError
 
-    settings = _load(config, overrides)
+    settings = load_settings(config, overrides)
     experiment = experiment or settings.kubeflow.experiment
-    server = _server(settings, host, token_env)
+    server = connect_to(settings, host, token_env)
     there = server.schedules(experiment)
     found = [one for one in there if one.schedule.name == name]
     if not found:
@@ -273,117 +271,20 @@ def runs(
         autotag kubeflow runs my.yaml --limit 5
         autotag kubeflow runs my.yaml --metrics-file /var/lib/node_exporter/autotag.prom --metadata localhost:8080
     """
-    settings = _load(config, overrides)
+    settings = load_settings(config, overrides)
     experiment = experiment or settings.kubeflow.experiment
-    server = _server(settings, host, token_env)
+    server = connect_to(settings, host, token_env)
     if metrics_file:
-        _write_metrics(server, settings, experiment, metadata or settings.kubeflow.metadata, metrics_file)
+        write_newest_metrics(server, settings, experiment, metadata or settings.kubeflow.metadata, metrics_file)
     found = server.runs(experiment, limit)
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found], indent=1, default=str))
         return
     rows = [
-        (one.name, one.state, f"{one.created:%Y-%m-%d %H:%M}", _duration(one.created, one.finished), one.identity)
+        (one.name, one.state, f"{one.created:%Y-%m-%d %H:%M}", duration(one.created, one.finished), one.identity)
         for one in found
     ]
-    _print_table(("run", "state", "began", "took", "id"), rows)
+    print_table(("run", "state", "began", "took", "id"), rows)
     for one in found:
         if one.error:
             click.echo(f"{one.name}: {one.error}")
-
-
-def _write_metrics(server: Server, settings: Settings, experiment: str, metadata: str | None, path: str) -> None:
-    """Write the metrics of the newest run that has ended.
-
-    Raises:
-        AutotagError: ML Metadata does not answer, and the file is without what it has; or the file cannot be written.
-    """
-    from pipeline.kubeflow.cluster_runs import NoMetadataError, ended_run_metrics
-    from pipeline.prometheus import write_metrics
-
-    try:
-        metrics = ended_run_metrics(server, settings.name, experiment, metadata)
-    except NoMetadataError as error:
-        write_metrics(path, ended_run_metrics(server, settings.name, experiment, None))
-        raise NoMetadataError(f"{error}; {path} is without what stands there") from None
-    write_metrics(path, metrics)
-    if not metrics:
-        click.echo(f"{experiment}: no run of {settings.name} has ended yet; {path} has no metrics", err=True)
-
-
-def _load(config: str | None, overrides: tuple[str, ...]) -> Settings:
-    from pipeline.compare.config import is_comparison, load_comparison
-    from pipeline.config import load_config
-    from preprocessing.settings_file import read_settings_file
-
-    if config is not None and is_comparison(read_settings_file(config)):
-        return load_comparison(config, overrides)
-    return load_config(config, overrides)
-
-
-def _server(settings: Settings, host: str | None, token_env: str | None) -> Server:
-    from pipeline.kubeflow.server import connect
-
-    return connect(settings.kubeflow, host, token_env)
-
-
-def _compile(settings: Settings, data_versions: Mapping[str, str]) -> str:
-    with Console(stderr=True).status("starting TFX (about half a minute)"):
-        from pipeline.kubeflow.compiler import compile_config
-
-        return compile_config(settings, data_versions)
-
-
-def _wait(server: Server, run_id: str, name: str, page: str, text: str) -> None:
-    """Print the steps' states until the run has ended.
-
-    Raises:
-        AutotagError: it failed, was stopped, or is not waited for any more.
-    """
-    from pipeline.kubeflow.pipeline_spec import step_names
-    from preprocessing.errors import AutotagError
-
-    try:
-        ended = server.wait(run_id, step_names(text), lambda step, state: click.echo(f"{_now()}  {step}: {state}"))
-    except KeyboardInterrupt:
-        raise AutotagError(f"run {name} is not waited for any more and goes on: {page}") from None
-    if ended.state != "succeeded":
-        said = ", ".join(f"step {step} failed" for step in ended.failed_steps)
-        reasons = "; ".join(filter(None, (said, ended.error))) or "the server does not say why"
-        raise AutotagError(f"run {name} {ended.state}: {reasons}; the steps' logs are at {page}")
-    click.echo(f"run {name}: {ended.state}")
-
-
-def _now() -> str:
-    return f"{datetime.datetime.now():%H:%M:%S}"
-
-
-def _data_versions(settings: Settings) -> dict[str, str]:
-    from pipeline.kubeflow.compiler import data_pipelines, find_data_versions
-
-    with Console(stderr=True).status("checksums of the clips") as status:
-        found = find_data_versions(settings, lambda done, total: status.update(f"checksums: {done} of {total} clips"))
-    for data, pipeline in data_pipelines(settings).items():
-        if data not in found:
-            click.echo(
-                f"{pipeline.data.annotations_file} cannot be seen from here: the run reads the data as they are and "
-                "makes everything anew",
-                err=True,
-            )
-    return found
-
-
-def _duration(began: datetime.datetime, ended: datetime.datetime | None) -> str:
-    return str(datetime.timedelta(seconds=round((ended - began).total_seconds()))) if ended else ""
-
-
-def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column, no_wrap=True)
-    for row in rows:
-        table.add_row(*map(escape, row))
-    console = Console(highlight=False, soft_wrap=True)
-    widest = console.measure(table, options=console.options.update(max_width=MAX_WIDTH)).maximum
-    console.width = max(console.width, widest)  # an id that was cut short is of no use
-    console.print(table)

@@ -209,8 +209,8 @@ COMPILED = "root: {dag: {tasks: {Transform: {}, Pusher: {}}}}\n"
 def takes_runs(api: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[str, Any]]:
     """A server that takes pipelines, runs and recurring runs; what is compiled is COMPILED."""
     _, answers = api
-    monkeypatch.setattr(kubeflow, "_compile", lambda settings, data_versions: COMPILED)
-    monkeypatch.setattr(kubeflow, "_data_versions", lambda settings: {})
+    monkeypatch.setattr(kubeflow, "compile_settings", lambda settings, data_versions: COMPILED)
+    monkeypatch.setattr(kubeflow, "data_versions", lambda settings: {})
     monkeypatch.setattr(server_runs, "POLL_SECONDS", 0.01)
     version = {"pipeline_version_id": "v", "pipeline_id": "p", "display_name": "one"}
     answers["/apis/v2beta1/pipelines"] = (200, {"pipelines": [{"pipeline_id": "p"}]})
