@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final, cast
 import google_crc32c
 import numpy as np
 
-from preprocessing.audio.loading import hear_clip
+from preprocessing.audio.loading import decode_clip
 from preprocessing.audio.samples import fit_clip, from_pcm, to_pcm
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.excerpts import BEGINNING, Excerpt
@@ -69,12 +69,12 @@ def clip_example(
         excerpt: which part of the file.
 
     Raises:
-        ClipError: the audio cannot be used (see preprocessing.audio.loading.hear_clip).
+        ClipError: the audio cannot be used (see preprocessing.audio.loading.decode_clip).
     """
-    return heard_example(data, clip_id, track, tags, name, clip, excerpt)[0]
+    return example_and_shortfall(data, clip_id, track, tags, name, clip, excerpt)[0]
 
 
-def heard_example(
+def example_and_shortfall(
     data: bytes,
     clip_id: str,
     track: str,
@@ -88,11 +88,11 @@ def heard_example(
     That is empty where nothing is missing; else the example says so in its feature ``incomplete``, which others have
     not. Arguments and errors as in clip_example.
     """
-    heard = hear_clip(data, name, clip, excerpt)
-    pcm = to_pcm(fit_clip(heard.samples, clip))
+    decoded = decode_clip(data, name, clip, excerpt)
+    pcm = to_pcm(fit_clip(decoded.samples, clip))
     waveform = from_pcm(pcm)
     mel = log_mel(waveform, clip)
-    shortfall = heard.heard.shortfall
+    shortfall = decoded.heard.shortfall
     example = encode_example(
         {
             "clip_id": clip_id.encode(),
@@ -100,7 +100,7 @@ def heard_example(
             "waveform": pcm.tobytes(),
             "log_mel": mel.astype("<f2").tobytes(),
             "tags": [tag.encode() for tag in tags],
-            **health(waveform, mel, heard.seconds, clip),
+            **health(waveform, mel, decoded.seconds, clip),
             **({INCOMPLETE: 1.0} if shortfall else {}),
         }
     )

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from preprocessing import storage
 from preprocessing.audio.ffmpeg import NEEDS_FFMPEG, find_ffmpeg
 from preprocessing.errors import AutotagError, ClipError
-from preprocessing.examples import heard_example, write_record
+from preprocessing.examples import example_and_shortfall, write_record
 from preprocessing.excerpts import Excerpt
 from preprocessing.manifest import MISSING, UNREADABLE, Clip, Shard, checksum
 from preprocessing.names import to_json
@@ -190,4 +190,4 @@ def _example(clip: Clip, shard: Shard, audio_dir: str) -> tuple[bytes, str]:
     if checksum(data) != clip.checksum:
         raise ClipError(CHANGED, "the file has other bytes than when the job began")
     excerpt = Excerpt(shard.excerpts, clip.excerpt, clip.start, clip.seconds)
-    return heard_example(data, clip.clip_id, clip.track, clip.tags, clip=shard.clip_format, excerpt=excerpt)
+    return example_and_shortfall(data, clip.clip_id, clip.track, clip.tags, clip=shard.clip_format, excerpt=excerpt)

@@ -51,7 +51,7 @@ def _joined(blocks: Iterable[Samples]) -> Samples:
 
 
 @dataclass(frozen=True)
-class HeardClip:
+class DecodedClip:
     """A clip of a file.
 
     Attributes:
@@ -69,12 +69,14 @@ class HeardClip:
 def load_clip(
     data: bytes, name: str = "", clip: ClipFormat = PAPER_CLIP, excerpt: Excerpt = BEGINNING
 ) -> tuple[Samples, float]:
-    """Return samples and seconds of hear_clip; arguments and errors as there."""
-    heard = hear_clip(data, name, clip, excerpt)
-    return heard.samples, heard.seconds
+    """Return samples and seconds of decode_clip; arguments and errors as there."""
+    decoded = decode_clip(data, name, clip, excerpt)
+    return decoded.samples, decoded.seconds
 
 
-def hear_clip(data: bytes, name: str = "", clip: ClipFormat = PAPER_CLIP, excerpt: Excerpt = BEGINNING) -> HeardClip:
+def decode_clip(
+    data: bytes, name: str = "", clip: ClipFormat = PAPER_CLIP, excerpt: Excerpt = BEGINNING
+) -> DecodedClip:
     """Decode as much of an audio file as a clip holds: an album of hours costs little more than a clip.
 
     Args:
@@ -87,21 +89,21 @@ def hear_clip(data: bytes, name: str = "", clip: ClipFormat = PAPER_CLIP, excerp
         ClipError: as load_audio; ``no_excerpt`` where the file is too short to have this one.
     """
     file = AudioFile(data, name)
-    return _hear_beginning(file, clip) if excerpt.is_beginning else _hear_excerpt(file, clip, excerpt)
+    return _decode_beginning(file, clip) if excerpt.is_beginning else _decode_excerpt(file, clip, excerpt)
 
 
-def _hear_beginning(file: AudioFile, clip: ClipFormat) -> HeardClip:
+def _decode_beginning(file: AudioFile, clip: ClipFormat) -> DecodedClip:
     blocks = MonoBlocks(file, clip.sample_rate, needed=clip.seconds + RESAMPLING_MARGIN)
     samples, heard = _joined(blocks), blocks.heard
     if blocks.satisfied:
         frames, rate = _known_length(file, blocks) or length_of(file)
-        return HeardClip(samples[: clip.samples], frames / rate, Heard(clip.seconds, clip.seconds))
+        return DecodedClip(samples[: clip.samples], frames / rate, Heard(clip.seconds, clip.seconds))
     if not heard.complete and heard.seconds >= clip.seconds:
         heard = Heard(clip.seconds, clip.seconds)
-    return HeardClip(samples[: clip.samples], heard.seconds, heard)
+    return DecodedClip(samples[: clip.samples], heard.seconds, heard)
 
 
-def _hear_excerpt(file: AudioFile, clip: ClipFormat, excerpt: Excerpt) -> HeardClip:
+def _decode_excerpt(file: AudioFile, clip: ClipFormat, excerpt: Excerpt) -> DecodedClip:
     frames, rate = length_of(file)
     starts, end = excerpt_starts(frames, rate, clip, excerpt)
     if not starts:
@@ -114,7 +116,7 @@ def _hear_excerpt(file: AudioFile, clip: ClipFormat, excerpt: Excerpt) -> HeardC
     with contextlib.closing(MonoBlocks(file, clip.sample_rate, BLOCK_SECONDS, needed)) as blocks:
         pieces = list(between(blocks, clip.sample_rate, begin, end))
     samples = _joined(pieces) if pieces else np.zeros(0, np.float32)  # a header can promise more than is there
-    return HeardClip(samples, seconds, _heard_of(file, clip, excerpt, begin, end))
+    return DecodedClip(samples, seconds, _heard_of(file, clip, excerpt, begin, end))
 
 
 def between(blocks: MonoBlocks, sample_rate: int, begin: int, end: int) -> Generator[Samples, None, int]:

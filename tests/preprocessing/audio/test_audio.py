@@ -14,7 +14,7 @@ from audio_samples import MTAT, encoded, needs_mtat, tone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocessing.audio.loading import hear_clip, load_audio, load_clip
+from preprocessing.audio.loading import decode_clip, load_audio, load_clip
 from preprocessing.audio.samples import fit_clip, from_pcm, to_pcm
 from preprocessing.audio.streams import open_audio, stream_audio
 from preprocessing.clip_format import ClipFormat
@@ -156,7 +156,7 @@ def test_mp3_that_is_cut_before_its_first_frame_ends_is_not_called_a_missing_fil
 
 def test_header_that_lies_about_the_length_takes_no_memory_and_the_lie_is_told():
     assert len(load_audio(huge_flac())) == SAMPLE_RATE
-    clip = hear_clip(huge_flac())
+    clip = decode_clip(huge_flac())
     assert (len(clip.samples), clip.seconds) == (SAMPLE_RATE, 1.0)
     assert re.fullmatch(r"1\.0 of \d{7}\.\d s", clip.heard.shortfall)
 

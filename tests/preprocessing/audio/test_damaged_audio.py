@@ -12,7 +12,7 @@ import soundfile as sf
 from song_files import DAMAGES, SONG_SECONDS, SUFFIXES, needs_ffmpeg, song_as
 
 from preprocessing.audio.decoding import Heard
-from preprocessing.audio.loading import hear_clip, load_audio
+from preprocessing.audio.loading import decode_clip, load_audio
 from preprocessing.audio.streams import open_audio
 from preprocessing.errors import ClipError
 
@@ -61,7 +61,7 @@ def test_clip_of_a_damaged_file_is_complete_only_if_it_is_there(kind):
         for seed in SEEDS:
             data = DAMAGES[damage](song_as(kind), random.Random(f"{kind} {damage} {seed}"))
             try:
-                heard = hear_clip(data, "damaged", clip)
+                heard = decode_clip(data, "damaged", clip)
             except ClipError:
                 continue
             assert len(heard.samples) == clip.samples or heard.heard.shortfall
