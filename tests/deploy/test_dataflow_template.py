@@ -49,6 +49,19 @@ def test_metadatas_patterns_take_what_the_readme_says_and_the_defaults() -> None
     assert not re.fullmatch(patterns["split"], "random")
 
 
+def test_metadata_takes_each_choice_and_says_each_default() -> None:
+    described = {parameter["name"]: parameter for parameter in METADATA["parameters"]}
+    for action in parameters()._actions:
+        if action.dest == "help" or action.required:
+            continue
+        about = described[action.dest]
+        for choice in action.choices or ():
+            assert re.fullmatch(about["regexes"][0], choice)
+            assert choice in about["helpText"]
+        if action.default not in (None, ""):
+            assert f"Default: {action.default}." in about["helpText"]
+
+
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     write_corpus(tmp_path / "clips", dict.fromkeys(clip_paths(32), encoded(tone(0.2))))
