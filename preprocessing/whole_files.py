@@ -29,7 +29,7 @@ def temporary_name(path: str, suffix: str = "") -> str:
     """Return a hidden name beside ``path`` that no other writer uses and that says who writes; it ends with suffix."""
     folder, name = os.path.split(path)
     writer = f"{TEMPORARY_MARK}{socket.gethostname()}-{os.getpid()}-{time.time_ns()}{suffix}"
-    begin = os.fsencode(name)[: LONGEST_NAME - len(f".{writer}")].decode(errors="ignore")
+    begin = os.fsencode(name)[: LONGEST_NAME - len(os.fsencode(f".{writer}"))].decode(errors="ignore")
     return os.path.join(folder, f".{begin}{writer}")
 
 

@@ -87,6 +87,8 @@ def test_permissions_are_those_of_a_new_file(tmp_path: Path, mask: int) -> None:
 def test_name_as_long_as_a_file_system_takes_can_be_written(tmp_path: Path, letter: str) -> None:
     name = letter * (255 // len(letter.encode()))
     write_whole(tmp_path / name, "text")
+    with replacement(tmp_path / name, suffix=f".{letter}") as path:
+        path.write_text("text")
     assert os.listdir(tmp_path) == [name]
 
 
