@@ -47,10 +47,10 @@ def full_disk_error(node: str, error: BaseException, places: Sequence[str], reme
 
 
 def _is_full(error: BaseException) -> bool:
-    return (isinstance(error, OSError) and error.errno in ERRNOS) or is_said_in(str(error))
+    return (isinstance(error, OSError) and error.errno in ERRNOS) or names_full_disk(str(error))
 
 
-def is_said_in(text: str) -> bool:
+def names_full_disk(text: str) -> bool:
     """Whether a library's text says that a disk is full."""
     return bool(_TEXT.search(text))
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from pipeline.full_disk import is_said_in
+from pipeline.full_disk import names_full_disk
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.names import to_json
 
@@ -103,7 +103,7 @@ class RunFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is one of those."""
         text = record.getMessage()
-        if not record.name.startswith(OURS) and is_said_in(text):
+        if not record.name.startswith(OURS) and names_full_disk(text):
             record.msg, record.args, record.exc_info = text.rstrip().splitlines()[-1], None, None
         return record.name.startswith(OURS) or record.levelno >= logging.ERROR
 

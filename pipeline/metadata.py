@@ -118,7 +118,7 @@ def open_store(config: PipelineConfig) -> Any:
         return metadata_store.MetadataStore(connection(config))
     except RuntimeError as error:
         if settings.kind == "sqlite":
-            said = locked_words(config.metadata_file) if LOCKED in str(error) else f"{config.metadata_file}: {error}"
+            said = locked_message(config.metadata_file) if LOCKED in str(error) else f"{config.metadata_file}: {error}"
             raise AutotagError(said) from None
         raise AutotagError(f"{describe(settings)}: {str(error).strip()}. {HINTS[settings.kind]}") from None
 
@@ -142,7 +142,7 @@ def check_file(path: str, *, for_writing: bool = False) -> None:
             database.execute("ROLLBACK")
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
-            raise AutotagError(locked_words(path)) from None
+            raise AutotagError(locked_message(path)) from None
         raise AutotagError(f"{path}: SQLite cannot use it: {error}") from None
     except sqlite3.DatabaseError as error:
         raise AutotagError(
@@ -150,7 +150,7 @@ def check_file(path: str, *, for_writing: bool = False) -> None:
         ) from None
 
 
-def locked_words(path: str) -> str:
+def locked_message(path: str) -> str:
     """Say that a SQLite file is locked, and what to do."""
     return (
         f"{path} is locked by another program (`fuser {shlex.quote(path)}` names it): end that, or wait for it, "
@@ -168,7 +168,7 @@ def custom_properties(message: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def errors_in_words(config: PipelineConfig) -> Iterator[None]:
+def readable_errors(config: PipelineConfig) -> Iterator[None]:
     """Turn what ML Metadata raises while the block runs (its server went away, its disk is full) into one message.
 
     Raises:
@@ -180,7 +180,7 @@ def errors_in_words(config: PipelineConfig) -> Iterator[None]:
         yield
     except errors.StatusError as error:
         if config.metadata.kind == "sqlite" and LOCKED in str(error):
-            raise AutotagError(locked_words(config.metadata_file)) from error
+            raise AutotagError(locked_message(config.metadata_file)) from error
         where = config.metadata_file if config.metadata.kind == "sqlite" else describe(config.metadata)
         raise AutotagError(f"{where}: ML Metadata cannot be read or written: {' '.join(str(error).split())}") from error
 

@@ -32,7 +32,7 @@ from tfx.utils import telemetry_utils
 from pipeline import logs
 from pipeline.broken_records import broken_records_error
 from pipeline.full_disk import full_disk_error
-from pipeline.metadata import LOCKED, locked_words
+from pipeline.metadata import LOCKED, locked_message
 from pipeline.run_history import run_contexts
 from pipeline.tfx_packing import tfx_not_packed
 from preprocessing.beam.interrupts import InterruptiblePipeline
@@ -141,7 +141,7 @@ class NodeRunner(tfx_runner.IrBasedRunner):  # type: ignore[misc]
                 node_launcher.launch()
             except Exception as error:
                 root = pipeline.runtime_spec.pipeline_root.field_value.string_value
-                own = in_words(name, error, (root, tempfile.gettempdir()), self._connection.sqlite.filename_uri)
+                own = readable_error(name, error, (root, tempfile.gettempdir()), self._connection.sqlite.filename_uri)
                 if own:
                     raise own from error
                 raise
@@ -149,7 +149,7 @@ class NodeRunner(tfx_runner.IrBasedRunner):  # type: ignore[misc]
             log.info("Component %s is finished.", name, extra={"seconds": seconds})
 
 
-def in_words(node: str, error: Exception, places: Sequence[str], metadata_file: str = "") -> AutotagError | None:
+def readable_error(node: str, error: Exception, places: Sequence[str], metadata_file: str = "") -> AutotagError | None:
     """Return what to say of a node's error in one line; None where that is not known.
 
     Args:
@@ -164,7 +164,7 @@ def in_words(node: str, error: Exception, places: Sequence[str], metadata_file: 
     of_metadata = isinstance(error, metadata_errors.StatusError) or str(error).startswith(NO_CONNECTION)
     if of_metadata and error.__context__ is None:  # else something else went wrong before
         if metadata_file and LOCKED in str(error):
-            return AutotagError(f"{node}: {locked_words(metadata_file)}")
+            return AutotagError(f"{node}: {locked_message(metadata_file)}")
         return AutotagError(f"{node}: ML Metadata cannot be read or written: {' '.join(str(error).split())}")
     return broken_records_error(node, error, places[0])
 

@@ -105,7 +105,7 @@ def render(report: Report) -> str:
     tags = report.data.summary["tags"] if report.data.summary else {}
     state, sentence = verdict(report.run)
     network_svg, combiner_svg = curves(report)
-    map_svg, map_words = tag_map(report)
+    map_svg, map_caption = tag_map(report)
     return environment.get_template("report.html").render(
         report=report,
         run=report.run,
@@ -120,7 +120,7 @@ def render(report: Report) -> str:
         combiner_svg=combiner_svg,
         robustness_svg=Markup(robustness_bars(report.run.robustness)) if report.run.robustness else None,
         map_svg=map_svg,
-        map_words=map_words,
+        map_caption=map_caption,
         rejects_shown=REJECTS_SHOWN,
         seconds=sum(node.seconds for node in report.run.nodes),
     )

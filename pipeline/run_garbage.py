@@ -43,7 +43,7 @@ from pipeline.deletion import (
     with_sizes,
 )
 from pipeline.local_runner import root_lock
-from pipeline.metadata import errors_in_words, open_store
+from pipeline.metadata import open_store, readable_errors
 from pipeline.run_history import list_runs
 from pipeline.run_metrics import keep_metrics
 from pipeline.run_record import Run
@@ -81,7 +81,7 @@ def collect(
     """
     store = open_store(config)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(errors_in_words(config))
+        stack.enter_context(readable_errors(config))
         stack.enter_context(root_lock(config.root))
         if old_versions and os.path.isdir(config.pushed):
             stack.enter_context(labels_lock(Path(config.pushed)))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipeline.config import PipelineConfig
-from pipeline.metadata import custom_properties, errors_in_words, open_store
+from pipeline.metadata import custom_properties, open_store, readable_errors
 from pipeline.run_record import NodeRun, Run
 from preprocessing.errors import BadInputError
 
@@ -22,7 +22,7 @@ def list_runs(config: PipelineConfig) -> list[Run]:
         AutotagError: ML Metadata cannot be read.
     """
     store = open_store(config)
-    with errors_in_words(config):
+    with readable_errors(config):
         runs = [_load_run(store, context) for context in run_contexts(store, config.name)]
     return sorted(runs, key=lambda run: run.started)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pipeline.config import PipelineConfig
-from pipeline.metadata import errors_in_words, open_store
+from pipeline.metadata import open_store, readable_errors
 from pipeline.run_record import Run
 
 NODE_SECONDS: Final = "seconds."
@@ -43,7 +43,7 @@ def keep_metrics(config: PipelineConfig, run: Run) -> None:
         AutotagError: the server of ML Metadata does not answer, or they cannot be written.
     """
     store = open_store(config)
-    with errors_in_words(config):
+    with readable_errors(config):
         context = store.get_context_by_type_and_name("pipeline_run", run.run_id)
         for name, value in run_metrics(run).items():
             kind = {int: "int_value", float: "double_value", str: "string_value"}[type(value)]

@@ -30,7 +30,7 @@ from components.tag_scores import PR_AUC, ROC_AUC
 from models.registry import Published, find_network
 from pipeline.compare.config import ComparisonConfig, Entry, row_name
 from pipeline.config import PipelineConfig
-from pipeline.metadata import custom_properties, errors_in_words, open_store
+from pipeline.metadata import custom_properties, open_store, readable_errors
 from pipeline.report_rows import PAPER_SPLIT, PAPER_TABLE
 from preprocessing.errors import BadInputError
 
@@ -131,7 +131,7 @@ def find_evaluations(config: PipelineConfig, keys: Mapping[str, Entry]) -> dict[
         return {}
     by_name = {entry.name: entry for entry in keys.values()}
     found: dict[Entry, Evaluation] = {}
-    with errors_in_words(config):
+    with readable_errors(config):
         artifacts = store.get_artifacts_by_type("ModelEvaluation")
     for artifact in sorted(artifacts, key=lambda one: one.create_time_since_epoch):
         values = custom_properties(artifact)

@@ -98,14 +98,14 @@ class Connection:
         self._namespace = namespace
         self._specs: dict[str, dict[str, Any]] = {}
         _check_answers(self.host, token)
-        with self._words("connect"), warnings.catch_warnings():
+        with self._readable_errors("connect"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # kfp says with which servers it works
             import kfp
 
             self._client = kfp.Client(host=self.host, namespace=namespace or "kubeflow", credentials=token)
 
     @contextlib.contextmanager
-    def _words(self, doing: str) -> Iterator[None]:
+    def _readable_errors(self, doing: str) -> Iterator[None]:
         """Turn the client's errors into one message each, and keep what it prints."""
         import kfp_server_api  # type: ignore[import-untyped]
         import urllib3
@@ -134,7 +134,7 @@ class Connection:
                 return
 
     def _experiment_id(self, name: str) -> str:
-        with self._words(f"look for the experiment {name}"):
+        with self._readable_errors(f"look for the experiment {name}"):
             try:
                 found = self._client.get_experiment(experiment_name=name, namespace=self._namespace)
                 return str(found.experiment_id)

@@ -101,7 +101,7 @@ class Schedules(Uploads):
             AutotagError: the server does not answer.
         """
         experiment_id = self._experiment_id(experiment)
-        with self._words("list the recurring runs"):
+        with self._readable_errors("list the recurring runs"):
             found = self._pages(self._client.list_recurring_runs, "recurring_runs", experiment_id=experiment_id)
             return [self._read_schedule(recurring, experiment) for recurring in found]
 
@@ -111,10 +111,10 @@ class Schedules(Uploads):
         Raises:
             AutotagError: the server refused it, or does not answer.
         """
-        with self._words(f"make the recurring run {wanted.name}"):
+        with self._readable_errors(f"make the recurring run {wanted.name}"):
             found = self._client.create_experiment(wanted.experiment, namespace=self._namespace)
         service_account = wanted.service_account or (replaced[-1].schedule.service_account if replaced else None)
-        with self._words(f"make the recurring run {wanted.name}"):
+        with self._readable_errors(f"make the recurring run {wanted.name}"):
             self._client.create_recurring_run(
                 found.experiment_id,
                 wanted.name,
@@ -140,7 +140,7 @@ class Schedules(Uploads):
         Raises:
             AutotagError: the server does not answer.
         """
-        with self._words(f"look for the recurring run {name}"):
+        with self._readable_errors(f"look for the recurring run {name}"):
             pipeline_id = self._client.get_pipeline_id(pipeline)
             experiments = self._pages(self._client.list_experiments, "experiments", namespace=self._namespace)
             names = {one.experiment_id: one.display_name for one in experiments}
@@ -160,7 +160,7 @@ class Schedules(Uploads):
         Raises:
             AutotagError: the server refused it, or does not answer.
         """
-        with self._words(f"delete the recurring run {found.schedule.name} ({found.identity})"):
+        with self._readable_errors(f"delete the recurring run {found.schedule.name} ({found.identity})"):
             self._client.delete_recurring_run(found.identity)
 
     def scheduled_pipelines(self) -> list[dict[str, Any]]:
@@ -170,7 +170,7 @@ class Schedules(Uploads):
             NoPipelineError: somebody deleted one.
             AutotagError: the server does not answer.
         """
-        with self._words("list the recurring runs"):
+        with self._readable_errors("list the recurring runs"):
             found = self._pages(self._client.list_recurring_runs, "recurring_runs", namespace=self._namespace)
         pipelines = []
         for recurring in found:

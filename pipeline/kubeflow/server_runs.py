@@ -94,7 +94,7 @@ class ServerRuns(Uploads):
         Raises:
             AutotagError: the server refused it, or does not answer.
         """
-        with self._words(f"start the run {name}"):
+        with self._readable_errors(f"start the run {name}"):
             found = self._client.create_experiment(experiment, namespace=self._namespace)
             run = self._client.run_pipeline(
                 found.experiment_id,
@@ -128,7 +128,7 @@ class ServerRuns(Uploads):
         silent = 0
         while True:
             try:
-                with self._words(f"say how the run {run_id} is"):
+                with self._readable_errors(f"say how the run {run_id} is"):
                     run = self._client.get_run(run_id)
             except NoAnswerError:
                 silent += POLL_SECONDS
@@ -155,7 +155,7 @@ class ServerRuns(Uploads):
             AutotagError: the server does not answer.
         """
         experiment_id = self._experiment_id(experiment)
-        with self._words("list the runs"):
+        with self._readable_errors("list the runs"):
             found = itertools.islice(self._list_runs(experiment_id=experiment_id, page_size=min(PAGE, limit)), limit)
             return [_read_run(run) for run in found]
 
@@ -172,7 +172,7 @@ class ServerRuns(Uploads):
             AutotagError: the server does not answer.
         """
         experiment_id = self._experiment_id(experiment)
-        with self._words(f"look for the runs of {pipeline}"):
+        with self._readable_errors(f"look for the runs of {pipeline}"):
             pipeline_id = self._client.get_pipeline_id(pipeline)
             for run in self._list_runs(experiment_id=experiment_id, filter=_in_states(states)):
                 found = _read_run(run)
@@ -186,7 +186,7 @@ class ServerRuns(Uploads):
         Raises:
             AutotagError: the server does not know the run, or does not answer.
         """
-        with self._words(f"say what the steps of the run {run_id} did"):
+        with self._readable_errors(f"say what the steps of the run {run_id} did"):
             run = self._client.get_run(run_id)
         return found_steps((run.run_details.task_details if run.run_details else None) or [])
 
@@ -196,7 +196,7 @@ class ServerRuns(Uploads):
         Raises:
             AutotagError: the server does not answer.
         """
-        with self._words("list the runs that go on"):
+        with self._readable_errors("list the runs that go on"):
             return [_read_run(run) for run in self._list_runs(namespace=self._namespace, filter=_not_ended())]
 
     def all_runs(self) -> Iterator[FoundRun]:
@@ -207,7 +207,7 @@ class ServerRuns(Uploads):
         """
         found = self._list_runs(namespace=self._namespace)
         while True:
-            with self._words("list the runs"):
+            with self._readable_errors("list the runs"):
                 run = next(found, None)
             if run is None:
                 return
@@ -220,7 +220,7 @@ class ServerRuns(Uploads):
             NoPipelineError: somebody deleted it.
             AutotagError: the server does not answer.
         """
-        with self._words(f"give the run {run.name}"):
+        with self._readable_errors(f"give the run {run.name}"):
             own = None if run.version_id else self._client.get_run(run.identity).pipeline_spec
         return self._pipeline(f"run {run.name} ({run.identity})", run.pipeline_id, run.version_id, own)
 

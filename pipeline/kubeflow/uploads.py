@@ -42,14 +42,14 @@ class Uploads(Connection):
             AutotagError: the server refused it, or does not answer.
         """
         checksum = hashlib.sha256(text.encode()).hexdigest()
-        with self._words(f"look for the pipeline {name}"):
+        with self._readable_errors(f"look for the pipeline {name}"):
             pipeline_id = self._client.get_pipeline_id(name)
             list_versions = self._client.list_pipeline_versions
             there = self._pages(list_versions, "pipeline_versions", pipeline_id=pipeline_id) if pipeline_id else []
         for version in there:
             if version.description == CHECKSUM + checksum:
                 return Version(pipeline_id, version.pipeline_version_id, version.display_name, checksum, new=False)
-        with tempfile.TemporaryDirectory() as folder, self._words(f"take the pipeline {name}"):
+        with tempfile.TemporaryDirectory() as folder, self._readable_errors(f"take the pipeline {name}"):
             path = os.path.join(folder, "pipeline.yaml")
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
@@ -69,7 +69,7 @@ class Uploads(Connection):
         import kfp_server_api  # type: ignore[import-untyped]
 
         if version_id and version_id not in self._specs:
-            with self._words(f"give the pipeline of the {user}"):
+            with self._readable_errors(f"give the pipeline of the {user}"):
                 try:
                     version = self._client.get_pipeline_version(pipeline_id, version_id)
                     self._specs[version_id] = version.pipeline_spec or {}

@@ -185,7 +185,7 @@ class FailureRow:
 
 
 @contextlib.contextmanager
-def words(path: Path) -> Iterator[None]:
+def readable_errors(path: Path) -> Iterator[None]:
     """Turn what SQLite raises into one line.
 
     Raises:
@@ -229,7 +229,7 @@ class IndexFile:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self._connection = connection
-        with words(path):
+        with readable_errors(path):
             about = dict(connection.execute("SELECT key, value FROM about").fetchall())
             if not {"card", "folder", "revision", "complete"} <= set(about):
                 raise BadInputError(f"the index {escaped(path)} was never begun: delete it")
@@ -249,7 +249,7 @@ class IndexFile:
         """
         if not path.is_file():
             raise BadInputError(f"no index at {escaped(path)}: make one with `autotag index FOLDER`")
-        with words(path):
+        with readable_errors(path):
             return cls(path, _connect(path, write))
 
     @classmethod
@@ -259,7 +259,7 @@ class IndexFile:
         Raises:
             AutotagError: it cannot be written.
         """
-        with words(path):
+        with readable_errors(path):
             connection = _connect(path, write=True, new=True)
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
@@ -297,7 +297,7 @@ class IndexFile:
         return bool(self._about("complete"))
 
     def _about(self, key: str) -> Any:
-        with words(self.path):
+        with readable_errors(self.path):
             row = self._connection.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
             if row is None:
                 raise sqlite3.DatabaseError(f"malformed: there is no {key}")
@@ -306,7 +306,7 @@ class IndexFile:
     @contextlib.contextmanager
     def one_state(self) -> Iterator[None]:
         """What is read while the block runs is of one revision, whatever others write meanwhile."""
-        with words(self.path):
+        with readable_errors(self.path):
             self._connection.execute("BEGIN")
             try:
                 self._connection.execute("SELECT count(*) FROM about").fetchone()
@@ -323,13 +323,13 @@ class IndexFile:
         return self._stamps("failures")
 
     def _stamps(self, table: str) -> dict[str, FileStamp]:
-        with words(self.path):
+        with readable_errors(self.path):
             rows = self._connection.execute(f"SELECT path, size, modified FROM {table}")
             return {os.fsdecode(path): FileStamp(size, modified) for path, size, modified in rows}
 
     def failures(self) -> list[FailureRow]:
         """Return the files that could not be used, in the order of their paths."""
-        with words(self.path):
+        with readable_errors(self.path):
             rows = self._connection.execute("SELECT path, size, modified, kind, reason FROM failures ORDER BY path")
             return [
                 FailureRow(os.fsdecode(path), FileStamp(size, modified), kind, reason)
@@ -338,17 +338,17 @@ class IndexFile:
 
     def select(self, columns: Sequence[str]) -> list[tuple[Any, ...]]:
         """Return columns of all songs, in the order of the paths' bytes."""
-        with words(self.path):
+        with readable_errors(self.path):
             return self._connection.execute(f"SELECT {', '.join(columns)} FROM songs ORDER BY path").fetchall()
 
     def count(self, where: str = "1") -> int:
         """Return how many songs there are."""
-        with words(self.path):
+        with readable_errors(self.path):
             return int(self._connection.execute(f"SELECT count(*) FROM songs WHERE {where}").fetchone()[0])
 
     def same_content(self, digest: bytes, size: int) -> SongRow | None:
         """Return a song of this content; None where there is none."""
-        with words(self.path):
+        with readable_errors(self.path):
             row = self._connection.execute(
                 "SELECT * FROM songs WHERE digest = ? AND size = ?", (digest, size)
             ).fetchone()
@@ -395,7 +395,7 @@ class IndexFile:
 
     def derived(self, name: str) -> bytes | None:
         """Return what was worked out of the songs as they are now; None where it was not."""
-        with words(self.path):
+        with readable_errors(self.path):
             row = self._connection.execute(
                 "SELECT content FROM derived WHERE name = ? "
                 "AND revision = (SELECT value FROM about WHERE key = 'revision')",
@@ -414,7 +414,7 @@ class IndexFile:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with words(self.path), self._connection:
+        with readable_errors(self.path), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             yield self._connection
 
