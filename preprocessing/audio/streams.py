@@ -126,17 +126,6 @@ def open_audio(
             yield stream
 
 
-def stream_audio(
-    path: Path | str, block_seconds: float = BLOCK_SECONDS, sample_rate: int = SAMPLE_RATE
-) -> Iterator[Samples]:
-    """Yield a file's blocks and close it after the last: open_audio where its length is of no interest.
-
-    Arguments and errors as in open_audio.
-    """
-    with open_audio(path, block_seconds, sample_rate) as stream:
-        yield from stream.blocks
-
-
 @contextlib.contextmanager
 def _descriptor(path: Path) -> Iterator[int]:
     try:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from preprocessing.audio.loading import decode_clip, load_audio, load_clip
 from preprocessing.audio.samples import fit_clip, from_pcm, to_pcm
-from preprocessing.audio.streams import open_audio, stream_audio
+from preprocessing.audio.streams import open_audio
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.errors import ClipError
@@ -199,8 +199,13 @@ def test_pcm_goes_there_and_back_and_clips_what_is_too_loud():
     assert to_pcm(np.array([-2.0, 2.0], dtype=np.float32)).tolist() == [-32_768, 32_767]
 
 
+def blocks_of(path, **options):
+    with open_audio(path, **options) as stream:
+        return list(stream.blocks)
+
+
 def streamed(path, **options):
-    return np.concatenate(list(stream_audio(path, **options)))
+    return np.concatenate(blocks_of(path, **options))
 
 
 def noise(seconds, rate, channels):
@@ -222,7 +227,7 @@ def test_blocks_together_are_what_the_whole_decode_gives(
     data = encoded(noise(seconds, rate, channels), rate, kind)
     path = tmp_path_factory.getbasetemp() / "streamed"
     path.write_bytes(data)
-    blocks = list(stream_audio(path, block_seconds=block_seconds))
+    blocks = blocks_of(path, block_seconds=block_seconds)
 
     assert all(block.dtype == np.float32 and block.ndim == 1 and len(block) for block in blocks)
     np.testing.assert_allclose(np.concatenate(blocks), load_audio(data), atol=1e-6)
@@ -240,9 +245,8 @@ def test_block_takes_no_more_memory_than_asked_for_and_the_claimed_length_is_tol
 def test_file_that_is_left_after_its_first_block_is_closed(tmp_path):
     (tmp_path / "a.wav").write_bytes(encoded(tone(5.0)))
     before = len(os.listdir("/proc/self/fd"))
-    blocks = stream_audio(tmp_path / "a.wav", block_seconds=1.0)
-    next(blocks)
-    blocks.close()
+    with open_audio(tmp_path / "a.wav", block_seconds=1.0) as stream:
+        next(stream.blocks)
     assert len(os.listdir("/proc/self/fd")) == before
 
 

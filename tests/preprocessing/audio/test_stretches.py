@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from preprocessing.audio.audio_file import AudioFile
-from preprocessing.audio.streams import AudioStream, open_audio, stream_audio
+from preprocessing.audio.streams import AudioStream, open_audio
 from preprocessing.audio.stretches import Stretch, parse_stretch
 from preprocessing.constants import SAMPLE_RATE
 from preprocessing.errors import BadInputError, ClipError
@@ -105,6 +105,11 @@ def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def decoded(path: Path) -> np.ndarray:
+    with open_audio(path) as stream:
+        return np.concatenate(list(stream.blocks))
+
+
 def hear(path: Path, part: str) -> tuple[np.ndarray, AudioStream]:
     with open_audio(path, 2.0, stretch=parse_stretch(part)) as stream:
         return np.concatenate(list(stream.blocks)), stream
@@ -114,7 +119,7 @@ def hear(path: Path, part: str) -> tuple[np.ndarray, AudioStream]:
 def test_stretch_is_the_same_sound_as_in_the_whole_file(song: Path, name: str) -> None:
     if not (song / name).exists():
         pytest.skip("needs ffmpeg")
-    whole = np.concatenate(list(stream_audio(song / name)))
+    whole = decoded(song / name)
     length = len(whole) / SAMPLE_RATE
     for part, begin, seconds in (
         ("start:7", 0, 7),
@@ -173,7 +178,7 @@ def test_cut_file_says_what_is_missing_of_the_part_that_was_asked_for(song: Path
 
 def test_files_that_follow_each_other_are_one_recording(song: Path, tmp_path: Path) -> None:
     (tmp_path / "joined.ogg").write_bytes(2 * (song / "a.ogg").read_bytes())
-    whole = np.concatenate(list(stream_audio(tmp_path / "joined.ogg")))
+    whole = decoded(tmp_path / "joined.ogg")
     heard, stream = hear(tmp_path / "joined.ogg", "28:4")
     assert stream.file_seconds == pytest.approx(60, abs=0.01)
     np.testing.assert_allclose(heard, whole[28 * SAMPLE_RATE : 32 * SAMPLE_RATE], atol=1e-6)
@@ -183,7 +188,7 @@ def test_damage_before_the_part_is_no_concern_of_it(song: Path, tmp_path: Path) 
     data = bytearray((song / "a.flac").read_bytes())
     data[len(data) // 10 : len(data) // 10 + 50] = bytes(50)
     (tmp_path / "a.flac").write_bytes(data)
-    whole = np.concatenate(list(stream_audio(song / "a.flac")))
+    whole = decoded(song / "a.flac")
     heard, stream = hear(tmp_path / "a.flac", "20:5")
     np.testing.assert_allclose(heard, whole[20 * SAMPLE_RATE : 25 * SAMPLE_RATE], atol=1e-6)
     assert stream.heard.complete
