@@ -53,11 +53,13 @@ TFX = [
     "jinja2>=3.1,<4",
     "pydantic>=2.7,<3",
     "matplotlib>=3.8,<4",
+    "prometheus-client>=0.20,<1",
     "tensorboard>=2.16,<2.22",
     "ipykernel>=6",  # without it TFMA hides half of its interface
 ]
 
 ANSWERS = [  # what `autotag tag` writes besides text
+    "jinja2>=3.1,<4",
     "matplotlib>=3.8,<4",
     "mutagen>=1.47,<2",
     "pydantic>=2.7,<3",
@@ -141,6 +143,7 @@ setup(
             "server/tfserving/*",
             "server/tfserving/*/*",
             "tagging/mappings/*.yaml",
+            "tagging/templates/*",
             "page/static/*",
             "page/static/*/*",
             "page/static/*/*/*",

@@ -13,6 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
 from pipeline.config import PipelineConfig
 from pipeline.evaluation import GateFigures
 from pipeline.run_history import list_runs
@@ -169,25 +173,24 @@ def _of_model(name: Mapping[str, str], run: Run) -> list[Metric]:
 
 
 def exposition(metrics: Iterable[Metric]) -> str:
-    """Return the metrics in Prometheus' text format; one without a sample is left out."""
-    lines = []
-    for metric in metrics:
-        if metric.samples:
-            lines += [f"# HELP {metric.name} {_escape(metric.text)}", f"# TYPE {metric.name} gauge"]
-            lines += [f"{metric.name}{{{_labels(labels)}}} {_number(value)}" for labels, value in metric.samples]
-    return "".join(f"{line}\n" for line in lines)
+    """Return the metrics in Prometheus' text format, as prometheus_client writes it; without those of no sample."""
+    registry = CollectorRegistry()
+    registry.register(_Collected([_family(metric) for metric in metrics if metric.samples]))
+    return generate_latest(registry).decode()
 
 
-def _labels(labels: Mapping[str, str]) -> str:
-    return ",".join(f'{name}="{_escape(value, quote=True)}"' for name, value in labels.items())
+@dataclass(frozen=True, eq=False)
+class _Collected(Collector):
+    """What prometheus_client takes as a collector of metrics that are known already."""
+
+    families: Sequence[GaugeMetricFamily]
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        return self.families
 
 
-def _escape(text: str, *, quote: bool = False) -> str:
-    text = text.replace("\\", "\\\\").replace("\n", "\\n")
-    return text.replace('"', '\\"') if quote else text
-
-
-def _number(value: float) -> str:
-    if math.isfinite(value):
-        return str(int(value)) if float(value).is_integer() else repr(float(value))
-    return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+def _family(metric: Metric) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(metric.name, metric.text)
+    for labels, value in metric.samples:
+        family.add_sample(metric.name, dict(labels), float(value))
+    return family

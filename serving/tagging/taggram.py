@@ -17,7 +17,6 @@ Times are seconds; thresholds, means and probabilities are in the order of the t
 
 from __future__ import annotations
 
-import html
 import io
 import math
 import warnings
@@ -33,6 +32,7 @@ from preprocessing.names import escaped, lossless, to_json
 from preprocessing.whole_files import write_whole
 from serving.tagging.tagger import Probabilities, TaggedFile
 
+TEMPLATES: Final = Path(__file__).parent / "templates"
 SUFFIXES: Final = (".png", ".html", ".json")
 MOST_TAGS: Final = 12
 TAGS_BY_MEAN: Final = 8
@@ -285,79 +285,60 @@ def _draw_cells(axes: Any, taggram: Taggram) -> None:
 
 def taggram_html(taggram: Taggram, tagged: TaggedFile, model: str) -> str:
     """The taggram as a page in one file: a picture, a table of all tags, and by script a read-out at the pointer."""
-    ticks, hours = time_ticks(taggram.begin, taggram.end), taggram.end >= 3600
-    length = taggram.end - taggram.begin
-    rows = "".join(_html_row(taggram, row) for row in range(len(taggram.tags)))
-    axis = "".join(
-        f'<span style="left:{100 * (tick - taggram.begin) / length:.3f}%">{clock(tick, hours)}</span>' for tick in ticks
-    )
+    import jinja2
+
+    hours, length = taggram.end >= 3600, taggram.end - taggram.begin
     data = {
         "edges": [round(float(edge), 2) for edge in taggram.edges],
         "tags": taggram.tags,
         "cells": [[None if np.isnan(cell) else round(float(cell), 3) for cell in row] for row in taggram.cells],
         "hours": hours,
     }
-    embedded = to_json(data).replace("<", "\\u003c")
-    marks = "".join(f"<span>{taggram.top * part / 2:.2f}</span>" for part in range(3))
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<title>{html.escape(taggram.title)}: tags over time</title>
-<style>{PAGE_STYLE}</style>
-</head>
-<body>
-<h1>{html.escape(taggram.title)}</h1>
-<p class="note">{html.escape(taggram.subtitle)}</p>
-<figure aria-label="Tags over time; the table below has the figures">
-<div class="row head"><span></span><span></span><span class="mean">mean</span></div>
-{rows}<div class="row"><span></span><div class="axis">{axis}</div><span></span></div>
-<div class="row"><span></span>
-<p id="readout" aria-live="polite">time ({"hours:" if hours else ""}minutes:seconds)</p><span></span></div>
-</figure>
-<div class="scale"><span>probability of the tag</span>
-<div><div class="ramp"></div><div class="marks">{marks}</div></div></div>
-<h2>All tags</h2>
-<table><thead><tr><th>tag</th><th>mean</th><th>highest</th><th>at</th><th>threshold</th><th></th></tr></thead>
-<tbody>{_html_table(tagged, hours)}</tbody></table>
-<p class="note">Means in bold reach the tag’s threshold. Model: {html.escape(model)}</p>
-<script type="application/json" id="data">{embedded}</script>
-<script>{PAGE_SCRIPT}</script>
-</body>
-</html>
-"""
-
-
-def _html_row(taggram: Taggram, row: int) -> str:
-    tag = html.escape(escaped(taggram.tags[row]))
-    strong = ' class="mean above"' if taggram.above[row] else ' class="mean"'
-    cells = []
-    for left, right, value in zip(taggram.edges[:-1], taggram.edges[1:], taggram.cells[row], strict=True):
-        width = right - left
-        cells.append(f'<rect x="{left:.6g}" width="{width:.6g}" height="1" fill="{_fill(value / taggram.top)}"/>')
-    return (
-        f'<div class="row"><span class="tag" title="{tag}">{tag}</span>'
-        f'<svg viewBox="{taggram.begin:.6g} 0 {taggram.end - taggram.begin:.6g} 1" preserveAspectRatio="none" '
-        f'shape-rendering="crispEdges" '
-        f'data-row="{row}">{"".join(cells)}</svg><span{strong}>{taggram.mean[row]:.2f}</span></div>\n'
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("taggram.html").render(
+        taggram=taggram,
+        colours=COLOURS,
+        rows=[_row(taggram, row) for row in range(len(taggram.tags))],
+        ticks=[
+            {"place": 100 * (tick - taggram.begin) / length, "time": clock(tick, hours)}
+            for tick in time_ticks(taggram.begin, taggram.end)
+        ],
+        hours=hours,
+        marks=[taggram.top * part / 2 for part in range(3)],
+        table=[_table_row(tagged, tag, hours) for tag in np.argsort(-tagged.probabilities, kind="stable")],
+        model=model,
+        data=to_json(data).replace("<", "\\u003c"),
     )
 
 
-def _html_table(tagged: TaggedFile, hours: bool) -> str:
-    lines = []
-    for i in np.argsort(-tagged.probabilities, kind="stable"):
-        best = int(np.argmax(tagged.window_probabilities[:, i]))
-        above = bool(tagged.above[i])
-        lines.append(
-            f"<tr{' class=above' if above else ''}><th>{html.escape(escaped(tagged.tags[i]))}</th>"
-            f"<td>{tagged.probabilities[i]:.3f}</td><td>{tagged.window_probabilities[best, i]:.3f}</td>"
-            f"<td>{clock(float(tagged.starts[best]), hours)}</td><td>{tagged.thresholds[i]:.3f}</td>"
-            f"<td>{'above' if above else ''}</td></tr>"
-        )
-    return "\n".join(lines)
+def _row(taggram: Taggram, row: int) -> dict[str, Any]:
+    cells = zip(taggram.edges[:-1], taggram.edges[1:], taggram.cells[row], strict=True)
+    return {
+        "tag": escaped(taggram.tags[row]),
+        "above": bool(taggram.above[row]),
+        "mean": float(taggram.mean[row]),
+        "cells": [
+            {"left": left, "width": right - left, "fill": _fill(value / taggram.top)} for left, right, value in cells
+        ],
+    }
+
+
+def _table_row(tagged: TaggedFile, tag: int, hours: bool) -> dict[str, Any]:
+    best = int(np.argmax(tagged.window_probabilities[:, tag]))
+    return {
+        "tag": escaped(tagged.tags[tag]),
+        "above": bool(tagged.above[tag]),
+        "mean": float(tagged.probabilities[tag]),
+        "highest": float(tagged.window_probabilities[best, tag]),
+        "at": clock(float(tagged.starts[best]), hours),
+        "threshold": float(tagged.thresholds[tag]),
+    }
 
 
 def _fill(share: float) -> str:
@@ -370,63 +351,3 @@ def colour(share: float) -> str:
     place = min(max(float(share), 0.0), 1.0) * (len(points) - 1)
     rgb = [round(float(np.interp(place, range(len(points)), points[:, part]))) for part in range(3)]
     return "#" + "".join(f"{value:02x}" for value in rgb)
-
-
-PAGE_STYLE: Final = """
-:root { color-scheme: light dark; --page: #fff; --ink: #1c1e21; --muted: #5c636b; --line: #d9dcdf; }
-@media (prefers-color-scheme: dark) { :root { --page: #1a1c20; --ink: #e7e9eb; --muted: #a3abb3; --line: #3a3f45; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1.25rem 3rem; max-width: 75rem; background: var(--page); color: var(--ink);
-  font: 15px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-h1 { margin: 0; font-size: 1.4rem; overflow-wrap: anywhere; }
-h2 { margin: 2rem 0 .5rem; font-size: 1.1rem; }
-.note { margin: .25rem 0 0; color: var(--muted); overflow-wrap: anywhere; }
-figure { margin: 1rem 0 0; }
-.row { display: grid; grid-template-columns: minmax(5rem, 11rem) 1fr 3rem; gap: .6rem; align-items: center; }
-.tag { text-align: right; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
-.row svg { display: block; width: 100%; height: 1.6rem; margin: 1px 0; }
-.row svg:hover { outline: 1px solid var(--ink); }
-.mean { color: var(--muted); font-variant-numeric: tabular-nums; }
-.mean.above, tr.above th, tr.above td { color: var(--ink); font-weight: 700; }
-.axis { position: relative; height: 1.5rem; margin-top: .2rem; color: var(--muted); font-size: .85rem;
-  font-variant-numeric: tabular-nums; }
-.axis span { position: absolute; padding-left: .25rem; border-left: 1px solid var(--muted); white-space: nowrap; }
-#readout { margin: .1rem 0 0; min-height: 1.5em; color: var(--muted); font-variant-numeric: tabular-nums; }
-.scale { display: flex; gap: .8rem; margin-top: .8rem; color: var(--muted); font-size: .85rem; }
-.ramp { width: 14rem; height: .8rem; margin-top: .25rem; background: linear-gradient(to right, COLOURS); }
-.marks { display: flex; justify-content: space-between; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem 1.2rem .2rem 0; text-align: right; border-bottom: 1px solid var(--line); font-weight: 400; }
-thead th { color: var(--muted); font-size: .88rem; }
-th:first-child { text-align: left; overflow-wrap: anywhere; }
-@media (max-width: 40rem) {
-  .axis span:nth-child(even) { display: none; }
-  .row { grid-template-columns: 5.5rem 1fr 2.4rem; }
-}
-""".replace("COLOURS", ", ".join(COLOURS))
-
-PAGE_SCRIPT: Final = """
-"use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
-const readout = document.getElementById("readout");
-const rest = readout.textContent;
-const clock = seconds => {
-  const s = Math.floor(seconds), two = n => String(n).padStart(2, "0");
-  const minutes = Math.floor(s / 60), rest = two(s % 60);
-  return data.hours ? `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${rest}` : `${minutes}:${rest}`;
-};
-for (const svg of document.querySelectorAll("svg[data-row]")) {
-  svg.addEventListener("pointermove", event => {
-    const box = svg.getBoundingClientRect();
-    const begin = data.edges[0], end = data.edges[data.edges.length - 1];
-    const time = begin + (event.clientX - box.left) / box.width * (end - begin);
-    let column = 0;
-    while (column < data.edges.length - 2 && data.edges[column + 1] <= time) column++;
-    const row = Number(svg.dataset.row);
-    const span = `${clock(data.edges[column])}\\u2013${clock(data.edges[column + 1])}`;
-    const cell = data.cells[row][column];
-    readout.textContent = `${span}  ${cell === null ? "silence" : `${data.tags[row]}: ${cell.toFixed(2)}`}`;
-  });
-  svg.addEventListener("pointerleave", () => { readout.textContent = rest; });
-}
-"""

@@ -110,7 +110,8 @@ def test_a_run_that_somebody_else_began_later_is_left_out(made_up: MadeUpPipelin
 
 def test_labels_are_escaped_and_odd_values_written_as_prometheus_has_them() -> None:
     name = 'a "quoted"\nname\\'
-    text = exposition([Metric("m", "back\\slash\nand line", [({"pipeline": name}, float("nan")), ({}, 1e-7)])])
+    samples = [({"pipeline": name}, float("nan")), ({"pipeline": "b"}, 1e-7)]
+    text = exposition([Metric("m", "back\\slash\nand line", samples)])
     assert text.splitlines()[0] == "# HELP m back\\\\slash\\nand line"
     assert ("m", (("pipeline", name),)) in parse(text)
     infinite = exposition([Metric("m", "t", [({"a": "1"}, float("inf")), ({"a": "2"}, float("-inf"))])])
