@@ -20,8 +20,10 @@ import numpy as np
 import pytest
 from engine_model import EngineModel
 from exported_model import TAGS
+from kubeflow_api import MadeUpServer, serve_api
 from made_up_run import MadeUpPipeline
 from published_layouts import SAMPLES
+from serving_double import MadeUpModel, serving_double
 from song_files import needs_ffmpeg, part_as, song_as
 from test_documentation import commands
 
@@ -39,10 +41,11 @@ NOT_CALLED = {
     r"(export|import) ": "minutes of TensorFlow: tests/pipeline/test_export_command.py, tests/serving/pretrained",
     r"pretrained \S": "fetches and converts weights: tests/serving/pretrained",
     r"(page|serve|guard)\b": "runs until it is stopped: tests/pipeline/test_page_command.py, test_serve_command.py",
-    r"tag .*--server": "asks a running server: tests/end_to_end/test_tensorflow_serving.py",
     r"(promote|rollback)(?!.*--(show|dry-run|no-server))": "asks a server: tests/pipeline/test_promote_command.py",
     r"rollback /models/": "a path in a server's container: tests/pipeline/test_promote_command.py",
-    r"kubeflow|gc .*--kubeflow": "asks a Kubeflow server, or imports TFX: tests/pipeline/test_kubeflow*.py",
+    r"kubeflow (submit|schedule|unschedule) (?!.*--dry-run)": "changes it: tests/pipeline/test_kubeflow_server.py",
+    r"gc .*--kubeflow": "wants the cluster's volume: tests/pipeline/test_kubeflow_garbage.py",
+    r"kubeflow runs .*--metadata": "asks Kubeflow's ML Metadata: tests/pipeline/test_kubeflow_runs.py",
     r"preprocess (gs|s3)://|preprocess .*--runner": "works on a cluster: tests/preprocessing/beam",
     r".*(real-669| /music/)|preprocess jamendo": "data that are not here: tests/datasets/test_dataset_contract.py",
     r"tag .*--fields mine\.yaml": "a reader's own mapping: tests/serving/tagging/test_tag_fields.py",
@@ -55,13 +58,15 @@ NOT_CALLED = {
 CUT_SHORT = {
     r"(run|compare) ": "--show-config",
     r"gc (?!.*--dry-run)": "--dry-run",
+    r"kubeflow .*--host": "--host {kubeflow}",
+    r"tag .*--server": "--server {serving}",
     r"preprocess ": "--dry-run --tags 3",
     r"make-corpus ": "--clips 4",
 }
 """Beginning of a command -> what is put behind it: all but the work itself."""
 
 
-CALLED_IN = {r"compare ": "comparison", r"search (?!.*--index)": "music"}
+CALLED_IN = {r"compare ": "comparison", r"kubeflow ": "cluster", r"search (?!.*--index)": "music"}
 """Beginning of a command -> folder in which a reader would call it."""
 
 FIRST = {
@@ -86,9 +91,10 @@ def home(model: EngineModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a reader has when all pages have been followed."""
     home = tmp_path_factory.mktemp("home")
     (home / "pipeline").symlink_to(ROOT / "pipeline")
-    (home / "comparison").mkdir()
-    (home / "comparison" / "pipeline").symlink_to(ROOT / "pipeline")
-    shutil.copy(ROOT / "pipeline/configs/compare/demo.yaml", home / "comparison" / "my.yaml")
+    for name, config in (("comparison", "compare/demo.yaml"), ("cluster", "mtat-kubeflow.yaml")):
+        (home / name).mkdir()
+        (home / name / "pipeline").symlink_to(ROOT / "pipeline")
+        shutil.copy(ROOT / "pipeline" / "configs" / config, home / name / "my.yaml")
     (home / "my.yaml").write_text("name: mine\nroot: my-run\ndata: {dataset: synthetic, audio_dir: demo-data}\n")
     _make_models(home, model.path)
     _make_runs(home)
@@ -135,6 +141,7 @@ def _make_songs(home: Path) -> None:
     for place in places:
         (home / place).parent.mkdir(parents=True, exist_ok=True)
         (home / place).write_bytes(whole)
+    (home / "library" / "a.flac").write_bytes(song_as("flac"))
     names = [f"{genre}/{letter}.mp3" for genre in ("folk", "jazz", "rock") for letter in "abcdefgh"]
     for number, name in enumerate(names):
         (home / "music" / name).parent.mkdir(exist_ok=True)
@@ -150,6 +157,19 @@ def looked_at_once() -> Iterator[None]:
         patch.setattr("pipeline.doctor.packages.load_apart", functools.cache(loading.load_apart))
         patch.setattr("pipeline.doctor.jobs.load_apart", functools.cache(loading.load_apart))
         yield
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[dict[str, str]]:
+    """Addresses of what answers in place of TensorFlow Serving and of Kubeflow."""
+    with serving_double({1: MadeUpModel()}) as serving, serve_api() as (host, answers):
+        kubeflow = MadeUpServer(host, answers)
+        kubeflow.add_run("nightly", "SUCCEEDED", 30, Pusher="SUCCEEDED")
+        kubeflow.add_version("v", None)
+        answers["/apis/v2beta1/recurringruns"] = (200, {"recurringRuns": []})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("KF_PIPELINES_ENDPOINT", host)
+            yield {"serving": serving.grpc_address, "kubeflow": host}
 
 
 @pytest.fixture
@@ -170,12 +190,12 @@ def autotag(home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]
 @needs_ffmpeg
 @pytest.mark.parametrize("line", [pytest.param(line, id=line[:70]) for line in called()])
 def test_documented_command_runs(
-    autotag: Callable[[str], int], home: Path, line: str, capfd: pytest.CaptureFixture[str]
+    autotag: Callable[[str], int], servers: dict[str, str], home: Path, line: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for pattern, (wanted, before) in FIRST.items():
         if re.match(pattern, line) and not (home / wanted).exists():
             assert autotag(before) == 0
-    more = [words for pattern, words in CUT_SHORT.items() if re.match(pattern, line)]
+    more = [words.format(**servers) for pattern, words in CUT_SHORT.items() if re.match(pattern, line)]
     code = autotag(" ".join([line, *more]))
     said = capfd.readouterr()
     assert code == 0, said.out + said.err
