@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 import os
 import threading
@@ -17,7 +18,7 @@ from ports import free_port
 from pipeline.doctor import machine, packages
 from pipeline.doctor.examination import _LOOKS, Examined
 from pipeline.doctor.findings import Finding
-from pipeline.doctor.jobs import JOBS, find_job, lacks_of
+from pipeline.doctor.jobs import JOBS, Job, find_job, lacks_of
 from pipeline.doctor.loading import load_apart
 from preprocessing.errors import BadInputError
 from serving.engines.runtimes import AUTO_ORDER, EMBEDDING_ORDER
@@ -250,6 +251,13 @@ def test_jobs_name_extras_and_findings_that_are_there() -> None:
         assert job.looks <= _LOOKS.keys()
     assert tuple(packages.ENGINES) == AUTO_ORDER
     assert set(packages.EMBEDDING_ENGINES) == set(EMBEDDING_ORDER)
+
+
+@pytest.mark.parametrize("job", JOBS.values(), ids=lambda job: job.name)
+def test_modules_of_a_job_are_there(job: Job) -> None:
+    own = ("pipeline", "preprocessing", "serving")
+    for module in (*packages.BASE, *job.modules):
+        assert importlib.util.find_spec(module if module.startswith(own) else module.partition(".")[0]), module
 
 
 def test_one_engine_of_several_is_enough() -> None:
