@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import keras
 from keras import layers
 
 from models.initializers import SeedStream, seed_stream
+from models.tensors import FloatTensor
 
 BATCH_NORM_EPSILON: Final = 1e-5
 BATCH_NORM_MOMENTUM: Final = 0.9
@@ -47,12 +48,12 @@ class Blocks:
         """Blocks whose initial weights and dropouts depend on ``seed`` alone."""
         return cls(dtype, seed_stream(seed))
 
-    def normalised_log_mel(self, log_mel: Any) -> Any:
+    def normalised_log_mel(self, log_mel: FloatTensor) -> FloatTensor:
         """(batch, mels, frames) dB -> (batch, mels, frames, 1) float32, one mean and variance for all bands."""
         x = layers.Reshape((*log_mel.shape[1:], 1), dtype="float32", name="channel")(log_mel)
         return self.input_batch_norm(x)
 
-    def input_batch_norm(self, x: Any) -> Any:
+    def input_batch_norm(self, x: FloatTensor) -> FloatTensor:
         """Batch norm over the channels of (batch, bands, frames, channels), float32: decibels need more than bfloat16.
 
         PyTorch's ``spec_bn``.
@@ -61,7 +62,9 @@ class Blocks:
             epsilon=BATCH_NORM_EPSILON, momentum=BATCH_NORM_MOMENTUM, dtype="float32", name="input_batch_norm"
         )(x)
 
-    def conv(self, x: Any, filters: int, kernel: int | Sequence[int], name: str, strides: Any = 1) -> Any:
+    def conv(
+        self, x: FloatTensor, filters: int, kernel: int | Sequence[int], name: str, strides: int | tuple[int, int] = 1
+    ) -> FloatTensor:
         """Convolution over one axis (batch, time, channels) or two (batch, bands, frames, channels).
 
         It pads half the kernel on both sides.
@@ -82,24 +85,24 @@ class Blocks:
             name=name,
         )(x)
 
-    def batch_norm(self, x: Any, name: str) -> Any:
+    def batch_norm(self, x: FloatTensor, name: str) -> FloatTensor:
         """Batch norm over the last axis."""
         return layers.BatchNormalization(
             epsilon=BATCH_NORM_EPSILON, momentum=BATCH_NORM_MOMENTUM, dtype=self.dtype, name=name
         )(x)
 
-    def relu(self, x: Any, name: str) -> Any:
+    def relu(self, x: FloatTensor, name: str) -> FloatTensor:
         """Rectifier."""
         return layers.ReLU(dtype=self.dtype, name=name)(x)
 
-    def pool(self, x: Any, size: int | tuple[int, ...], name: str) -> Any:
+    def pool(self, x: FloatTensor, size: int | tuple[int, ...], name: str) -> FloatTensor:
         """Maximum over windows that do not overlap; what is left over at the end is dropped. 1 gives ``x`` itself."""
         if size == 1:
             return x
         layer = layers.MaxPooling1D if len(x.shape) == 3 else layers.MaxPooling2D
         return layer(size, dtype=self.dtype, name=name)(x)
 
-    def dense(self, x: Any, units: int, name: str, activation: str | None = None) -> Any:
+    def dense(self, x: FloatTensor, units: int, name: str, activation: str | None = None) -> FloatTensor:
         """Fully connected layer."""
         return layers.Dense(
             units,
@@ -109,13 +112,19 @@ class Blocks:
             name=name,
         )(x)
 
-    def dropout(self, x: Any, name: str, rate: float = DROPOUT) -> Any:
+    def dropout(self, x: FloatTensor, name: str, rate: float = DROPOUT) -> FloatTensor:
         """Dropout of its own seed."""
         return layers.Dropout(rate, seed=self.next_seed(), dtype=self.dtype, name=name)(x)
 
     def conv_block(
-        self, x: Any, filters: int, block: str, kernel: int = 3, pool: int | tuple[int, ...] = 1, strides: int = 1
-    ) -> Any:
+        self,
+        x: FloatTensor,
+        filters: int,
+        block: str,
+        kernel: int = 3,
+        pool: int | tuple[int, ...] = 1,
+        strides: int = 1,
+    ) -> FloatTensor:
         """Convolution, batch norm, ReLU, maximum pool (Conv_1d and Conv_2d of the source)."""
         x = self.conv(x, filters, kernel, f"{block}_conv", strides)
         x = self.batch_norm(x, f"{block}_batch_norm")
@@ -123,14 +132,14 @@ class Blocks:
 
     def residual_block(
         self,
-        x: Any,
+        x: FloatTensor,
         filters: int,
         block: str,
         strides: int | tuple[int, int] = 1,
         kernel: int = 3,
         pool: int | tuple[int, int] = 1,
         squeeze: bool = False,
-    ) -> Any:
+    ) -> FloatTensor:
         """Two convolutions round which the input is added, then ReLU and maximum pool.
 
         The input goes through a convolution of the same kernel and batch norm where the block's stride is not 1 or its
@@ -156,18 +165,18 @@ class Blocks:
         x = layers.Add(dtype=self.dtype, name=f"{block}_sum")([x, y])
         return self.pool(self.relu(x, f"{block}_relu_2"), pool, f"{block}_pool")
 
-    def hidden_head(self, x: Any, units: int) -> Any:
+    def hidden_head(self, x: FloatTensor, units: int) -> FloatTensor:
         """Fully connected layer, batch norm, ReLU, dropout: what precedes the logits of most networks."""
         x = self.relu(self.batch_norm(self.dense(x, units, "dense"), "dense_batch_norm"), "dense_relu")
         return self.dropout(x, "dropout")
 
-    def logits(self, x: Any, n_outputs: int) -> Any:
+    def logits(self, x: FloatTensor, n_outputs: int) -> FloatTensor:
         """(batch, features) -> (batch, n_outputs) float32."""
         return layers.Dense(
             n_outputs, kernel_initializer=torch_uniform(self.next_seed), dtype="float32", name="logits"
         )(x)
 
-    def _excite(self, x: Any, filters: int, block: str) -> Any:
+    def _excite(self, x: FloatTensor, filters: int, block: str) -> FloatTensor:
         """Squeeze and excitation of (batch, time, channels) without a bottleneck."""
         weights = layers.GlobalAveragePooling1D(dtype=self.dtype, name=f"{block}_mean")(x)
         weights = self.dense(weights, filters, f"{block}_squeeze", "relu")
@@ -175,7 +184,7 @@ class Blocks:
         weights = layers.Reshape((1, filters), dtype=self.dtype, name=f"{block}_weights")(weights)
         return layers.Multiply(dtype=self.dtype, name=f"{block}_scale")([x, weights])
 
-    def _zeros_around(self, x: Any, margins: list[int], name: str) -> Any:
+    def _zeros_around(self, x: FloatTensor, margins: list[int], name: str) -> FloatTensor:
         if len(margins) == 1:
             return layers.ZeroPadding1D(margins[0], dtype=self.dtype, name=name)(x)
         return layers.ZeroPadding2D(tuple(margins), dtype=self.dtype, name=name)(x)

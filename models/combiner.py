@@ -16,6 +16,7 @@ from keras import layers, ops
 from models.heads import ONE_OF, Heads
 from models.initializers import glorot, seed_stream
 from models.outputs import LOGITS, with_heads
+from models.tensors import FloatTensor
 
 Combiner = Literal["dense", "logistic", "mean"]
 COMBINERS: Final[tuple[Combiner, ...]] = ("dense", "logistic", "mean")
@@ -47,7 +48,7 @@ def build_combiner(
     raise ValueError(f"combiner {kind!r}: expected one of {', '.join(COMBINERS)}")
 
 
-def _dense(inputs: Any, n_outputs: int, dtype: str | None, seed: int) -> Any:
+def _dense(inputs: FloatTensor, n_outputs: int, dtype: str | None, seed: int) -> FloatTensor:
     next_seed = seed_stream(seed)
 
     def dense(units: int, name: str) -> layers.Layer:
@@ -69,7 +70,7 @@ class HeadLogits(layers.Layer):  # type: ignore[misc]
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.heads = heads
 
-    def call(self, probabilities: Any) -> Any:
+    def call(self, probabilities: FloatTensor) -> FloatTensor:
         """See the class."""
         heads = Heads.from_json(self.heads)
         kept = ops.clip(ops.reshape(probabilities, (-1, probabilities.shape[-1])), SMALLEST, 1 - SMALLEST)
@@ -109,7 +110,7 @@ class LogisticPerTag(layers.Layer):  # type: ignore[misc]
         self.bias = self.add_weight(name="bias", shape=(self.n_outputs,), initializer="zeros")
         self.built = True
 
-    def call(self, logits: Any) -> Any:
+    def call(self, logits: FloatTensor) -> FloatTensor:
         """See the class."""
         by_network = ops.reshape(logits, (-1, self.n_networks, self.n_outputs))
         return ops.sum(by_network * self.kernel, axis=1) + self.bias
@@ -131,7 +132,7 @@ class NetworkMean(layers.Layer):  # type: ignore[misc]
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.n_networks = n_networks
 
-    def call(self, values: Any) -> Any:
+    def call(self, values: FloatTensor) -> FloatTensor:
         """See the class."""
         return ops.mean(ops.reshape(values, (-1, self.n_networks, values.shape[-1] // self.n_networks)), axis=1)
 

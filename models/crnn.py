@@ -7,12 +7,11 @@ The recurrent layers are unrolled over their 18 steps, so that engines without l
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 from keras import layers
 
 from models.blocks_2020 import Blocks, torch_uniform
+from models.tensors import FloatTensor
 
 MELS = 96
 FRAMES = 1813
@@ -24,7 +23,7 @@ def build_crnn(n_outputs: int = 50, *, dtype: str | None = None, seed: int = 0) 
     """``log_mel`` (batch, 96, 1813) dB -> logits (batch, n_outputs) float32. See models.registry.BuildNetwork."""
     blocks = Blocks.seeded(seed, dtype)
 
-    def gru(x: Any, name: str, whole: bool) -> Any:
+    def gru(x: FloatTensor, name: str, whole: bool) -> FloatTensor:
         return layers.GRU(
             GRU_UNITS,
             return_sequences=whole,

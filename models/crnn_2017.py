@@ -14,12 +14,13 @@ The GRUs are unrolled over their 15 steps, so that LiteRT and ONNX get a graph w
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import keras
 from keras import layers, ops
 
 from models.initializers import glorot, seed_stream
+from models.tensors import FloatTensor
 
 MELS = 96
 FRAMES = 1366
@@ -35,7 +36,7 @@ DROPOUT = 0.3
 
 
 @keras.saving.register_keras_serializable(package="autotag")  # type: ignore[misc]
-def hard_sigmoid_of_keras_1(x: Any) -> Any:
+def hard_sigmoid_of_keras_1(x: FloatTensor) -> FloatTensor:
     """clip(0.2 x + 0.5, 0, 1). Today's Keras calls another slope (1/6) by that name."""
     return ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 

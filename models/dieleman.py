@@ -14,12 +14,13 @@ with ReLU over the waveform (as many as there are mel bands), convolutions that 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import keras
 from keras import layers
 
 from models.initializers import SeedStream, glorot, seed_stream
+from models.tensors import FloatTensor
 
 FRAMES: Final = 187
 SAMPLES: Final = 48_000
@@ -79,7 +80,7 @@ def build_dieleman_raw(n_outputs: int = 50, *, dtype: str | None = None, seed: i
     return keras.Model(waveform, _logits(x, n_outputs, next_seed, dtype), name="dieleman_raw")
 
 
-def _logits(x: Any, n_outputs: int, next_seed: SeedStream, dtype: str | None) -> Any:
+def _logits(x: FloatTensor, n_outputs: int, next_seed: SeedStream, dtype: str | None) -> FloatTensor:
     """(batch, 187, channels) -> (batch, n_outputs)."""
     for number in (1, 2):  # 45, 9
         x = layers.Conv1D(

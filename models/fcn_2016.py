@@ -21,12 +21,13 @@ Where the sources are silent:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import keras
 from keras import layers
 
 from models.initializers import glorot, seed_stream
+from models.tensors import FloatTensor
 
 FRAMES = 1366
 """Of 349,440 samples at 12 kHz."""
@@ -86,7 +87,7 @@ def build_fcn_2016(n_outputs: int = 50, *, dtype: str | None = None, seed: int =
     design = DESIGNS[name]
     next_seed = seed_stream(seed)
 
-    def block(x: Any, channels: int, kernel: int, pool: tuple[int, int] | None, number: int) -> Any:
+    def block(x: FloatTensor, channels: int, kernel: int, pool: tuple[int, int] | None, number: int) -> FloatTensor:
         x = layers.Conv2D(
             channels,
             kernel,

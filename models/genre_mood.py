@@ -19,6 +19,7 @@ import keras
 from keras import layers
 
 from models.initializers import glorot, seed_stream
+from models.tensors import FloatTensor
 
 BANDS: Final = 128
 FRAMES: Final = 130
@@ -38,7 +39,7 @@ def build_genre_mood(n_outputs: int = OUTPUTS, *, dtype: str | None = None, seed
     """
     next_seed = seed_stream(seed)
 
-    def normed(x: Any, name: str) -> Any:
+    def normed(x: FloatTensor, name: str) -> FloatTensor:
         x = layers.BatchNormalization(dtype=dtype, name=f"{name}_batch_norm")(x)
         return layers.ReLU(dtype=dtype, name=f"{name}_relu")(x)
 

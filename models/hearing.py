@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 from keras import layers, ops
 
 from models.front_ends.settings import FrontEnd
 from models.registry import Network
+from models.tensors import Compute, FloatTensor
 from preprocessing.clip_format import ClipFormat
 from preprocessing.level import Level
 from preprocessing.windows import WindowRule
@@ -66,7 +65,7 @@ class Hearing:
         """Shape of what the network reads of one window."""
         return (self.window_samples,) if self.front_end is None else self.front_end.shape(self.window_samples)
 
-    def cut(self, waveform: Any) -> Any:
+    def cut(self, waveform: FloatTensor) -> FloatTensor:
         """Float32 [batch, clip samples] -> [batch * windows, window], the windows of a clip one after another."""
         before = max(0, -min(self.starts))
         behind = max(0, max(self.starts) + self.window - self.clip.samples)
@@ -78,7 +77,7 @@ class Hearing:
         pieces = [waveform[:, before + start : before + start + self.window] for start in self.starts]
         return ops.reshape(ops.stack(pieces, axis=1), (-1, self.window))
 
-    def front(self) -> Callable[[Any], Any]:
+    def front(self) -> Compute:
         """Return the function from windows, float32 [n, window], to what the network reads, [n, *shape]."""
         steps: list[layers.Layer] = []
         if self.level == "rms":
@@ -92,7 +91,7 @@ class Hearing:
         if self.front_end is not None:
             steps.append(self.front_end.layer())
 
-        def run(windows: Any) -> Any:
+        def run(windows: FloatTensor) -> FloatTensor:
             for step in steps:
                 windows = step(windows)
             return windows
@@ -117,7 +116,7 @@ class Hearing:
             read = masks(read)
         return keras.Model(window, network(read), name=f"{network.name}_from_window")
 
-    def mean_over_windows(self, by_window: Any) -> Any:
+    def mean_over_windows(self, by_window: FloatTensor) -> FloatTensor:
         """[batch * windows, n] -> [batch, n]."""
         if self.windows == 1:
             return by_window

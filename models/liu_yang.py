@@ -19,6 +19,7 @@ import keras
 from keras import layers, ops
 
 from models.initializers import glorot, seed_stream
+from models.tensors import FloatTensor
 
 N_FFTS: Final = (512, 1024, 2048, 4096, 8192, 16384)
 """Windows of the scales, in the order of the input and of the trained weights."""
@@ -45,7 +46,7 @@ class LogitOfMeanProbability(layers.Layer):  # type: ignore[misc]
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
 
-    def call(self, logits: Any) -> Any:
+    def call(self, logits: FloatTensor) -> FloatTensor:
         """See the class. Yes and no are averaged apart, so that neither is lost near 1."""
         yes, no = (ops.mean(ops.sigmoid(sign * logits), axis=1) for sign in (1.0, -1.0))
         return ops.log(ops.maximum(yes, LEAST_PROBABILITY)) - ops.log(ops.maximum(no, LEAST_PROBABILITY))
@@ -65,7 +66,7 @@ def build_liu_yang(n_outputs: int = 188, *, dtype: str | None = None, seed: int 
     """
     next_seed = seed_stream(seed)
 
-    def conv(x: Any, name: str) -> Any:
+    def conv(x: FloatTensor, name: str) -> FloatTensor:
         """(batch, time, channels) -> (batch, ceil(time / 4), 32)."""
         x = layers.ZeroPadding1D((0, FILTER_FRAMES - 1), dtype=dtype, name=f"{name}_padding")(x)
         x = layers.Conv1D(

@@ -15,6 +15,7 @@ import keras
 from keras import layers
 
 from models.initializers import SeedStream, glorot, seed_stream
+from models.tensors import FloatTensor
 
 BANDS: Final = 96
 FRAMES: Final = 187
@@ -54,7 +55,9 @@ def build_multi_d(n_outputs: int = 50, *, dtype: str | None = None, seed: int = 
     return keras.Model(log_mel, logits, name="multi_d")
 
 
-def _loudest_band(x: Any, filters: int, kernel: tuple[int, int], next_seed: SeedStream, dtype: str | None) -> Any:
+def _loudest_band(
+    x: FloatTensor, filters: int, kernel: tuple[int, int], next_seed: SeedStream, dtype: str | None
+) -> FloatTensor:
     """(batch, 96, 187, 1) -> (batch, 187, filters). Frames are padded with zeros, bands are not."""
     bands, frames = kernel
     name = f"timbre_{bands}_{frames}"

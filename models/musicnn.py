@@ -11,12 +11,11 @@ beside its mean, in the order in which the trained weights expect them. Dropouts
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 from keras import layers
 
 from models.initializers import SeedStream, glorot, seed_stream
+from models.tensors import FloatTensor
 
 MELS = 96
 FRAMES = 187
@@ -67,8 +66,8 @@ def build_musicnn(
 
 
 def _loudest_band(
-    x: Any, filters: int, kernel: tuple[int, int], name: str, next_seed: SeedStream, dtype: str | None
-) -> Any:
+    x: FloatTensor, filters: int, kernel: tuple[int, int], name: str, next_seed: SeedStream, dtype: str | None
+) -> FloatTensor:
     """(batch, 96, 187, 1) -> (batch, 187, filters): the largest answer of each filter along the bands.
 
     Frames are padded with zeros; bands are not, so that a tall filter has 97 - kernel[0] places.
@@ -89,7 +88,7 @@ def _loudest_band(
     return layers.Reshape((FRAMES, filters), dtype=dtype, name=f"{name}_features")(x)
 
 
-def _over_time(x: Any, filters: int, name: str, next_seed: SeedStream, dtype: str | None) -> Any:
+def _over_time(x: FloatTensor, filters: int, name: str, next_seed: SeedStream, dtype: str | None) -> FloatTensor:
     """(batch, 187, channels) -> (batch, 187, filters)."""
     x = layers.Conv1D(
         filters,
@@ -103,7 +102,7 @@ def _over_time(x: Any, filters: int, name: str, next_seed: SeedStream, dtype: st
     return layers.BatchNormalization(dtype=dtype, name=f"{name}_batch_norm")(x)
 
 
-def _max_beside_mean(x: Any, dtype: str | None) -> Any:
+def _max_beside_mean(x: FloatTensor, dtype: str | None) -> FloatTensor:
     """(batch, 187, channels) -> (batch, 2 * channels): maximum 0, mean 0, maximum 1, mean 1 ..."""
     loudest = layers.GlobalMaxPooling1D(keepdims=True, dtype=dtype, name="time_max")(x)
     mean = layers.GlobalAveragePooling1D(keepdims=True, dtype=dtype, name="time_mean")(x)

@@ -8,12 +8,11 @@ Song Dataset (512 channels in the middle, 500 units at the end) 7,972,000.
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 from keras import layers
 
 from models.blocks_2020 import Blocks, torch_uniform
+from models.tensors import FloatTensor
 
 MELS = 96
 FRAMES = 188
@@ -65,7 +64,7 @@ def build_musicnn_2020(
     return keras.Model(log_mel, blocks.logits(x, n_outputs), name=name)
 
 
-def _tall(blocks: Blocks, x: Any, bands: int) -> Any:
+def _tall(blocks: Blocks, x: FloatTensor, bands: int) -> FloatTensor:
     """(batch, 96, 188, 1) -> (batch, 188, 204): the best place of each filter along the bands."""
     name = f"tall_{bands}"
     x = layers.ZeroPadding2D((0, TALL_FRAMES // 2), dtype=blocks.dtype, name=f"{name}_padding")(x)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from keras import layers, ops
 
 from models.heads import ONE_OF, Heads
+from models.tensors import FloatTensor
 
 LOGITS: Final = "logits"
 """Name of the layer whose bias is a network's answer where it has heard nothing."""
@@ -43,7 +44,7 @@ class HeadActivations(layers.Layer):  # type: ignore[misc]
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.heads = _heads(heads)
 
-    def call(self, logits: Any) -> Any:
+    def call(self, logits: FloatTensor) -> FloatTensor:
         """See the class."""
         parts = [
             ops.softmax(logits[:, at], axis=-1) if head.kind == ONE_OF else ops.sigmoid(logits[:, at])
@@ -114,7 +115,7 @@ class HeadsLoss(keras.losses.Loss):  # type: ignore[misc]
         if balance and self.frequencies is None:
             raise ValueError("a loss that is balanced needs the tags' frequencies")
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: FloatTensor, y_pred: FloatTensor) -> FloatTensor:
         """(batch,), whose mean is the loss."""
         losses = [
             (_one_of_loss if head.kind == ONE_OF else _multi_label_loss)(
@@ -137,7 +138,9 @@ class HeadsLoss(keras.losses.Loss):  # type: ignore[misc]
         return {**super().get_config(), "heads": self.heads.to_json(), **values}
 
 
-def _multi_label_loss(labels: Any, probabilities: Any, weights: npt.NDArray[np.float32], smoothing: float) -> Any:
+def _multi_label_loss(
+    labels: FloatTensor, probabilities: FloatTensor, weights: npt.NDArray[np.float32], smoothing: float
+) -> FloatTensor:
     labels = labels * (1 - smoothing) + smoothing / 2
     epsilon = keras.config.epsilon()
     probabilities = ops.clip(probabilities, epsilon, 1 - epsilon)
@@ -145,7 +148,9 @@ def _multi_label_loss(labels: Any, probabilities: Any, weights: npt.NDArray[np.f
     return -ops.mean(entropy, axis=-1)
 
 
-def _one_of_loss(labels: Any, probabilities: Any, weights: npt.NDArray[np.float32], smoothing: float) -> Any:
+def _one_of_loss(
+    labels: FloatTensor, probabilities: FloatTensor, weights: npt.NDArray[np.float32], smoothing: float
+) -> FloatTensor:
     labelled = ops.cast(ops.any(labels > 0, axis=-1), probabilities.dtype)
     counted = ops.maximum(ops.sum(labelled), 1.0)
     labels = labels * (1 - smoothing) + smoothing / labels.shape[-1]

@@ -9,13 +9,14 @@ README counts: 26,980,146. Batch norm is Keras' own.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import keras
 from keras import layers
 
 from models.initializers import SeedStream, seed_stream
 from models.sample_cnn_2017 import DROPOUT, SAMPLES, WIDTHS, conv_batch_norm, he_uniform, stem
+from models.tensors import FloatTensor
 
 WIDENING: Final = 16
 """Of the hidden layer of squeeze and excitation."""
@@ -46,7 +47,7 @@ def build_rese_2_multi(n_outputs: int = 50, *, dtype: str | None = None, seed: i
     return keras.Model(waveform, logits, name="rese_2_multi")
 
 
-def _block(x: Any, width: int, block: str, next_seed: SeedStream, dtype: str | None) -> Any:
+def _block(x: FloatTensor, width: int, block: str, next_seed: SeedStream, dtype: str | None) -> FloatTensor:
     """(batch, time, channels) -> (batch, time // 3, width)."""
     y = conv_batch_norm(x, width, 3, block, next_seed, dtype, "_1")
     y = layers.ReLU(dtype=dtype, name=f"{block}_relu_1")(y)
@@ -60,7 +61,7 @@ def _block(x: Any, width: int, block: str, next_seed: SeedStream, dtype: str | N
     return layers.MaxPooling1D(3, dtype=dtype, name=f"{block}_pool")(x)
 
 
-def _weighed(x: Any, width: int, block: str, next_seed: SeedStream, dtype: str | None) -> Any:
+def _weighed(x: FloatTensor, width: int, block: str, next_seed: SeedStream, dtype: str | None) -> FloatTensor:
     """Squeeze and excitation of (batch, time, width)."""
 
     def dense(units: int, activation: str, name: str) -> layers.Layer:

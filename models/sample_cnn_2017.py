@@ -8,12 +8,13 @@ normalisation, no padding before the first layer. Trainable at 50 outputs 1,869,
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import keras
 from keras import layers
 
 from models.initializers import SeedStream, seed_stream
+from models.tensors import FloatTensor
 
 SAMPLES: Final = 59_049
 """3^10: 2.68 s at 22,050 Hz."""
@@ -30,8 +31,8 @@ def he_uniform(next_seed: SeedStream) -> keras.initializers.Initializer:
 
 
 def conv_batch_norm(
-    x: Any, width: int, kernel: int, block: str, next_seed: SeedStream, dtype: str | None, number: str = ""
-) -> Any:
+    x: FloatTensor, width: int, kernel: int, block: str, next_seed: SeedStream, dtype: str | None, number: str = ""
+) -> FloatTensor:
     """Convolution over (batch, time, channels) and batch norm, named ``<block>_conv`` and ``<block>_batch_norm``."""
     x = layers.Conv1D(
         width,
@@ -44,7 +45,7 @@ def conv_batch_norm(
     return layers.BatchNormalization(dtype=dtype, name=f"{block}_batch_norm{number}")(x)
 
 
-def stem(waveform: Any, next_seed: SeedStream, dtype: str | None) -> Any:
+def stem(waveform: FloatTensor, next_seed: SeedStream, dtype: str | None) -> FloatTensor:
     """Waveform (batch, 59049) -> (batch, 19683, 128): a convolution at every third sample, batch norm, ReLU."""
     x = layers.Reshape((SAMPLES, 1), dtype=dtype, name="channel")(waveform)
     x = layers.Conv1D(

@@ -18,6 +18,7 @@ import numpy as np
 from keras import layers, ops
 
 from models.blocks_2020 import Blocks, torch_uniform
+from models.tensors import FloatTensor
 
 MELS = 128
 FRAMES = 938
@@ -51,7 +52,7 @@ class FixedToken(layers.Layer):  # type: ignore[misc]
         self.token = np.random.RandomState(0).random((1, 1, width)).astype(np.float32)
         super().build(input_shape)
 
-    def call(self, steps: Any) -> Any:
+    def call(self, steps: FloatTensor) -> FloatTensor:
         """See the class."""
         token = ops.cast(ops.convert_to_tensor(self.token), steps.dtype)
         return ops.concatenate([ops.zeros_like(steps[:, :1]) + token, steps], axis=1)
@@ -80,7 +81,7 @@ def build_self_attention(n_outputs: int = 50, *, dtype: str | None = None, seed:
     return keras.Model(log_mel, blocks.logits(x, n_outputs), name="self_attention")
 
 
-def _bert_layer(blocks: Blocks, x: Any, name: str) -> Any:
+def _bert_layer(blocks: Blocks, x: FloatTensor, name: str) -> FloatTensor:
     """(batch, steps, 256) -> the same: attention, then two dense layers, each added to its input and normalised."""
     attention = layers.MultiHeadAttention(
         HEADS,
@@ -105,7 +106,7 @@ def _start(attention: Any, blocks: Blocks) -> None:
         dense.kernel.assign(ops.reshape(start, dense.kernel.shape))
 
 
-def _added(blocks: Blocks, x: Any, y: Any, name: str) -> Any:
+def _added(blocks: Blocks, x: FloatTensor, y: FloatTensor, name: str) -> FloatTensor:
     y = blocks.dropout(y, f"{name}_dropout", HIDDEN_DROPOUT)
     x = layers.Add(dtype=blocks.dtype, name=f"{name}_sum")([x, y])
     return layers.LayerNormalization(epsilon=LAYER_NORM_EPSILON, dtype=blocks.dtype, name=f"{name}_layer_norm")(x)

@@ -11,6 +11,8 @@ from typing import Any, Final
 import keras
 from keras import layers, ops
 
+from models.tensors import BoolTensor, FloatTensor, IntTensor
+
 MASKS: Final = 2
 """Of each kind, as in the published policies LD and SM."""
 
@@ -36,7 +38,7 @@ class SpecAugment(layers.Layer):  # type: ignore[misc]
         self.frequency, self.time, self.masks, self.seed = frequency, time, masks, seed
         self._generator = keras.random.SeedGenerator(seed)
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: FloatTensor, training: bool = False) -> FloatTensor:
         """See the class."""
         if not training:
             return inputs
@@ -50,7 +52,7 @@ class SpecAugment(layers.Layer):  # type: ignore[misc]
         mean = ops.mean(inputs, axis=tuple(range(1, len(inputs.shape))), keepdims=True)
         return ops.where(kept, inputs, mean)
 
-    def _kept(self, rows: Any, size: int, largest: float) -> Any:
+    def _kept(self, rows: IntTensor, size: int, largest: float) -> BoolTensor:
         """Bool [rows, size]: what no mask covers."""
         kept = ops.ones((rows, size), "bool")
         if not largest:

@@ -11,6 +11,7 @@ import keras
 from keras import layers, ops
 
 from models.initializers import glorot, seed_stream
+from models.tensors import FloatTensor
 from preprocessing.constants import CLIP_SAMPLES, N_TAGS
 
 
@@ -53,7 +54,7 @@ class WaveformConvPool(layers.Layer):  # type: ignore[misc]
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
         self.built = True
 
-    def call(self, waveform: Any) -> Any:
+    def call(self, waveform: FloatTensor) -> FloatTensor:
         """See the class."""
         n_pools = self._n_pools(waveform.shape[1])
         rows = self._samples_under_pools(ops.reshape(waveform, (-1, waveform.shape[1])), n_pools)
@@ -79,7 +80,7 @@ class WaveformConvPool(layers.Layer):  # type: ignore[misc]
     def _n_pools(self, samples: int) -> int:
         return (samples - self.kernel_size + 1) // self.pool_size
 
-    def _samples_under_pools(self, waveform: Any, n_pools: int) -> Any:
+    def _samples_under_pools(self, waveform: FloatTensor, n_pools: int) -> FloatTensor:
         """(batch, samples) -> (batch, n_pools, pool_size + kernel_size - 1): each pool's samples and the next few."""
         length, overlap = n_pools * self.pool_size, self.kernel_size - 1
         own = ops.reshape(waveform[:, :length], (-1, n_pools, self.pool_size))
@@ -87,7 +88,7 @@ class WaveformConvPool(layers.Layer):  # type: ignore[misc]
         following = ops.concatenate([own[:, 1:, :overlap], last], axis=1)
         return ops.concatenate([own, following], axis=2)
 
-    def _kernel_at_each_offset(self) -> Any:
+    def _kernel_at_each_offset(self) -> FloatTensor:
         """(pool_size + kernel_size - 1, pool_size * filters): column block ``p`` holds the kernel from row ``p`` on."""
         kernel = ops.cast(ops.reshape(self.kernel, (self.kernel_size, self.filters)), self.compute_dtype)
         blocks = [ops.pad(kernel, ((p, self.pool_size - 1 - p), (0, 0))) for p in range(self.pool_size)]

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from keras import layers, ops
 
 from models.front_ends.layers import PACKAGE
+from models.tensors import FloatTensor
 
 BANDWIDTH_SLOPE: Final = 0.1079
 BANDWIDTH_AT_ZERO: Final = 24.7
@@ -48,13 +49,13 @@ class HarmonicFilters(layers.Layer):  # type: ignore[misc]
         self.quality = self.add_weight(name="quality", shape=(), initializer="ones")
         super().build(input_shape)
 
-    def call(self, power: Any) -> Any:
+    def call(self, power: FloatTensor) -> FloatTensor:
         """See the class."""
         bins, frames = power.shape[1], power.shape[2]
         filtered = ops.matmul(self._filters(bins), power)
         return ops.reshape(filtered, (-1, self.harmonics, self.levels, frames))
 
-    def _filters(self, bins: int) -> Any:
+    def _filters(self, bins: int) -> FloatTensor:
         """[harmonics * levels, bins] triangles."""
         centres = centre_frequencies(self.harmonics, self.levels)[:, np.newaxis]
         away = np.abs(np.linspace(0.0, self.sample_rate / 2, bins) - centres)

@@ -20,6 +20,7 @@ from scipy.signal import savgol_filter
 from models.front_ends import settings as front_ends
 from models.front_ends import spectrum
 from models.front_ends.mel import mel_filterbank
+from models.tensors import FloatTensor
 
 PACKAGE: Final = "autotag"
 RAISED: Final = 2.0**15
@@ -74,7 +75,7 @@ class FrontEndLayer(layers.Layer):  # type: ignore[misc]
 class Stft(FrontEndLayer):
     """[batch, samples] -> [batch, frequencies, frames]: models.front_ends.settings.Stft."""
 
-    def call(self, waveform: Any) -> Any:
+    def call(self, waveform: FloatTensor) -> FloatTensor:
         """See the class."""
         settings = self.settings
         bands, frames = settings.shape(waveform.shape[1])
@@ -87,7 +88,7 @@ class Stft(FrontEndLayer):
 class LogMel(FrontEndLayer):
     """[batch, samples] -> [batch, mel bands, frames]: models.front_ends.settings.LogMel."""
 
-    def call(self, waveform: Any) -> Any:
+    def call(self, waveform: FloatTensor) -> FloatTensor:
         """See the class."""
         return ops.transpose(_log_mel(waveform, self.settings), (0, 2, 1))
 
@@ -96,7 +97,7 @@ class LogMel(FrontEndLayer):
 class Mfcc(FrontEndLayer):
     """[batch, samples] -> [batch, coefficients and differences, frames]: models.front_ends.settings.Mfcc."""
 
-    def call(self, waveform: Any) -> Any:
+    def call(self, waveform: FloatTensor) -> FloatTensor:
         """See the class."""
         settings = self.settings
         cosines = scipy.fft.dct(np.eye(settings.n_mels), type=2, norm="ortho", axis=0)[: settings.n_mfcc]
@@ -109,7 +110,7 @@ class Mfcc(FrontEndLayer):
 class Stack(FrontEndLayer):
     """[batch, samples] -> [batch, front ends, bands, frames]: models.front_ends.settings.Stack."""
 
-    def call(self, waveform: Any) -> Any:
+    def call(self, waveform: FloatTensor) -> FloatTensor:
         """See the class."""
         parts = [_LAYERS[type(part)](part).call(waveform) for part in self.settings.parts]
         return ops.stack(parts, axis=1)
@@ -128,13 +129,13 @@ _LAYERS: Final[dict[type[front_ends.FrontEnd], type[FrontEndLayer]]] = {
 }
 
 
-def _power(waveform: Any, settings: front_ends.Spectrogram) -> Any:
+def _power(waveform: FloatTensor, settings: front_ends.Spectrogram) -> FloatTensor:
     """[batch, samples] -> [batch * frames, spectrum.size] in models.front_ends.spectrum's order."""
     signal = spectrum.padded(waveform, settings.n_fft, settings.pad)
     return spectrum.power_spectrum(spectrum.frames_of(signal, settings.n_fft, settings.hop_length))
 
 
-def _log_mel(waveform: Any, settings: front_ends.LogMel) -> Any:
+def _log_mel(waveform: FloatTensor, settings: front_ends.LogMel) -> FloatTensor:
     """[batch, samples] -> [batch, frames, bands]."""
     filters = mel_filterbank(
         settings.sample_rate,
@@ -156,7 +157,7 @@ def _log_mel(waveform: Any, settings: front_ends.LogMel) -> Any:
     return _scaled(mel, settings)
 
 
-def _differences(values: Any, order: int, width: int) -> Any:
+def _differences(values: FloatTensor, order: int, width: int) -> FloatTensor:
     """[batch, frames, n] -> their ``order``-th derivative over time by a polynomial through ``width`` frames.
 
     librosa.feature.delta: Savitzky and Golay's filter, the first and the last frames by the polynomial of those next
@@ -171,7 +172,7 @@ def _differences(values: Any, order: int, width: int) -> Any:
     return ops.concatenate([first, middle, last], axis=1)
 
 
-def _scaled(power: Any, settings: front_ends.Spectrogram) -> Any:
+def _scaled(power: FloatTensor, settings: front_ends.Spectrogram) -> FloatTensor:
     """[batch, frames, bands] power -> on the settings' scale."""
     match settings.scale:
         case "power":
@@ -186,7 +187,7 @@ def _scaled(power: Any, settings: front_ends.Spectrogram) -> Any:
             return ops.log(1.0 + COMPRESSION * power)
 
 
-def decibels(power: Any, floor: float = 1e-10, top_db: float | None = None) -> Any:
+def decibels(power: FloatTensor, floor: float = 1e-10, top_db: float | None = None) -> FloatTensor:
     """10 log10(max(power, floor)) of [batch, ...] float32, and nothing more than ``top_db`` below a row's maximum.
 
     Computed of 2^15 times the power: where a network's constants are stored as float16, 1e-10 would become 0.
@@ -199,5 +200,5 @@ def decibels(power: Any, floor: float = 1e-10, top_db: float | None = None) -> A
     return ops.maximum(values, loudest - top_db)
 
 
-def _constant(values: npt.NDArray[Any]) -> Any:
+def _constant(values: npt.NDArray[Any]) -> FloatTensor:
     return ops.convert_to_tensor(values.astype(np.float32))

@@ -12,6 +12,7 @@ import keras
 from keras import layers, ops
 
 from models.front_ends.layers import PACKAGE
+from models.tensors import FloatTensor
 from preprocessing.level import LEAST, LEVEL
 
 
@@ -25,7 +26,7 @@ class RmsLevel(layers.Layer):  # type: ignore[misc]
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
 
-    def call(self, waveform: Any) -> Any:
+    def call(self, waveform: FloatTensor) -> FloatTensor:
         """See the class."""
         deviation = ops.sqrt(ops.var(waveform, axis=-1, keepdims=True))
         return waveform * (LEVEL / ops.maximum(deviation, LEAST))

@@ -19,6 +19,7 @@ from scipy.signal import kaiser_beta
 
 from models.front_ends.layers import PACKAGE
 from models.front_ends.spectrum import frames_of
+from models.tensors import FloatTensor
 
 PASSBAND: Final = 0.9
 """Of the lower Nyquist frequency."""
@@ -56,7 +57,7 @@ class Resample(layers.Layer):  # type: ignore[misc]
         """Names the computation, in as far as it does not depend on the number of samples."""
         return f"resample-{self.rate_in}-{self.rate_out}-{PASSBAND}-{STOPBAND_DB:.0f}"
 
-    def call(self, waveform: Any) -> Any:
+    def call(self, waveform: FloatTensor) -> FloatTensor:
         """See the class."""
         samples = waveform.shape[1]
         if samples is None:
@@ -119,7 +120,7 @@ def polyphase_filter(step_in: int, step_out: int) -> tuple[npt.NDArray[np.float3
     return (filters / filters.sum(axis=0)).astype(np.float32), block, reach
 
 
-def _cut(waveform: Any, samples: int) -> Any:
+def _cut(waveform: FloatTensor, samples: int) -> FloatTensor:
     """Make it so many samples long, with zeros at its end where it is shorter."""
     missing = samples - waveform.shape[1]
     return ops.pad(waveform, ((0, 0), (0, missing))) if missing > 0 else waveform[:, :samples]

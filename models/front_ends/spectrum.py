@@ -13,18 +13,18 @@ sample ``columns * a + b`` and frequency ``c + rows * d`` the powers come in the
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from keras import ops
 
 from models.front_ends.settings import Pad
+from models.tensors import FloatTensor
 
 Single = npt.NDArray[np.float32]
 
 
-def padded(waveform: Any, n_fft: int, pad: Pad) -> Any:
+def padded(waveform: FloatTensor, n_fft: int, pad: Pad) -> FloatTensor:
     """[batch, samples] -> with half a frame more on each side, or as it was."""
     margin = n_fft // 2
     if pad == "none":
@@ -34,7 +34,7 @@ def padded(waveform: Any, n_fft: int, pad: Pad) -> Any:
     return ops.pad(waveform, ((0, 0), (margin, margin)), mode="reflect")
 
 
-def frames_of(signal: Any, n_fft: int, hop_length: int) -> Any:
+def frames_of(signal: FloatTensor, n_fft: int, hop_length: int) -> FloatTensor:
     """[batch, samples] -> [batch * frames, n_fft], as many frames as fit in."""
     samples = signal.shape[1]
     count = 1 + (samples - n_fft) // hop_length
@@ -50,7 +50,7 @@ def frames_of(signal: Any, n_fft: int, hop_length: int) -> Any:
     return ops.reshape(pieces[0] if len(pieces) == 1 else ops.concatenate(pieces, axis=2), (-1, n_fft))
 
 
-def power_spectrum(frames: Any) -> Any:
+def power_spectrum(frames: FloatTensor) -> FloatTensor:
     """[n, n_fft] float32 -> [n, size] powers of the windowed frames, in the order that ``places`` gives."""
     n_fft = frames.shape[1]
     rows, columns = factors(n_fft)
@@ -132,5 +132,5 @@ def _single(values: npt.NDArray[np.float64]) -> Single:
     return values.astype(np.float32)
 
 
-def _constant(values: Single) -> Any:
+def _constant(values: Single) -> FloatTensor:
     return ops.convert_to_tensor(values, dtype="float32")

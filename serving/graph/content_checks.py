@@ -23,10 +23,11 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 import tensorflow as tf
 
+from models.tensors import BoolTensor, IntTensor, StringTensor
 from preprocessing.clip_format import ClipFormat
 
 HEADER_BYTES: Final = 64
@@ -86,16 +87,19 @@ CONTAINERS: Final[tuple[tuple[str, tuple[Mask, ...]], ...]] = (
 )
 
 
+ContentCheck: TypeAlias = "Callable[[StringTensor], tuple[BoolTensor, StringTensor]]"
+
+
 @functools.cache
-def content_check(clip: ClipFormat) -> Callable[[Any], tuple[Any, Any]]:
+def content_check(clip: ClipFormat) -> ContentCheck:
     """Return ``other_content`` as one function of a graph, so that the signatures that call it share it."""
-    check: Callable[[Any], tuple[Any, Any]] = tf.function(
+    check: ContentCheck = tf.function(
         lambda clips: other_content(clips, clip), input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
     )
     return check
 
 
-def other_content(clips: Any, clip: ClipFormat) -> tuple[Any, Any]:
+def other_content(clips: StringTensor, clip: ClipFormat) -> tuple[BoolTensor, StringTensor]:
     """Find clips that are something else than PCM.
 
     Args:
@@ -133,7 +137,7 @@ def other_content(clips: Any, clip: ClipFormat) -> tuple[Any, Any]:
     return any_found, tf.where(any_found, words, tf.zeros_like(words))
 
 
-def _matches(header: Any, masks: tuple[Mask, ...]) -> Any:
+def _matches(header: IntTensor, masks: tuple[Mask, ...]) -> BoolTensor:
     """Int32 [n, bytes] -> bool [n]."""
     parts = [
         tf.reduce_all(tf.equal(header[:, position : position + len(word)], list(word)), axis=1)
@@ -142,7 +146,7 @@ def _matches(header: Any, masks: tuple[Mask, ...]) -> Any:
     return tf.reduce_all(tf.stack(parts, axis=1), axis=1)
 
 
-def _has_id3(header: Any) -> Any:
+def _has_id3(header: IntTensor) -> BoolTensor:
     """ID3v2.2 to 2.4: revision 0, unused flags and the top bits of the size 0."""
     version = tf.logical_and(header[:, 3] >= 2, header[:, 3] <= 4)
     zeros = tf.logical_and(tf.equal(header[:, 4], 0), tf.equal(tf.bitwise.bitwise_and(header[:, 5], 0x0F), 0))
@@ -150,17 +154,17 @@ def _has_id3(header: Any) -> Any:
     return tf.reduce_all(tf.stack([_matches(header, ((0, b"ID3"),)), version, zeros, size], axis=1), axis=1)
 
 
-def _has_ebml(header: Any) -> Any:
+def _has_ebml(header: IntTensor) -> BoolTensor:
     """EBML with the element DocType (0x4282) in its header."""
     doc_type = tf.logical_and(tf.equal(header[:, 4:-1], 0x42), tf.equal(header[:, 5:], 0x82))
     return tf.logical_and(_matches(header, ((0, b"\x1a\x45\xdf\xa3"),)), tf.reduce_any(doc_type, axis=1))
 
 
-FrameReader = Callable[[Any], tuple[Any, Any]]
+FrameReader: TypeAlias = "Callable[[IntTensor], tuple[IntTensor, IntTensor]]"
 """Int32 [n, 8], bytes of headers -> length in bytes (0: no header) and what is alike in all frames, both int32 [n]."""
 
 
-def _has_frames(clips: Any, read: FrameReader) -> Any:
+def _has_frames(clips: StringTensor, read: FrameReader) -> BoolTensor:
     """String [n] -> bool [n]: FRAMES headers one after another, round contents that differ."""
     lengths = tf.strings.length(clips)
     position, good, first_kind, contents = tf.zeros_like(lengths), tf.ones_like(lengths, tf.bool), None, []
@@ -191,7 +195,7 @@ def _frame_table() -> list[int]:
     return table
 
 
-def _mpeg_frame(head: Any) -> tuple[Any, Any]:
+def _mpeg_frame(head: IntTensor) -> tuple[IntTensor, IntTensor]:
     second, third = head[:, 1], head[:, 2]
     index = (second // 8 % 4) * 256 + (second // 2 % 4) * 64 + (third // 16) * 4 + third // 4 % 4
     length = tf.gather(tf.constant(_frame_table()), index)
@@ -199,14 +203,14 @@ def _mpeg_frame(head: Any) -> tuple[Any, Any]:
     return tf.where(second >= 0xE0, length, 0), second // 2 * 4 + third // 4 % 4
 
 
-def _adts_frame(head: Any) -> tuple[Any, Any]:
+def _adts_frame(head: IntTensor) -> tuple[IntTensor, IntTensor]:
     second, third = head[:, 1], head[:, 2]
     length = head[:, 3] % 4 * 2048 + head[:, 4] * 8 + head[:, 5] // 32
     is_header = tf.logical_and(tf.equal(tf.bitwise.bitwise_and(second, 0xF6), 0xF0), third // 4 % 16 < 13)
     return tf.where(tf.logical_and(is_header, length > 8), length, 0), (second * 256 + third) * 4 + head[:, 3] // 64
 
 
-def _is_made_of(clips: Any, characters: str) -> Any:
+def _is_made_of(clips: StringTensor, characters: str) -> BoolTensor:
     """String [n] -> bool [n]: long enough, and nothing else where it begins and ends."""
     lengths = tf.strings.length(clips)
     begins = tf.strings.regex_full_match(tf.strings.substr(clips, 0, TEXT_BYTES), characters)
@@ -217,7 +221,7 @@ def _is_made_of(clips: Any, characters: str) -> Any:
     return tf.reduce_all(tf.stack([lengths >= LEAST_TEXT, begins, ends], axis=1), axis=1)
 
 
-def _has_characters(header: Any) -> Any:
+def _has_characters(header: IntTensor) -> BoolTensor:
     """Int32 [n, bytes] -> bool [n]: several ones, or base64 of silence."""
     ordered = tf.sort(header, axis=1)
     changes = tf.reduce_sum(tf.cast(tf.not_equal(ordered[:, 1:], ordered[:, :-1]), tf.int32), axis=1)
@@ -225,7 +229,7 @@ def _has_characters(header: Any) -> Any:
     return tf.logical_or(changes >= LEAST_CHARACTERS - 1, silence)
 
 
-def _are_floats(clips: Any, size: int) -> Any:
+def _are_floats(clips: StringTensor, size: int) -> BoolTensor:
     """String [n] -> bool [n]: samples of ``size`` bytes, IEEE 754, of which nearly all lie in [-1, 1]."""
     lengths = tf.strings.length(clips)
     step = tf.maximum(lengths - PIECE_BYTES, 0) // (PIECES - 1) // 8 * 8

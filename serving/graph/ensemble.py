@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import keras
 import tensorflow as tf
@@ -17,6 +17,7 @@ from models.hearing import Hearing
 from models.outputs import LOGITS, with_heads
 from models.precision import in_float32
 from models.registry import NETWORKS, Network, find_network
+from models.tensors import FloatTensor, IntTensor, Tensor, Tensors
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.constants import CLIP_SAMPLES
 from preprocessing.errors import BadInputError
@@ -73,11 +74,11 @@ class Member:
             level=self.level,
         )
 
-    def answer(self, read: Any) -> Any:
+    def answer(self, read: FloatTensor) -> FloatTensor:
         """What it reads of windows, before normalisation, [n, ...] -> probabilities float32 [n, heads.size]."""
         return self.model(self.normalise(read), training=False)
 
-    def normalise(self, read: Any) -> Any:
+    def normalise(self, read: FloatTensor) -> FloatTensor:
         """Shift and scale what it reads."""
         learnt = self.normalisation
         return read if learnt is None else (read - learnt.mean) / learnt.std
@@ -137,14 +138,14 @@ class Members:
         hearing = self.hearings[feature]
         return hearing.windows, *hearing.shape
 
-    def features(self, waveform: Any) -> dict[str, Any]:
+    def features(self, waveform: FloatTensor) -> dict[str, FloatTensor]:
         """Float32 [batch, clip samples] in [-1, 1] -> what the members read, before normalisation.
 
         A feature is float32 [batch * windows, ...], the windows of a clip one after another.
         """
         return {name: self._fronts[name](hearing.cut(waveform)) for name, hearing in self.hearings.items()}
 
-    def member_answers(self, features: Mapping[str, Any]) -> list[Any]:
+    def member_answers(self, features: Mapping[str, FloatTensor]) -> list[FloatTensor]:
         """What ``features`` gave -> each member's probabilities, float32 [batch, outputs]."""
         answers = []
         for member in self.members:
@@ -224,16 +225,16 @@ class Ensemble(Members):
         """What ``model.json`` says of the combiner."""
         return None if self.combiner is None else CombinerInfo(self.combiner_kind, self.combiner.count_params())
 
-    def from_features(self, features: Mapping[str, Any]) -> Any:
+    def from_features(self, features: Mapping[str, FloatTensor]) -> FloatTensor:
         """What ``features`` gave -> probabilities float32 [batch, outputs]."""
         answers = self.member_answers(features)
         return answers[0] if self.combiner is None else self.combiner(tf.concat(answers, axis=-1), training=False)
 
-    def from_waveform(self, waveform: Any) -> Any:
+    def from_waveform(self, waveform: FloatTensor) -> FloatTensor:
         """Float32 [batch, clip samples] in [-1, 1] -> probabilities float32 [batch, outputs]."""
         return self.from_features(self.features(waveform))
 
-    def embed(self, waveform: Any) -> Any:
+    def embed(self, waveform: FloatTensor) -> FloatTensor:
         """Float32 [batch, clip samples] -> float32 [batch, embedding_size].
 
         What the last layer reads: that of the combiner, or of a network alone, where it is the mean over places and
@@ -264,8 +265,8 @@ class Ensemble(Members):
 
 
 def in_parts(
-    compute: Callable[[dict[str, Any]], Any], inputs: Mapping[str, Any], width: int, at_once: int = SERVED_AT_ONCE
-) -> Any:
+    compute: Callable[[Tensors], FloatTensor], inputs: Mapping[str, Tensor], width: int, at_once: int = SERVED_AT_ONCE
+) -> FloatTensor:
     """Run ``compute`` on some rows of the inputs at a time, in the graph.
 
     Args:
@@ -281,7 +282,7 @@ def in_parts(
     parts = (rows + at_once - 1) // at_once
     results = tf.TensorArray(tf.float32, size=parts, infer_shape=False, element_shape=[None, width])
 
-    def step(part: Any, results: Any) -> tuple[Any, Any]:
+    def step(part: IntTensor, results: tf.TensorArray) -> tuple[IntTensor, tf.TensorArray]:
         first = part * at_once
         some = {name: value[first : first + at_once] for name, value in inputs.items()}
         return part + 1, results.write(part, compute(some))

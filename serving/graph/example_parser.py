@@ -19,9 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import tensorflow as tf
+
+from models.tensors import BoolTensor, IntTensor, StringTensor
 
 FIRST: Final = 0x0A
 SECOND: Final = 0x12
@@ -36,11 +38,11 @@ MOST_FEATURES: Final = 256
 class Span:
     """A stretch of each example: ``start`` and ``end``, int32 [batch], within it."""
 
-    start: Any
-    end: Any
+    start: IntTensor
+    end: IntTensor
 
 
-def features_of(examples: Any) -> tuple[Span, Any]:
+def features_of(examples: StringTensor) -> tuple[Span, BoolTensor]:
     """Return where the features lie, and whether an example is that field and nothing else: bool [batch]."""
     lengths = tf.strings.length(examples)
     tag, content = _field(examples, tf.zeros_like(lengths), lengths)
@@ -48,7 +50,9 @@ def features_of(examples: Any) -> tuple[Span, Any]:
     return content, tf.logical_or(whole, tf.equal(lengths, 0))
 
 
-def find_features(examples: Any, features: Span, names: Sequence[str]) -> tuple[list[Span], Any, Any]:
+def find_features(
+    examples: StringTensor, features: Span, names: Sequence[str]
+) -> tuple[list[Span], BoolTensor, IntTensor]:
     """Find features by name; of one that is there twice, the last, as protobuf has it.
 
     Args:
@@ -63,14 +67,18 @@ def find_features(examples: Any, features: Span, names: Sequence[str]) -> tuple[
     zeros = tf.zeros_like(features.start)
     state = (features.start, tf.fill(tf.shape(zeros), True), zeros, [(zeros, zeros) for _ in names])
 
-    def unread(position: Any, sound: Any) -> Any:
+    def unread(position: IntTensor, sound: BoolTensor) -> BoolTensor:
         return tf.logical_and(sound, position < features.end)
 
-    def goes_on(position: Any, sound: Any, count: Any, found: Any) -> Any:
+    def goes_on(
+        position: IntTensor, sound: BoolTensor, count: IntTensor, found: list[tuple[IntTensor, IntTensor]]
+    ) -> BoolTensor:
         del found
         return tf.reduce_any(tf.logical_and(unread(position, sound), count <= MOST_FEATURES))
 
-    def step(position: Any, sound: Any, count: Any, found: Any) -> Any:
+    def step(
+        position: IntTensor, sound: BoolTensor, count: IntTensor, found: list[tuple[IntTensor, IntTensor]]
+    ) -> tuple[IntTensor, BoolTensor, IntTensor, list[tuple[IntTensor, IntTensor]]]:
         here = unread(position, sound)
         tag, entry = _field(examples, position, features.end)
         key_tag, key = _field(examples, entry.start, entry.end)
@@ -95,7 +103,7 @@ def find_features(examples: Any, features: Span, names: Sequence[str]) -> tuple[
     return [Span(start, end) for start, end in found], sound, count
 
 
-def bytes_list(examples: Any, feature: Span) -> tuple[Span, Any]:
+def bytes_list(examples: StringTensor, feature: Span) -> tuple[Span, BoolTensor]:
     """Return the list in a Feature, and whether it is one of bytes or the Feature is empty: bool [batch]."""
     tag, content = _field(examples, feature.start, feature.end)
     whole = tf.logical_and(tf.equal(tag, FIRST), tf.equal(content.end, feature.end))
@@ -103,18 +111,18 @@ def bytes_list(examples: Any, feature: Span) -> tuple[Span, Any]:
     return Span(tf.where(whole, content.start, feature.end), feature.end), tf.logical_or(whole, empty)
 
 
-def next_value(examples: Any, values: Span) -> tuple[Span, Any]:
+def next_value(examples: StringTensor, values: Span) -> tuple[Span, BoolTensor]:
     """Return the first of the values in a list, and whether there is one whose length fits: bool [batch]."""
     tag, content = _field(examples, values.start, values.end)
     return content, tf.equal(tag, FIRST)
 
 
-def cut_out(examples: Any, span: Span) -> Any:
+def cut_out(examples: StringTensor, span: Span) -> StringTensor:
     """Return the bytes of a span that is within each example: string [batch]."""
     return tf.strings.substr(examples, span.start, span.end - span.start)
 
 
-def _field(examples: Any, position: Any, end: Any) -> tuple[Any, Span]:
+def _field(examples: StringTensor, position: IntTensor, end: IntTensor) -> tuple[IntTensor, Span]:
     """Read the field at a position: its tag, int32 [batch], and its content.
 
     The tag is 0 and the content empty, at ``position``, where no field with a length fits between there and ``end``.

@@ -9,11 +9,11 @@ an engine computes a network in less.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from models.tensors import ConcreteFunction, Tensor
 from serving.graph.ensemble import Ensemble
 
 WAVEFORM = "waveform"
@@ -25,12 +25,12 @@ def feature_shapes(ensemble: Ensemble, clips: int | None) -> dict[str, tuple[int
     return {name: tuple(tensor.shape) for name, tensor in features.structured_outputs.items()}
 
 
-def frozen_feature(ensemble: Ensemble, feature: str, clips: int | None) -> Any:
+def frozen_feature(ensemble: Ensemble, feature: str, clips: int | None) -> ConcreteFunction:
     """Return the concrete function waveform float32 [clips, samples] -> one feature, float32, before normalisation."""
     return freeze(lambda waveform: ensemble.features(waveform)[feature], [_waveform(ensemble, clips)])
 
 
-def frozen_network(ensemble: Ensemble, clips: int | None) -> Any:
+def frozen_network(ensemble: Ensemble, clips: int | None) -> ConcreteFunction:
     """Return the concrete function from all features, in their order, to probabilities float32 [clips, n_tags].
 
     ``clips`` None leaves it open.
@@ -42,11 +42,11 @@ def frozen_network(ensemble: Ensemble, clips: int | None) -> Any:
     )
 
 
-def _waveform(ensemble: Ensemble, clips: int | None) -> Any:
+def _waveform(ensemble: Ensemble, clips: int | None) -> tf.TensorSpec:
     return tf.TensorSpec([clips, ensemble.clip.samples], tf.float32, name=WAVEFORM)
 
 
-def freeze(function: Callable[..., Any], signature: list[Any]) -> Any:
+def freeze(function: Callable[..., Tensor], signature: list[tf.TensorSpec]) -> ConcreteFunction:
     """Return a function's graph with its variables as constants and its loops whole, which both converters need."""
     concrete = tf.function(function, input_signature=signature, autograph=False).get_concrete_function()
     return convert_variables_to_constants_v2(concrete, lower_control_flow=False, aggressive_inlining=True)

@@ -29,6 +29,7 @@ import flatbuffers  # type: ignore[import-untyped]
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
+from models.tensors import ConcreteFunction
 from preprocessing.clip_format import ClipFormat
 from serving.engines.on_device import CARD_NAME, LABELS_NAME
 from serving.graph.ensemble import Ensemble
@@ -78,12 +79,12 @@ def operators(content: bytes) -> list[str]:
 class _Part:
     """A converted graph: the names of what it takes, in the order of the graph's inputs, and of what it gives."""
 
-    model: Any
+    model: schema.ModelT
     inputs: tuple[str, ...]
     output: str
 
 
-def _convert(function: Any, weights: Weights, inputs: list[str], output: str) -> _Part:
+def _convert(function: ConcreteFunction, weights: Weights, inputs: list[str], output: str) -> _Part:
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], function)
     if weights != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -113,7 +114,7 @@ def _no_output() -> Iterator[None]:
         yield
 
 
-def _join(parts: Sequence[_Part]) -> Any:
+def _join(parts: Sequence[_Part]) -> schema.ModelT:
     """One graph of several, each of which takes what those before it took or gave under the same names."""
     whole = parts[0].model
     joined = whole.subgraphs[0]
@@ -129,7 +130,7 @@ def _join(parts: Sequence[_Part]) -> Any:
     return whole
 
 
-def _append(whole: Any, part: _Part, places: Mapping[str, int]) -> int:
+def _append(whole: schema.ModelT, part: _Part, places: Mapping[str, int]) -> int:
     """Put a part behind the rest and return the place of what it gives."""
     graph, *bodies = part.model.subgraphs
     _shift(part.model, len(whole.buffers) - 1, len(whole.operatorCodes or []), len(whole.subgraphs) - 1)
@@ -154,7 +155,7 @@ def _append(whole: Any, part: _Part, places: Mapping[str, int]) -> int:
     return place[graph.outputs[0]]
 
 
-def _shift(model: Any, buffers: int, operators: int, subgraphs: int) -> None:
+def _shift(model: schema.ModelT, buffers: int, operators: int, subgraphs: int) -> None:
     """Number a model's buffers, operator codes and the graphs of its loops anew, so many higher."""
     for graph in model.subgraphs:
         for tensor in graph.tensors:
@@ -166,8 +167,8 @@ def _shift(model: Any, buffers: int, operators: int, subgraphs: int) -> None:
                     setattr(operator.builtinOptions, name, getattr(operator.builtinOptions, name) + subgraphs)
 
 
-def _signature(graph: Any) -> Any:
-    def named(indices: Any) -> list[Any]:
+def _signature(graph: schema.SubGraphT) -> schema.SignatureDefT:
+    def named(indices: Sequence[int]) -> list[schema.TensorMapT]:
         maps = []
         for index in indices:
             tensor = schema.TensorMapT()
@@ -181,17 +182,17 @@ def _signature(graph: Any) -> Any:
     return signature
 
 
-def _read(content: bytes) -> Any:
+def _read(content: bytes) -> schema.ModelT:
     return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
 
 
-def _write(model: Any) -> bytes:
+def _write(model: schema.ModelT) -> bytes:
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
     return bytes(builder.Output())
 
 
-def _set_metadata(model: Any, content: bytes) -> None:
+def _set_metadata(model: schema.ModelT, content: bytes) -> None:
     buffer = schema.BufferT()
     buffer.data = list(content)
     entry = schema.MetadataT()

@@ -14,11 +14,12 @@ import contextlib
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 import onnx
 from onnx import TensorProto, helper
 
+from models.tensors import ConcreteFunction
 from preprocessing.clip_format import ClipFormat
 from serving.graph.ensemble import Ensemble
 from serving.graph.frozen import WAVEFORM, feature_shapes, frozen_feature, frozen_network
@@ -74,7 +75,7 @@ def _properties(info: ModelInfo, version: str, clip: ClipFormat) -> dict[str, st
     }
 
 
-def _graph(function: Any, inputs: list[str], output: str, prefix: str) -> Any:
+def _graph(function: ConcreteFunction, inputs: list[str], output: str, prefix: str) -> onnx.GraphProto:
     """A function as a graph with its ends named as given and its inner tensors numbered in their order."""
     import tf2onnx.convert  # type: ignore[import-untyped]
 
@@ -97,7 +98,7 @@ def _errors_alone(logger_name: str) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _renamed(graph: Any, outer: Mapping[str, str], prefix: str) -> Any:
+def _renamed(graph: onnx.GraphProto, outer: Mapping[str, str], prefix: str) -> onnx.GraphProto:
     """The graph with the names of ``outer`` as given there, all else numbered, in an order that follows from the graph.
 
     tf2onnx's own names and the order of its nodes differ from call to call. Bodies of loops are graphs of their own,
@@ -136,7 +137,7 @@ def _renamed(graph: Any, outer: Mapping[str, str], prefix: str) -> Any:
     return renamed
 
 
-def _settle_identities(body: Any) -> None:
+def _settle_identities(body: onnx.GraphProto) -> None:
     """Give two outputs of a loop's body that are one value an Identity for the second.
 
     tf2onnx puts it before the one or the other, which differs from call to call.
@@ -167,10 +168,10 @@ def _settle_identities(body: Any) -> None:
     body.node.extend(nodes)
 
 
-def _ordered(graph: Any) -> list[Any]:
+def _ordered(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     """A graph's nodes, each behind those whose outputs it reads, first inputs first."""
     makers = {name: number for number, node in enumerate(graph.node) for name in node.output if name}
-    ordered: dict[int, Any] = {}
+    ordered: dict[int, onnx.NodeProto] = {}
     waiting = [makers[value.name] for value in reversed(graph.output) if value.name in makers]
     while waiting:
         node = graph.node[waiting[-1]]
@@ -182,7 +183,7 @@ def _ordered(graph: Any) -> list[Any]:
     return list(ordered.values())
 
 
-def _reads(node: Any) -> list[str]:
+def _reads(node: onnx.NodeProto) -> list[str]:
     """Names of the tensors that a node or, where it is a loop, its body reads of the graph that it lies in."""
     names = list(node.input)
     for attribute in node.attribute:

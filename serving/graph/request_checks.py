@@ -14,10 +14,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import tensorflow as tf
 
+from models.tensors import BoolTensor, FloatTensor, IntTensor, StringTensor, Tensor
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import HOP_LENGTH, N_MELS, PCM_SCALE
 from serving.client.requests import MOST_CLIPS
@@ -62,7 +63,7 @@ def most_samples(clip: ClipFormat) -> int:
     return max(MOST_SECONDS * clip.sample_rate, MOST_CLIPS * clip.samples)
 
 
-def check_waveform(waveform: Any, clip: ClipFormat) -> Any:
+def check_waveform(waveform: FloatTensor, clip: ClipFormat) -> FloatTensor:
     """Float32 of any shape -> the same, certainly [batch, clip samples], finite and in [-1, 1]."""
     waveform = _require(
         waveform,
@@ -91,7 +92,7 @@ def check_waveform(waveform: Any, clip: ClipFormat) -> Any:
     )
 
 
-def check_examples(examples: Any, clip: ClipFormat, name: str = "examples") -> Any:
+def check_examples(examples: StringTensor, clip: ClipFormat, name: str = "examples") -> StringTensor:
     """Strings of any shape -> the same, certainly [batch], each of bounded size and as long as its first field says."""
     examples = _check_strings(examples, name, "serialised tf.Examples")
     longest, most = tf.reduce_max(tf.strings.length(examples)), most_example_bytes(clip)
@@ -104,7 +105,7 @@ def check_examples(examples: Any, clip: ClipFormat, name: str = "examples") -> A
     return _require_of_all(examples, whole, message)
 
 
-def check_requests(requests: Any) -> Any:
+def check_requests(requests: StringTensor) -> StringTensor:
     """Strings of any shape -> the same, certainly [requests], as many as there may be clips."""
     return _check_strings(requests, "request", "texts (what they say does not matter)")
 
@@ -120,13 +121,13 @@ class Sound:
         frames: int64 [clips], one at least.
     """
 
-    content: Any
-    start: Any
-    channels: Any
-    frames: Any
+    content: StringTensor
+    start: IntTensor
+    channels: IntTensor
+    frames: IntTensor
 
 
-def check_pcm(pcm: Any, clip: ClipFormat) -> Sound:
+def check_pcm(pcm: StringTensor, clip: ClipFormat) -> Sound:
     """Strings of any shape -> sound of at most an hour a clip; each certainly int16 samples, and no file or text."""
     pcm = _check_strings(pcm, "pcm", f"little-endian int16 samples at {clip.sample_rate} Hz, as bytes")
     pcm = _require_samples_alone(pcm, clip)
@@ -138,7 +139,7 @@ def check_pcm(pcm: Any, clip: ClipFormat) -> Sound:
     return Sound(pcm, tf.zeros_like(lengths), tf.ones_like(lengths), lengths // 2)
 
 
-def check_wav(wav: Any, clip: ClipFormat) -> Sound:
+def check_wav(wav: StringTensor, clip: ClipFormat) -> Sound:
     """Strings of any shape, RIFF files -> their sound.
 
     16-bit PCM at the clip's sample rate alone; what else is taken and refused stands in serving.graph.wav_chunks.
@@ -188,7 +189,7 @@ def check_wav(wav: Any, clip: ClipFormat) -> Sound:
     return Sound(_require_an_hour(wav, frames, clip, "wav"), chunks.start, chunks.channels, frames)
 
 
-def window_pcm(joined: Any, position: Any, length: Any, channels: Any) -> Any:
+def window_pcm(joined: StringTensor, position: IntTensor, length: IntTensor, channels: IntTensor) -> StringTensor:
     """Windows of all clips' bytes, one after another in a scalar string -> mono int16 samples: string [windows].
 
     Channels are averaged and rounded as preprocessing rounds, so that a file is answered as its samples are.
@@ -200,7 +201,7 @@ def window_pcm(joined: Any, position: Any, length: Any, channels: Any) -> Any:
     """
     windows = tf.strings.substr(joined, position, length)
 
-    def mix(window: Any) -> Any:
+    def mix(window: tuple[StringTensor, IntTensor]) -> StringTensor:
         content, count = window
         frames = tf.reshape(tf.io.decode_raw(content, tf.int16), tf.stack([-1, count]))
         mono = tf.round(tf.reduce_mean(tf.cast(frames, tf.float32), axis=1, keepdims=True)) / PCM_SCALE
@@ -209,14 +210,14 @@ def window_pcm(joined: Any, position: Any, length: Any, channels: Any) -> Any:
         size = 2 * tf.shape(mono)[0]
         return tf.strings.substr(riff, tf.strings.length(riff) - size, size)
 
-    def mixed() -> Any:
+    def mixed() -> StringTensor:
         spec = tf.TensorSpec([], tf.string)
         return tf.map_fn(mix, (windows, channels), fn_output_signature=spec, parallel_iterations=1)
 
     return tf.cond(tf.reduce_all(tf.equal(channels, 1)), lambda: windows, mixed)
 
 
-def pcm_to_waveform(pcm: Any, clip: ClipFormat) -> Any:
+def pcm_to_waveform(pcm: StringTensor, clip: ClipFormat) -> FloatTensor:
     """String [windows], each at most a clip of int16 samples -> float32 [windows, clip samples] in [-1, 1).
 
     A shorter one is repeated, as preprocessing.audio.samples.fit_clip has it.
@@ -225,21 +226,21 @@ def pcm_to_waveform(pcm: Any, clip: ClipFormat) -> Any:
     samples = tf.reshape(decoded, [-1, clip.samples])
     lengths = tf.strings.length(pcm) // 2
 
-    def repeated() -> Any:
+    def repeated() -> IntTensor:
         return tf.gather(samples, tf.range(clip.samples)[tf.newaxis] % lengths[:, tf.newaxis], batch_dims=1)
 
     whole = tf.reduce_all(tf.greater_equal(lengths, clip.samples))
     return tf.cast(tf.cond(whole, lambda: samples, repeated), tf.float32) / PCM_SCALE
 
 
-def parse_waveform(examples: Any, clip: ClipFormat) -> Any:
+def parse_waveform(examples: StringTensor, clip: ClipFormat) -> FloatTensor:
     """Read the waveform, and nothing else, from serialised tf.Examples [batch]: float32 [batch, clip samples]."""
     (feature,), examples = _find_features(examples, [WAVEFORM])
     pcm = tf.io.decode_raw(_only_value(examples, feature, clip), tf.int16)
     return tf.cast(tf.reshape(pcm, [-1, clip.samples]), tf.float32) / PCM_SCALE
 
 
-def multi_hot_labels(examples: Any, tag_names: Any) -> Any:
+def multi_hot_labels(examples: StringTensor, tag_names: StringTensor) -> FloatTensor:
     """Serialised tf.Examples [batch], tag names string [n_tags] -> float32 [batch, n_tags]; other tags are ignored."""
     (feature,), examples = _find_features(examples, ["tags"])
     tags, of_bytes = example_parser.bytes_list(examples, feature)
@@ -248,11 +249,13 @@ def multi_hot_labels(examples: Any, tag_names: Any) -> Any:
     )
     labels = tf.fill([tf.size(examples), tf.size(tag_names)], False)
 
-    def goes_on(start: Any, sound: Any, count: Any, labels: Any) -> Any:
+    def goes_on(start: IntTensor, sound: BoolTensor, count: IntTensor, labels: BoolTensor) -> BoolTensor:
         del labels
         return tf.logical_and(tf.reduce_any(tf.logical_and(sound, start < tags.end)), count <= MOST_TAGS)
 
-    def step(start: Any, sound: Any, count: Any, labels: Any) -> Any:
+    def step(
+        start: IntTensor, sound: BoolTensor, count: IntTensor, labels: BoolTensor
+    ) -> tuple[IntTensor, BoolTensor, IntTensor, BoolTensor]:
         tag, there = example_parser.next_value(examples, Span(start, tags.end))
         named = tf.equal(example_parser.cut_out(examples, tag)[:, tf.newaxis], tag_names)
         labels = tf.logical_or(labels, tf.logical_and(there[:, tf.newaxis], named))
@@ -265,7 +268,7 @@ def multi_hot_labels(examples: Any, tag_names: Any) -> Any:
     return tf.cast(_require_of_all(labels, sound, DAMAGED), tf.float32)
 
 
-def _find_features(examples: Any, names: Sequence[str]) -> tuple[list[Span], Any]:
+def _find_features(examples: StringTensor, names: Sequence[str]) -> tuple[list[Span], StringTensor]:
     """Find features by name in strings [batch]; the examples go on checked."""
     features, _ = example_parser.features_of(examples)
     found, sound, count = example_parser.find_features(examples, features, names)
@@ -275,7 +278,7 @@ def _find_features(examples: Any, names: Sequence[str]) -> tuple[list[Span], Any
     return found, _require_of_all(examples, sound, DAMAGED)
 
 
-def _only_value(examples: Any, feature: Span, clip: ClipFormat) -> Any:
+def _only_value(examples: StringTensor, feature: Span, clip: ClipFormat) -> StringTensor:
     """Return the one value of the feature ``waveform``: string [batch]."""
     content = f"{clip.samples} little-endian int16"
     values, of_bytes = example_parser.bytes_list(examples, feature)
@@ -293,7 +296,7 @@ def _only_value(examples: Any, feature: Span, clip: ClipFormat) -> Any:
     return example_parser.cut_out(examples, value)
 
 
-def _check_strings(value: Any, name: str, what: str) -> Any:
+def _check_strings(value: StringTensor, name: str, what: str) -> StringTensor:
     value = _require(
         value,
         tf.equal(tf.rank(value), 1),
@@ -303,7 +306,7 @@ def _check_strings(value: Any, name: str, what: str) -> Any:
     return tf.reshape(_require_clips(value, name), [-1])
 
 
-def _require_an_hour(value: Any, samples: Any, clip: ClipFormat, name: str) -> Any:
+def _require_an_hour(value: StringTensor, samples: IntTensor, clip: ClipFormat, name: str) -> StringTensor:
     """``samples``: of each clip, int64 [clips]; of all together there may be little more."""
     longest, most = tf.reduce_max(samples), MOST_SECONDS * clip.sample_rate
     message = f"{name}: expected at most an hour ({most} samples), got {{}}; send a longer one in parts"
@@ -313,7 +316,7 @@ def _require_an_hour(value: Any, samples: Any, clip: ClipFormat, name: str) -> A
     return _require(value, tf.less_equal(together, most), message, together)
 
 
-def _require_clips(value: Any, name: str) -> Any:
+def _require_clips(value: Tensor, name: str) -> Tensor:
     """From one to MOST_CLIPS."""
     clips = tf.shape(value)[0]
     value = _require(value, tf.greater(clips, 0), f"{name}: expected at least one clip, got {{}}", clips)
@@ -321,12 +324,12 @@ def _require_clips(value: Any, name: str) -> Any:
     return _require(value, tf.less_equal(clips, MOST_CLIPS), message, clips)
 
 
-def _require_samples_alone(pcm: Any, clip: ClipFormat) -> Any:
+def _require_samples_alone(pcm: StringTensor, clip: ClipFormat) -> StringTensor:
     other, words = content_check(clip)(pcm)
     return _require_none_other(pcm, other, words, "pcm: expected little-endian int16 samples and nothing else; clip ")
 
 
-def _require_riff(wav: Any, clip: ClipFormat) -> Any:
+def _require_riff(wav: StringTensor, clip: ClipFormat) -> StringTensor:
     header = tf.io.decode_raw(wav, tf.uint8, fixed_length=wav_chunks.FIRST_CHUNK)
     riff = tf.logical_and(
         tf.reduce_all(tf.equal(header[:, :4], list(b"RIFF")), axis=1),
@@ -339,7 +342,7 @@ def _require_riff(wav: Any, clip: ClipFormat) -> Any:
     return _require_of_all(wav, riff, message)
 
 
-def _require_none_other(value: Any, other: Any, words: Any, begin: str) -> Any:
+def _require_none_other(value: StringTensor, other: BoolTensor, words: StringTensor, begin: str) -> StringTensor:
     """``value`` where no clip is something else; the words of the first that is."""
     first = tf.argmax(tf.cast(other, tf.int32))
     message = tf.strings.join([begin, tf.strings.as_string(first), " ", words[first]])
@@ -348,25 +351,25 @@ def _require_none_other(value: Any, other: Any, words: Any, begin: str) -> Any:
         return tf.identity(value)
 
 
-def _unusable_and_peak(waveform: Any) -> Any:
+def _unusable_and_peak(waveform: FloatTensor) -> FloatTensor:
     """Float32 [clips, samples] -> [clips, 2]: how many values are not finite, and the largest size."""
     unusable = tf.reduce_sum(tf.cast(tf.logical_not(tf.math.is_finite(waveform)), tf.float32), axis=1)
     return tf.stack([unusable, tf.reduce_max(tf.abs(waveform), axis=1)], axis=1)
 
 
-def _require_none_unusable(value: Any, unusable: Any, name: str) -> Any:
+def _require_none_unusable(value: FloatTensor, unusable: IntTensor, name: str) -> FloatTensor:
     return _require(
         value, tf.equal(unusable, 0), f"{name}: expected finite values, got {{}} NaN or infinite ones", unusable
     )
 
 
-def _require_of_all(value: Any, good: Any, message: str) -> Any:
+def _require_of_all(value: Tensor, good: BoolTensor, message: str) -> Tensor:
     """As ``_require``, of all elements of ``good``, bool [n]; shown is how many are not."""
     bad = tf.reduce_sum(tf.cast(tf.logical_not(good), tf.int32))
     return _require(value, tf.equal(bad, 0), message, bad)
 
 
-def _require(value: Any, condition: Any, message: str, shown: Any) -> Any:
+def _require(value: Tensor, condition: BoolTensor, message: str, shown: Tensor) -> Tensor:
     """``value``, which nothing can read before ``condition`` held; ``message`` has one {} for ``shown``."""
     assertion = tf.debugging.Assert(condition, [tf.strings.format(message, shown)])
     with tf.control_dependencies([assertion]):

@@ -6,11 +6,12 @@ Every one checks what it is given (serving.graph.request_checks) before any othe
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 import tensorflow as tf
 
 from models.heads import ONE_OF
+from models.tensors import BoolTensor, Compute, FloatTensor, IntTensor, StringTensor, Tensor, Tensors
 from preprocessing.clip_format import ClipFormat
 from preprocessing.windows import least_rest
 from serving.graph import request_checks
@@ -19,14 +20,14 @@ from serving.graph.request_checks import Sound
 from serving.graph.silence import mean_of_heard, split_heard, with_heard
 from serving.model_info import ModelInfo
 
-Signature = Callable[..., dict[str, Any]]
+Signature: TypeAlias = "Callable[..., Tensors]"
 
 CLASSIFY: Final = "classify"
 CLASSIFY_METHOD: Final = "tensorflow/serving/classify"
 """What TensorFlow Serving's Classify API looks for in a signature; the others are of its Predict API."""
 
 
-def signatures(ensemble: Ensemble, info: ModelInfo) -> dict[str, tuple[Signature, Any]]:
+def signatures(ensemble: Ensemble, info: ModelInfo) -> dict[str, tuple[Signature, tf.TensorSpec]]:
     """Return name -> (function, specification of its one input) of all signatures.
 
     Args:
@@ -37,10 +38,10 @@ def signatures(ensemble: Ensemble, info: ModelInfo) -> dict[str, tuple[Signature
     limits = tf.constant(list(info.thresholds), tf.float32)
     clip, at_once = ensemble.clip, ensemble.served_at_once
 
-    def rows(value: Any, clips: Any) -> Any:
+    def rows(value: Tensor, clips: IntTensor) -> Tensor:
         return tf.tile(value[tf.newaxis], [clips, 1])
 
-    def answer(probabilities: Any, silent: Any) -> dict[str, Any]:
+    def answer(probabilities: FloatTensor, silent: BoolTensor) -> Tensors:
         clips = tf.shape(probabilities)[0]
         above = tf.logical_and(decide(ensemble, probabilities, limits), tf.logical_not(silent)[:, tf.newaxis])
         return {
@@ -52,36 +53,37 @@ def signatures(ensemble: Ensemble, info: ModelInfo) -> dict[str, tuple[Signature
             "silent": silent,
         }
 
-    def traced_once(compute: Callable[[Any], Any]) -> Any:
+    def traced_once(compute: Compute) -> Compute:
         """One function in the graph that all signatures call: each would have the networks in it anew."""
         windows = tf.TensorSpec([None, clip.samples], tf.float32, name="windows")
-        return tf.function(with_heard(compute, clip), [windows], autograph=False)
+        traced: Compute = tf.function(with_heard(compute, clip), [windows], autograph=False)
+        return traced
 
     tags_of = traced_once(ensemble.from_waveform)
     vectors_of = traced_once(ensemble.embed)
 
-    def of_examples(examples: Any) -> tuple[Any, Any]:
-        def of_some(some: dict[str, Any]) -> Any:
+    def of_examples(examples: StringTensor) -> tuple[FloatTensor, BoolTensor]:
+        def of_some(some: Tensors) -> FloatTensor:
             return tags_of(request_checks.parse_waveform(some["examples"], clip))
 
         return split_heard(in_parts(of_some, {"examples": examples}, ensemble.n_tags + 1, at_once))
 
-    def by_windows(sound: Sound, compute: Callable[[Any], Any], width: int) -> tuple[Any, Any, Any]:
+    def by_windows(sound: Sound, compute: Compute, width: int) -> tuple[FloatTensor, BoolTensor, IntTensor]:
         """Float32 [windows, width] of what ``compute`` makes of waveforms, which are silent, windows of each clip."""
         windows, counts = cut(sound, clip)
         # One string of all clips: what each window is copied from once.
         joined = tf.strings.reduce_join(sound.content)
 
-        def of_some(some: dict[str, Any]) -> Any:
+        def of_some(some: Tensors) -> FloatTensor:
             pcm = request_checks.window_pcm(joined, **some)
             return compute(request_checks.pcm_to_waveform(pcm, clip))
 
         return *split_heard(in_parts(of_some, windows, width + 1, at_once)), counts
 
-    def by_clip(value: Any, counts: Any) -> Any:
+    def by_clip(value: Tensor, counts: IntTensor) -> Tensor:
         return tf.RaggedTensor.from_row_lengths(value, counts).to_tensor()
 
-    def of_sound(sound: Sound) -> dict[str, Any]:
+    def of_sound(sound: Sound) -> Tensors:
         by_window, silent, counts = by_windows(sound, tags_of, ensemble.n_tags)
         silent_windows = by_clip(silent, counts)
         all_silent = tf.equal(tf.reduce_sum(tf.cast(silent_windows, tf.int32), axis=1), counts)
@@ -92,21 +94,21 @@ def signatures(ensemble: Ensemble, info: ModelInfo) -> dict[str, tuple[Signature
             "silent_windows": silent_windows,
         }
 
-    def serving_default(examples: Any) -> dict[str, Any]:
+    def serving_default(examples: StringTensor) -> Tensors:
         return answer(*of_examples(request_checks.check_examples(examples, clip)))
 
-    def waveform(waveform: Any) -> dict[str, Any]:
+    def waveform(waveform: FloatTensor) -> Tensors:
         checked = {"waveform": request_checks.check_waveform(waveform, clip)}
         probabilities = in_parts(lambda some: tags_of(some["waveform"]), checked, ensemble.n_tags + 1, at_once)
         return answer(*split_heard(probabilities))
 
-    def pcm(pcm: Any) -> dict[str, Any]:
+    def pcm(pcm: StringTensor) -> Tensors:
         return of_sound(request_checks.check_pcm(pcm, clip))
 
-    def wav(wav: Any) -> dict[str, Any]:
+    def wav(wav: StringTensor) -> Tensors:
         return of_sound(request_checks.check_wav(wav, clip))
 
-    def embedding(pcm: Any) -> dict[str, Any]:
+    def embedding(pcm: StringTensor) -> Tensors:
         sound = request_checks.check_pcm(pcm, clip)
         by_window, silent, counts = by_windows(sound, vectors_of, ensemble.embedding_size)
         return {
@@ -116,11 +118,11 @@ def signatures(ensemble: Ensemble, info: ModelInfo) -> dict[str, tuple[Signature
             "tags": rows(names, tf.size(counts)),
         }
 
-    def classify(inputs: Any) -> dict[str, Any]:
+    def classify(inputs: StringTensor) -> Tensors:
         scores, _ = of_examples(request_checks.check_examples(inputs, clip, "inputs"))
         return {"classes": rows(names, tf.shape(scores)[0]), "scores": scores}
 
-    def labels(examples: Any) -> dict[str, Any]:
+    def labels(examples: StringTensor) -> Tensors:
         checked = {"examples": request_checks.check_examples(examples, clip)}
         return {
             "labels": in_parts(
@@ -131,7 +133,7 @@ def signatures(ensemble: Ensemble, info: ModelInfo) -> dict[str, tuple[Signature
             )
         }
 
-    def model_card(request: Any) -> dict[str, Any]:
+    def model_card(request: StringTensor) -> Tensors:
         checked = request_checks.check_requests(request)
         return {"model_card": tf.repeat(tf.constant(info.to_json()), tf.size(checked))}
 
@@ -147,7 +149,7 @@ def signatures(ensemble: Ensemble, info: ModelInfo) -> dict[str, tuple[Signature
     }
 
 
-def decide(ensemble: Ensemble, probabilities: Any, thresholds: Any) -> Any:
+def decide(ensemble: Ensemble, probabilities: FloatTensor, thresholds: FloatTensor) -> BoolTensor:
     """Say which tags count as heard: models.heads.Heads.decide in the graph, bool [clips, n_tags]."""
     above = tf.greater_equal(probabilities, thresholds)
     if all(head.kind != ONE_OF for head in ensemble.heads.heads):
@@ -159,7 +161,7 @@ def decide(ensemble: Ensemble, probabilities: Any, thresholds: Any) -> Any:
     return tf.concat(parts, axis=1)
 
 
-def cut(sound: Sound, clip: ClipFormat) -> tuple[dict[str, Any], Any]:
+def cut(sound: Sound, clip: ClipFormat) -> tuple[Tensors, IntTensor]:
     """Say where windows lie by the rule of preprocessing.windows.
 
     Returns:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import tensorflow as tf
 
+from models.tensors import BoolTensor, Compute, FloatTensor, IntTensor
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import SILENT_SHARE
 from preprocessing.silence import NOTHING_POWER, stretch_samples
 
 
-def are_silent(waveform: Any, clip: ClipFormat) -> Any:
+def are_silent(waveform: FloatTensor, clip: ClipFormat) -> BoolTensor:
     """Float32 [clips, clip samples] -> bool [clips]: preprocessing.silence.is_silent of each."""
     size = stretch_samples(clip.samples, clip.sample_rate)
     count = clip.samples // size
@@ -21,13 +19,13 @@ def are_silent(waveform: Any, clip: ClipFormat) -> Any:
     return tf.greater(tf.reduce_mean(tf.cast(quiet, tf.float32), axis=1), SILENT_SHARE)
 
 
-def with_heard(compute: Callable[[Any], Any], clip: ClipFormat) -> Callable[[Any], Any]:
+def with_heard(compute: Compute, clip: ClipFormat) -> Compute:
     """Return a function of waveforms that gives what ``compute`` does, 0 where a clip is silent, and a column more.
 
     In that column, the last, stands 1 where there is something to hear, else 0.
     """
 
-    def computed(waveform: Any) -> Any:
+    def computed(waveform: FloatTensor) -> FloatTensor:
         silent = are_silent(waveform, clip)[:, tf.newaxis]
         answer = compute(waveform)
         return tf.concat([tf.where(silent, 0.0, answer), tf.cast(tf.logical_not(silent), tf.float32)], axis=1)
@@ -35,12 +33,12 @@ def with_heard(compute: Callable[[Any], Any], clip: ClipFormat) -> Callable[[Any
     return computed
 
 
-def split_heard(by_window: Any) -> tuple[Any, Any]:
+def split_heard(by_window: FloatTensor) -> tuple[FloatTensor, BoolTensor]:
     """What ``with_heard`` gave, float32 [windows, n + 1] -> float32 [windows, n] and bool [windows], silent ones."""
     return by_window[:, :-1], tf.equal(by_window[:, -1], 0.0)
 
 
-def mean_of_heard(by_window: Any, silent: Any, counts: Any) -> Any:
+def mean_of_heard(by_window: FloatTensor, silent: BoolTensor, counts: IntTensor) -> FloatTensor:
     """Mean of each clip over its windows that are not silent.
 
     Args:

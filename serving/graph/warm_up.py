@@ -8,10 +8,13 @@ not silence: denormal numbers would make the first pass slow.
 from __future__ import annotations
 
 import io
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import soundfile as sf
+from google.protobuf.message import Message
 
 from preprocessing.audio.samples import from_pcm
 from preprocessing.clip_format import ClipFormat
@@ -46,7 +49,7 @@ def warm_up_requests(clip: ClipFormat) -> bytes:
     return file.getvalue()
 
 
-def _predict(signature: str, name: str, value: Any) -> Any:
+def _predict(signature: str, name: str, value: npt.NDArray[np.float32] | Sequence[bytes]) -> Message:
     log = PredictionLog()
     request = log.predict_log.request
     request.model_spec.name, request.model_spec.signature_name = MODEL_NAME, signature
@@ -54,7 +57,7 @@ def _predict(signature: str, name: str, value: Any) -> Any:
     return log
 
 
-def _classify(example: bytes) -> Any:
+def _classify(example: bytes) -> Message:
     log = PredictionLog()
     request = log.classify_log.request
     request.model_spec.name, request.model_spec.signature_name = MODEL_NAME, "classify"

@@ -11,9 +11,11 @@ Source: Multimedia Programming Interface and Data Specifications 1.0 (IBM, Micro
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import tensorflow as tf
+
+from models.tensors import BoolTensor, IntTensor, StringTensor
 
 FIRST_CHUNK: Final = 12
 MOST_CHUNKS: Final = 1024
@@ -41,29 +43,38 @@ class Chunks:
         count: chunks that were looked at, a scalar; MOST_CHUNKS where there may be more.
     """
 
-    has_fmt: Any
-    format: Any
-    channels: Any
-    rate: Any
-    byte_rate: Any
-    frame_bytes: Any
-    bits: Any
-    data: Any
-    start: Any
-    claimed: Any
-    size: Any
-    count: Any
+    has_fmt: BoolTensor
+    format: IntTensor
+    channels: IntTensor
+    rate: IntTensor
+    byte_rate: IntTensor
+    frame_bytes: IntTensor
+    bits: IntTensor
+    data: IntTensor
+    start: IntTensor
+    claimed: IntTensor
+    size: IntTensor
+    count: IntTensor
 
 
-def walk(files: Any) -> Chunks:
+def walk(files: StringTensor) -> Chunks:
     """Walk the chunks of RIFF files, string [n]; shorter ones than a header have none."""
     lengths = tf.cast(tf.strings.length(files), tf.int64)
     zeros, none = tf.zeros_like(lengths), -tf.ones_like(lengths)
 
-    def goes_on(count: Any, at: Any, *_: Any) -> Any:
+    def goes_on(count: IntTensor, at: IntTensor, *_: IntTensor) -> BoolTensor:
         return tf.logical_and(count < MOST_CHUNKS, tf.reduce_any(at + 8 <= lengths))
 
-    def step(count: Any, at: Any, fmts: Any, fmt: Any, fmt_size: Any, datas: Any, data: Any, claimed: Any) -> Any:
+    def step(
+        count: IntTensor,
+        at: IntTensor,
+        fmts: IntTensor,
+        fmt: IntTensor,
+        fmt_size: IntTensor,
+        datas: IntTensor,
+        data: IntTensor,
+        claimed: IntTensor,
+    ) -> tuple[IntTensor, ...]:
         there = at + 8 <= lengths
         header = _bytes_at(files, at, 8)
         size = _number(header, 4, 4)
@@ -111,29 +122,29 @@ def walk(files: Any) -> Chunks:
     )
 
 
-def _bytes_at(files: Any, position: Any, count: int) -> Any:
+def _bytes_at(files: StringTensor, position: IntTensor, count: int) -> IntTensor:
     """String [n], int64 [n] -> int64 [n, count]; zeros where there are none."""
     within = tf.clip_by_value(position, 0, tf.cast(tf.strings.length(files), tf.int64))
     cut = tf.strings.substr(files, within, tf.fill(tf.shape(within), tf.constant(count, tf.int64)))
     return tf.cast(tf.io.decode_raw(cut, tf.uint8, fixed_length=count), tf.int64)
 
 
-def _number(values: Any, position: int, size: int) -> Any:
+def _number(values: IntTensor, position: int, size: int) -> IntTensor:
     """The little-endian number at a position of int64 [n, bytes]: int64 [n]."""
     weights = tf.constant([256**place for place in range(size)], tf.int64)
     return tf.reduce_sum(values[:, position : position + size] * weights, axis=1)
 
 
-def _is_name(values: Any, position: int, name: bytes) -> Any:
+def _is_name(values: IntTensor, position: int, name: bytes) -> BoolTensor:
     return tf.reduce_all(tf.equal(values[:, position : position + 4], list(name)), axis=1)
 
 
-def _is_printable(values: Any, position: int) -> Any:
+def _is_printable(values: IntTensor, position: int) -> BoolTensor:
     name = values[:, position : position + 4]
     return tf.reduce_all(tf.logical_and(name >= 0x20, name < 0x7F), axis=1)
 
 
-def _is_padded(files: Any, end: Any, size: Any) -> Any:
+def _is_padded(files: StringTensor, end: IntTensor, size: IntTensor) -> BoolTensor:
     """Whether a byte follows an odd chunk: not where a name begins at its end, unless a usual one begins behind."""
     following = _bytes_at(files, end, 5)
     usual = tf.reduce_any(tf.stack([_is_name(following, 1, name) for name in USUAL_NAMES], axis=1), axis=1)
