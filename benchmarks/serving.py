@@ -55,7 +55,7 @@ def working(measured: list[Measured]) -> Iterator[list[Worker]]:
     with contextlib.ExitStack() as stack:
         workers = [stack.enter_context(Worker(one)) for one in measured]
         for worker in workers:
-            worker.ask(clips=1)
+            worker.call(clips=1)
         yield workers
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from preprocessing.errors import AutotagError
 from serving.client.calls import (
@@ -31,6 +31,10 @@ from serving.client.requests import MetadataRequest, Request, StatusRequest
 from serving.client.results import ClipEmbedding, ClipTags
 from serving.client.retries import Attempts, Deadline, RetryPolicy
 from serving.client.target import DEFAULT_MODEL, ModelMetadata, Target, Transport, VersionStatus
+
+if TYPE_CHECKING:
+    from serving.client.grpc_transport import AsyncGrpcTransport
+    from serving.client.rest_transport import AsyncRestTransport
 
 
 class AsyncTagClient:
@@ -57,7 +61,8 @@ class AsyncTagClient:
         target = Target(address, transport, model, version, label, tls, root_certificates)
         self._settings = CallSettings(target, as_policy(retries), timeout, deadline, most_windows)
         self._known = KnownCards()
-        self._transport: Any = None  # opened by the first call, in the loop that it is for
+        # Opened by the first call, in the loop that it is for.
+        self._transport: AsyncGrpcTransport | AsyncRestTransport | None = None
 
     async def __aenter__(self) -> AsyncTagClient:
         return self
@@ -164,7 +169,7 @@ class AsyncTagClient:
                 return FileResult(path, None, error)
 
 
-def _open(target: Target) -> Any:
+def _open(target: Target) -> AsyncGrpcTransport | AsyncRestTransport:
     """Import what the transport needs and nothing else."""
     if target.transport == "grpc":
         from serving.client.grpc_transport import AsyncGrpcTransport

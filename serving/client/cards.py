@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +45,9 @@ class Card:
         """Slices of the tags; None where they are one list."""
         return None if self.info is None else self.info.heads
 
-    def decide(self, probabilities: npt.NDArray[np.float32], thresholds: npt.NDArray[np.float32]) -> Any:
+    def decide(
+        self, probabilities: npt.NDArray[np.float32], thresholds: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.bool_]:
         """Say which tags count as heard: bool, of the shape of the probabilities."""
         return (self.heads or Heads.of_tags(len(thresholds))).decide(probabilities, thresholds)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from serving.client import messages
 from serving.client.errors import (
@@ -91,7 +92,7 @@ class AsyncGrpcTransport:
         await self._channel.close()
 
 
-def open_channel(kind: Any, target: Target) -> Any:
+def open_channel(kind: Any, target: Target) -> grpc.Channel | grpc.aio.Channel:
     """Open a channel of ``grpc`` or ``grpc.aio``."""
     if not target.encrypted:
         return kind.insecure_channel(target.address, options=CHANNEL_OPTIONS)
@@ -135,21 +136,21 @@ def decode(request: Request, data: bytes) -> Any:
         raise BadResponseError(f"the server's answer is not TF Serving's: {error}") from error
 
 
-def _decode_predict(response: Any) -> Response:
+def _decode_predict(response: Message) -> Response:
     outputs = {name: messages.from_tensor(tensor) for name, tensor in response.outputs.items()}
     if not response.model_spec.HasField("version"):
         raise ValueError("it does not say which version of the model gave it")
     return Response(outputs, response.model_spec.version.value)
 
 
-def _decode_status(response: Any) -> list[VersionStatus]:
+def _decode_status(response: Message) -> list[VersionStatus]:
     return [
         VersionStatus(status.version, messages.ModelVersionStatus.State.Name(status.state), status.status.error_message)
         for status in response.model_version_status
     ]
 
 
-def _decode_metadata(response: Any) -> ModelMetadata:
+def _decode_metadata(response: Message) -> ModelMetadata:
     if "signature_def" not in response.metadata:
         raise ValueError("no signature_def in the metadata")
     definitions = messages.SignatureDefMap.FromString(response.metadata["signature_def"].value).signature_def
@@ -160,7 +161,7 @@ def _decode_metadata(response: Any) -> ModelMetadata:
     return ModelMetadata(response.model_spec.version.value, signatures)
 
 
-def _describe(tensors: Any) -> dict[str, TensorDescription]:
+def _describe(tensors: Mapping[str, Message]) -> dict[str, TensorDescription]:
     return {
         name: TensorDescription(
             messages.data_type_name(info.dtype),
@@ -170,7 +171,7 @@ def _describe(tensors: Any) -> dict[str, TensorDescription]:
     }
 
 
-def error_of(error: Any, target: Target) -> TagServerError:
+def error_of(error: grpc.RpcError, target: Target) -> TagServerError:
     """Return our error for gRPC's, with what to do."""
     code, words = error.code(), error.details() or "no details"
     if code == _Code.DEADLINE_EXCEEDED:

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf.message import Message
 
 from preprocessing.protobuf import message_classes
 
@@ -88,7 +89,7 @@ def data_type_name(number: int) -> str:
     return str(number) if known is None else str(known.name)
 
 
-def to_tensor(value: npt.NDArray[Any] | bytes | Sequence[bytes]) -> Any:
+def to_tensor(value: npt.NDArray[Any] | bytes | Sequence[bytes]) -> Message:
     """Return the TensorProto of an array, of a list of byte strings ([n]) or of one byte string (scalar).
 
     Numbers travel as ``tensor_content``: their bytes, with nothing round each.
@@ -112,7 +113,7 @@ def to_tensor(value: npt.NDArray[Any] | bytes | Sequence[bytes]) -> Any:
     return tensor
 
 
-def from_tensor(tensor: Any) -> npt.NDArray[Any]:
+def from_tensor(tensor: Message) -> npt.NDArray[Any]:
     """Return the array of a TensorProto: of numbers, or of ``bytes`` (dtype object) where it holds strings.
 
     Of a typed list that is shorter than the shape says, the last value stands for the rest, as TensorFlow has it.
@@ -137,7 +138,7 @@ def from_tensor(tensor: Any) -> npt.NDArray[Any]:
     return values.reshape(shape)
 
 
-def _values(tensor: Any) -> npt.NDArray[Any]:
+def _values(tensor: Message) -> npt.NDArray[Any]:
     if tensor.dtype == DT_STRING:
         strings = np.empty(len(tensor.string_val), dtype=object)
         strings[:] = tensor.string_val

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from preprocessing.errors import AutotagError
 from serving.client.calls import (
@@ -32,6 +32,10 @@ from serving.client.requests import MetadataRequest, Request, StatusRequest
 from serving.client.results import ClipEmbedding, ClipTags
 from serving.client.retries import Attempts, Deadline, RetryPolicy
 from serving.client.target import DEFAULT_MODEL, ModelMetadata, Target, Transport, VersionStatus
+
+if TYPE_CHECKING:
+    from serving.client.grpc_transport import GrpcTransport
+    from serving.client.rest_transport import RestTransport
 
 
 class TagClient:
@@ -196,7 +200,7 @@ class TagClient:
             return FileResult(path, None, error)
 
 
-def _open(target: Target) -> Any:
+def _open(target: Target) -> GrpcTransport | RestTransport:
     """Import what the transport needs and nothing else."""
     if target.transport == "grpc":
         from serving.client.grpc_transport import GrpcTransport

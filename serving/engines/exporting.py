@@ -136,10 +136,10 @@ def _measure(
         write_clip(song, info.clip)
         probabilities = {}
         for worker in workers:
-            worker.ask(file=str(song))  # each answers, or nothing is written
+            worker.call(file=str(song))  # each answers, or nothing is written
             if records:
                 out = Path(scratch) / "probabilities.npy"
-                worker.ask(examples=list(records), out=str(out))
+                worker.call(examples=list(records), out=str(out))
                 probabilities[worker.measured.name] = np.load(out)
         seconds = take_turns(workers, rounds, file=str(song)) if rounds else {}
     labels = np.array([[tag in tags for tag in info.tags] for _, tags in read_clips(records)])

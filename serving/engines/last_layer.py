@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf.message import Message
 
 from preprocessing.protobuf import message_classes
 
@@ -71,5 +72,5 @@ def with_output(content: bytes, tensor: str) -> bytes:
     return changed
 
 
-def _read(content: bytes) -> Any:
+def _read(content: bytes) -> Message:
     return message_classes(Path(__file__).with_name("protos"))["onnx_fields.ModelProto"].FromString(content)

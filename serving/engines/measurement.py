@@ -99,7 +99,7 @@ class Worker:
         self._process.communicate()
         self._errors.close()
 
-    def ask(self, **request: Any) -> dict[str, Any]:
+    def call(self, **request: Any) -> dict[str, Any]:
         """Send one request and wait for its answer.
 
         Raises:
@@ -142,7 +142,7 @@ def take_turns(workers: Sequence[Worker], rounds: int, **request: Any) -> dict[s
     answers: dict[str, list[dict[str, float]]] = {worker.measured.name: [] for worker in workers}
     for number in range(rounds + 1):
         for worker in workers:
-            answer = worker.ask(**request)
+            answer = worker.call(**request)
             if number:
                 answers[worker.measured.name].append(answer)
     return {

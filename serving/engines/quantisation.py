@@ -8,9 +8,11 @@ model is asked about a few sounds in both arithmetics before it is pushed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from preprocessing.audio.samples import Samples
 from preprocessing.clip_format import ClipFormat
@@ -49,7 +51,7 @@ def sounds(clip: ClipFormat) -> Samples:
     return np.clip([0.3 * noise, 0.1 * chord * swelling, 0.5 * beats * noise], -1, 1).astype(np.float32)
 
 
-def _runner(content: bytes) -> Any:
+def _runner(content: bytes) -> Callable[[Samples], npt.NDArray[np.float32]]:
     """TensorFlow's own interpreter: it is there where a model is converted."""
     import tensorflow as tf
 
@@ -57,9 +59,10 @@ def _runner(content: bytes) -> Any:
     interpreter.allocate_tensors()
     (waveform,), (predictions,) = interpreter.get_input_details(), interpreter.get_output_details()
 
-    def run(clip: Samples) -> Any:
+    def run(clip: Samples) -> npt.NDArray[np.float32]:
         interpreter.set_tensor(waveform["index"], clip)
         interpreter.invoke()
-        return interpreter.get_tensor(predictions["index"])
+        probabilities: npt.NDArray[np.float32] = interpreter.get_tensor(predictions["index"])
+        return probabilities
 
     return run

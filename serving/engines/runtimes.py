@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from types import ModuleType
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,10 @@ from serving.engines.engine_files import litert_file, litert_weights, onnx_file
 from serving.engines.last_layer import LastLayer, find_last_layer, with_output
 from serving.model_info import read_model_info
 from serving.model_versions import SAVED_MODEL_NAME
+
+if TYPE_CHECKING:
+    import openvino as ov  # type: ignore[import-untyped]
+    from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-untyped]
 
 WAVEFORM: Final = "waveform"
 EMBEDDING: Final = "embedding"
@@ -277,7 +282,7 @@ def _load_litert(model_dir: Path, threads: int) -> Engine:
     return _ClipByClip("litert", litert_weights(model_dir), make_runners, threads, _clip_samples(model_dir))
 
 
-def _litert_runner(interpreter_class: Any, file: Path) -> Runner:
+def _litert_runner(interpreter_class: type[Interpreter], file: Path) -> Runner:
     """One thread: LiteRT's own threads wait busily for each other, on a machine with other work 15 times longer."""
     interpreter = interpreter_class(model_path=str(file), num_threads=1)
     interpreter.allocate_tensors()
@@ -339,7 +344,7 @@ def _last_layer(model_dir: Path) -> LastLayer | None:
     return find_last_layer(onnx_file(model_dir).read_bytes())
 
 
-def import_openvino() -> Any:
+def import_openvino() -> ModuleType:
     """Return the package, which several threads may then use.
 
     The first look into a tensor in a process, made in two threads at once, never ends: one has begun a static variable
@@ -349,7 +354,8 @@ def import_openvino() -> Any:
 
     with _FIRST_LOOK:
         _ = openvino.Tensor(np.zeros(1, np.float32)).data
-    return openvino
+    package: ModuleType = openvino
+    return package
 
 
 def _load_openvino(model_dir: Path, threads: int, layer: LastLayer | None = None) -> _ClipByClip:
@@ -360,7 +366,7 @@ def _load_openvino(model_dir: Path, threads: int, layer: LastLayer | None = None
     networks = _networks(openvino, core.read_model(onnx_file(model_dir)), layer)
 
     def make_runners(count: int, threads: int) -> list[Runner]:
-        def compiled(model: Any, precision: str) -> Any:
+        def compiled(model: ov.Model, precision: str) -> ov.CompiledModel:
             options = {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": count}
             return core.compile_model(model, "CPU", {**options, "INFERENCE_NUM_THREADS": count * threads})
 
@@ -372,7 +378,7 @@ def _load_openvino(model_dir: Path, threads: int, layer: LastLayer | None = None
     return _ClipByClip("openvino", precision, make_runners, threads, info.clip.samples, len(info.tags))
 
 
-def _openvino_runner(front_ends: Any, networks: Any, layer: LastLayer | None) -> Runner:
+def _openvino_runner(front_ends: ov.CompiledModel, networks: ov.CompiledModel, layer: LastLayer | None) -> Runner:
     to_features, to_tags = front_ends.create_infer_request(), networks.create_infer_request()
 
     def run(clip: Samples) -> Probabilities:
@@ -383,13 +389,13 @@ def _openvino_runner(front_ends: Any, networks: Any, layer: LastLayer | None) ->
     return run
 
 
-def _front_ends(openvino: Any, model: Any) -> Any:
+def _front_ends(openvino: ModuleType, model: ov.Model) -> ov.Model:
     """The part up to the features: bfloat16 does for a network, and not for a Fourier transform."""
     results = [_openvino_operators().result(port) for port in _feature_ports(model)]
     return openvino.Model(results, [model.inputs[0].get_node()], "front_ends")
 
 
-def _networks(openvino: Any, model: Any, layer: LastLayer | None) -> Any:
+def _networks(openvino: ModuleType, model: ov.Model, layer: LastLayer | None) -> ov.Model:
     """What follows the features, which it takes in the order in which ``_front_ends`` gives them."""
     if layer is not None:
         model.add_outputs(layer.tensor)
@@ -403,7 +409,7 @@ def _networks(openvino: Any, model: Any, layer: LastLayer | None) -> Any:
     return openvino.Model([output.get_node() for output in model.outputs], parameters, "networks")
 
 
-def _openvino_operators() -> Any:
+def _openvino_operators() -> ModuleType:
     """The operators' module, which moved in 2025."""
     try:
         return importlib.import_module("openvino.opset13")
@@ -411,7 +417,7 @@ def _openvino_operators() -> Any:
         return importlib.import_module("openvino.runtime.opset13")
 
 
-def _feature_ports(model: Any) -> list[Any]:
+def _feature_ports(model: ov.Model) -> list[ov.Output]:
     """The tensors between front ends and networks, in the order of their names.
 
     Raises:

@@ -16,7 +16,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import grpc
 import grpc.aio
@@ -164,7 +164,7 @@ def _listen(server: grpc.aio.Server, settings: Settings) -> int:
     return int(server.add_secure_port(settings.address, credentials))
 
 
-def run(settings: Settings, listening: Callable[[int], Any], stop: threading.Event | None = None) -> None:
+def run(settings: Settings, listening: Callable[[int], object], stop: threading.Event | None = None) -> None:
     """Run the guard until SIGINT or SIGTERM, or until ``stop`` is set.
 
     Args:

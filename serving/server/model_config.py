@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from google.protobuf import text_format
+from google.protobuf.message import Message
 
 from preprocessing import whole_files
 from preprocessing.errors import BadInputError
@@ -18,7 +19,7 @@ FOLLOWED_VERSIONS: Final = 2
 """How many of the newest versions are loaded where nothing was promoted yet."""
 
 
-def server_config(labels: Labels, base_path: str, loaded: Collection[int] | None = None) -> Any:
+def server_config(labels: Labels, base_path: str, loaded: Collection[int] | None = None) -> Message:
     """Return the ModelServerConfig for these labels.
 
     Args:
@@ -37,12 +38,12 @@ def server_config(labels: Labels, base_path: str, loaded: Collection[int] | None
     return config
 
 
-def config_text(config: Any) -> str:
+def config_text(config: Message) -> str:
     """Return a ModelServerConfig as text, as ``--model_config_file`` reads it."""
     return str(text_format.MessageToString(config))
 
 
-def read_config(path: Path) -> Any:
+def read_config(path: Path) -> Message:
     """Read a model configuration file with one model, ``autotag``.
 
     Raises:

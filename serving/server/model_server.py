@@ -7,9 +7,10 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import grpc
+from google.protobuf.message import Message
 
 from preprocessing.errors import AutotagError
 from serving.client import messages
@@ -71,7 +72,7 @@ class ModelServer:
             messages.HANDLE_RELOAD_CONFIG, messages.ReloadConfigRequest, messages.ReloadConfigResponse
         )
 
-    def _call(self, path: str, request: Any, response: Any) -> Any:
+    def _call(self, path: str, request: type[Message], response: type[Message]) -> grpc.UnaryUnaryMultiCallable:
         return self._channel.unary_unary(
             path, request_serializer=request.SerializeToString, response_deserializer=response.FromString
         )
@@ -100,7 +101,7 @@ class ModelServer:
             for entry in answer.model_version_status
         }
 
-    def reload(self, config: Any) -> None:
+    def reload(self, config: Message) -> None:
         """Give the server a configuration.
 
         Raises:
@@ -114,7 +115,7 @@ class ModelServer:
         if answer.status.error_code:
             raise AutotagError(f"{self.address} refused the configuration: {answer.status.error_message}")
 
-    def _send(self, method: Any, request: Any) -> Any:
+    def _send(self, method: grpc.UnaryUnaryMultiCallable, request: Message) -> Message:
         """Call a method, again and again while all threads of the server are busy."""
         end = time.monotonic() + self._timeout
         while True:
@@ -126,7 +127,7 @@ class ModelServer:
                     raise
             time.sleep(POLL_SECONDS)
 
-    def _error_of(self, error: Any) -> AutotagError:
+    def _error_of(self, error: grpc.RpcError) -> AutotagError:
         late = error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED or (late and self._takes_connections()):
             return BusyError(

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+
+from google.protobuf.message import Message
 
 from preprocessing.errors import AutotagError
 from serving.server.labels import LABELS_NAME, Labels
@@ -40,7 +41,7 @@ def move(
         AutotagError: a server does not answer, cannot load a version, or refuses; the others have been set back.
     """
     states = [server.status() for server in servers]
-    changed: list[tuple[ModelServer, Any]] = []
+    changed: list[tuple[ModelServer, Message]] = []
     both = []
     try:
         for server, known in zip(servers, states, strict=True):

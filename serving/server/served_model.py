@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from google.protobuf.message import Message
 
 from preprocessing.digits import is_number
 from preprocessing.errors import BadInputError
@@ -24,7 +25,7 @@ class Model:
     """
 
     base_path: Path
-    config: Any
+    config: Message
     awaited: tuple[int, ...]
 
 

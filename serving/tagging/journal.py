@@ -24,7 +24,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from preprocessing.errors import ClipError
 from preprocessing.locks import wait_for
@@ -199,7 +199,7 @@ class Journal:
         )
 
 
-def _whole_lines(file: Any) -> int:
+def _whole_lines(file: IO[bytes]) -> int:
     """Bytes without the line that a killed process has left unfinished, if there is one: its change was not made."""
     end: int = file.seek(0, os.SEEK_END)
     while end:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final, Literal, Protocol
+from typing import IO, TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.names import escaped, is_utf8, keep_bytes, lossless, to_json
@@ -18,6 +18,10 @@ from serving.tagging.file_tags import FileTags
 from serving.tagging.journal import FieldChange
 from serving.tagging.tagger import FailedFile, Selection, TaggedFile
 from serving.tagging.writing import Writing
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 BAR_WIDTH: Final = 30
 TABLE_WIDTH: Final = 100
@@ -91,7 +95,7 @@ class TableOutput:
         else:
             self._console.print(f"no tag {_reaches(self._selection)}")
 
-    def _table(self, file: TaggedFile, chosen: Sequence[tuple[str, float]]) -> Any:
+    def _table(self, file: TaggedFile, chosen: Sequence[tuple[str, float]]) -> Table:
         from rich.markup import escape
         from rich.table import Table
 
@@ -140,14 +144,14 @@ class TableOutput:
         """Nothing is held back."""
 
 
-def table_console(stream: IO[str]) -> Any:
+def table_console(stream: IO[str]) -> Console:
     """Return a rich console for tables: as wide as the terminal, or as TABLE_WIDTH where there is none."""
     from rich.console import Console
 
     return Console(file=stream, highlight=False, width=None if stream.isatty() else TABLE_WIDTH)
 
 
-def field_table(fields: Sequence[FieldChange], arrow: str) -> Any:
+def field_table(fields: Sequence[FieldChange], arrow: str) -> Table:
     """Return a rich table of fields with what they hold before and after; those that do not change are dim."""
     from rich.markup import escape
     from rich.table import Table

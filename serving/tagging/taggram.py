@@ -22,7 +22,7 @@ import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,9 @@ from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.names import escaped, lossless, to_json
 from preprocessing.whole_files import write_whole
 from serving.tagging.tagger import Probabilities, TaggedFile
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 SUFFIXES: Final = (".png", ".html", ".json")
@@ -251,7 +254,7 @@ def taggram_png(taggram: Taggram) -> bytes:
     return file.getvalue()
 
 
-def _draw_cells(axes: Any, taggram: Taggram) -> None:
+def _draw_cells(axes: Axes, taggram: Taggram) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
     few = taggram.cells.shape[1] <= 60
@@ -280,7 +283,7 @@ def _draw_cells(axes: Any, taggram: Taggram) -> None:
     axes.spines[:].set_visible(False)
     bar = axes.figure.colorbar(mesh, ax=axes, pad=0.07, aspect=14, shrink=0.9)
     bar.set_label("probability of the tag", color="#5c636b")
-    bar.outline.set_visible(False)
+    bar.outline.set_visible(False)  # type: ignore[operator]  # matplotlib's stub says otherwise
 
 
 def taggram_html(taggram: Taggram, tagged: TaggedFile, model: str) -> str:
