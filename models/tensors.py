@@ -1,7 +1,7 @@
-"""Names for tensors in signatures, by what they hold; shapes stand in the docstrings.
+"""Names for tensors in networks' signatures, by what they hold; shapes stand in the docstrings.
 
-A tensor is TensorFlow's or, while a Keras model is built, a symbolic one. TensorFlow comes without types, so the names
-are for readers and editors. Nothing is imported while a program runs.
+Keras says KerasTensor for those of a model that is built; layers are given the backend's. Keras comes without types,
+so the names are for readers and editors. Nothing is imported while a program runs.
 """
 
 from __future__ import annotations
@@ -11,20 +11,11 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import tensorflow as tf
+    import keras
 
-FloatTensor: TypeAlias = "tf.Tensor"
+FloatTensor: TypeAlias = "keras.KerasTensor"
 """Float32, or what a network computes in."""
-IntTensor: TypeAlias = "tf.Tensor"
-"""Int32 or int64."""
-BoolTensor: TypeAlias = "tf.Tensor"
-StringTensor: TypeAlias = "tf.Tensor"
-"""Byte strings."""
-Tensor: TypeAlias = "tf.Tensor"
-"""Of any type."""
-Tensors: TypeAlias = "dict[str, tf.Tensor]"
-"""By name: inputs or outputs of a signature."""
-Compute: TypeAlias = "Callable[[tf.Tensor], tf.Tensor]"
-"""Waveforms float32 [n, samples] -> float32 [n, width]."""
-ConcreteFunction: TypeAlias = "tf.types.experimental.ConcreteFunction"
-"""A traced graph."""
+IntTensor: TypeAlias = "keras.KerasTensor"
+BoolTensor: TypeAlias = "keras.KerasTensor"
+Compute: TypeAlias = "Callable[[keras.KerasTensor], keras.KerasTensor]"
+"""Windows float32 [n, samples] -> float32 [n, ...]."""

@@ -27,8 +27,8 @@ from typing import Final, TypeAlias
 
 import tensorflow as tf
 
-from models.tensors import BoolTensor, IntTensor, StringTensor
 from preprocessing.clip_format import ClipFormat
+from serving.graph.tensors import BoolTensor, IntTensor, StringTensor
 
 HEADER_BYTES: Final = 64
 LEAST_TEXT: Final = 32

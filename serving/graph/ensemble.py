@@ -17,12 +17,12 @@ from models.hearing import Hearing
 from models.outputs import LOGITS, with_heads
 from models.precision import in_float32
 from models.registry import NETWORKS, Network, find_network
-from models.tensors import FloatTensor, IntTensor, Tensor, Tensors
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
 from preprocessing.constants import CLIP_SAMPLES
 from preprocessing.errors import BadInputError
 from preprocessing.level import Level
 from preprocessing.windows import WindowRule
+from serving.graph.tensors import FloatTensor, IntTensor, Tensor, Tensors
 from serving.model_info import CombinerInfo, MemberInfo, ModelInfo, Normalisation, read_model_info
 
 CLIPS_AT_ONCE: Final = 8

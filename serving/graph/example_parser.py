@@ -23,7 +23,7 @@ from typing import Final
 
 import tensorflow as tf
 
-from models.tensors import BoolTensor, IntTensor, StringTensor
+from serving.graph.tensors import BoolTensor, IntTensor, StringTensor
 
 FIRST: Final = 0x0A
 SECOND: Final = 0x12

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from models.tensors import ConcreteFunction, Tensor
 from serving.graph.ensemble import Ensemble
+from serving.graph.tensors import ConcreteFunction, Tensor
 
 WAVEFORM = "waveform"
 

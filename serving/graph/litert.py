@@ -29,11 +29,11 @@ import flatbuffers  # type: ignore[import-untyped]
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
-from models.tensors import ConcreteFunction
 from preprocessing.clip_format import ClipFormat
 from serving.engines.on_device import CARD_NAME, LABELS_NAME
 from serving.graph.ensemble import Ensemble
 from serving.graph.frozen import WAVEFORM, feature_shapes, frozen_feature, frozen_network
+from serving.graph.tensors import ConcreteFunction
 from serving.model_info import ModelInfo
 
 Weights = Literal["float32", "float16", "int8"]

@@ -19,10 +19,10 @@ from typing import Final
 import onnx
 from onnx import TensorProto, helper
 
-from models.tensors import ConcreteFunction
 from preprocessing.clip_format import ClipFormat
 from serving.graph.ensemble import Ensemble
 from serving.graph.frozen import WAVEFORM, feature_shapes, frozen_feature, frozen_network
+from serving.graph.tensors import ConcreteFunction
 from serving.model_info import ModelInfo
 
 OPSET: Final = 17

@@ -18,7 +18,6 @@ from typing import Final
 
 import tensorflow as tf
 
-from models.tensors import BoolTensor, FloatTensor, IntTensor, StringTensor, Tensor
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import HOP_LENGTH, N_MELS, PCM_SCALE
 from serving.client.requests import MOST_CLIPS
@@ -26,6 +25,7 @@ from serving.graph import example_parser, wav_chunks
 from serving.graph.content_checks import content_check
 from serving.graph.ensemble import in_parts
 from serving.graph.example_parser import Span
+from serving.graph.tensors import BoolTensor, FloatTensor, IntTensor, StringTensor, Tensor
 
 WAVEFORM: Final = "waveform"
 

@@ -11,13 +11,13 @@ from typing import Final, TypeAlias
 import tensorflow as tf
 
 from models.heads import ONE_OF
-from models.tensors import BoolTensor, Compute, FloatTensor, IntTensor, StringTensor, Tensor, Tensors
 from preprocessing.clip_format import ClipFormat
 from preprocessing.windows import least_rest
 from serving.graph import request_checks
 from serving.graph.ensemble import CLIPS_AT_ONCE, Ensemble, in_parts
 from serving.graph.request_checks import Sound
 from serving.graph.silence import mean_of_heard, split_heard, with_heard
+from serving.graph.tensors import BoolTensor, Compute, FloatTensor, IntTensor, StringTensor, Tensor, Tensors
 from serving.model_info import ModelInfo
 
 Signature: TypeAlias = "Callable[..., Tensors]"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from models.tensors import BoolTensor, Compute, FloatTensor, IntTensor
 from preprocessing.clip_format import ClipFormat
 from preprocessing.constants import SILENT_SHARE
 from preprocessing.silence import NOTHING_POWER, stretch_samples
+from serving.graph.tensors import BoolTensor, Compute, FloatTensor, IntTensor
 
 
 def are_silent(waveform: FloatTensor, clip: ClipFormat) -> BoolTensor:

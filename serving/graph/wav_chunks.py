@@ -15,7 +15,7 @@ from typing import Final
 
 import tensorflow as tf
 
-from models.tensors import BoolTensor, IntTensor, StringTensor
+from serving.graph.tensors import BoolTensor, IntTensor, StringTensor
 
 FIRST_CHUNK: Final = 12
 MOST_CHUNKS: Final = 1024
