@@ -49,9 +49,9 @@ from models.registry import find_network
 from pipeline.compare.config import ComparisonConfig, row_name
 from pipeline.compare.results import AREAS, Evaluation
 from pipeline.compare.run import train_and_read
-from pipeline.data_config import DataConfig
-from pipeline.network_config import NetworkConfig
-from pipeline.old_settings import convert_old
+from pipeline.settings.data_config import DataConfig
+from pipeline.settings.network_config import NetworkConfig
+from pipeline.settings.old_settings import convert_old
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.settings_file import read_settings_file, wrong_setting
 from preprocessing.whole_files import open_whole, write_whole

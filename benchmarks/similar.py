@@ -32,7 +32,7 @@ import numpy.typing as npt
 
 from benchmarks.machine import cpu_name
 from datasets.mtat import parse_annotations
-from pipeline.terminal import ProgressBar, say
+from pipeline.console.terminal import ProgressBar, say
 from preprocessing.audio.loading import load_audio
 from preprocessing.constants import SAMPLE_RATE
 from serving.engines.runtimes import AUTO

@@ -1,7 +1,7 @@
 """How networks and combiners are trained: each setting's name, type, default, range and meaning, said here alone.
 
-What a user writes (pipeline.config) inherits from these, and a Trainer gets TrainingSettings as JSON. Neither Keras nor
-TensorFlow is imported.
+What a user writes (pipeline.settings) inherits from these, and a Trainer gets TrainingSettings as JSON. Neither Keras
+nor TensorFlow is imported.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Final
 import click
 from click.shell_completion import CompletionItem
 
-from pipeline.terminal import begin_in_utf8, leave_output, own_streams, say, say_error
+from pipeline.console.terminal import begin_in_utf8, leave_output, own_streams, say, say_error
 from preprocessing.errors import AutotagError, BadInputError
 
 COMMANDS: Final = {

@@ -16,10 +16,10 @@ from components.labels import heads_of
 from components.shared_tags import SharedTags
 from components.source_hash import ENSEMBLE_SOURCE, network_hash
 from models.heads import Heads
-from pipeline.config import PipelineConfig
 from pipeline.entry_keys import Inputs, heads_settings
 from pipeline.nodes import data_card, example_gen_node, gate_nodes, trainer_node, transform_node, validation_nodes
-from pipeline.run_record import IMPORTED_MODEL
+from pipeline.runs.run_record import IMPORTED_MODEL
+from pipeline.settings.config import PipelineConfig
 from preprocessing.beam.settings import BeamSettings
 
 
@@ -46,7 +46,7 @@ def create_pipeline(config: PipelineConfig, inputs: Inputs, metadata: Any = None
     Args:
         config: settings.
         inputs: data and schema.
-        metadata: how ML Metadata is reached (pipeline.metadata.connection); None where the orchestrator has its own.
+        metadata: how ML Metadata is reached (pipeline.runs.metadata); None where the orchestrator has its own.
 
     Returns:
         The pipeline.

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import apache_beam as beam
 
 from datasets.reading import read_manifest
-from pipeline.setting_options import PREPROCESS, preprocess_settings
+from pipeline.console.setting_options import PREPROCESS, preprocess_settings
 from preprocessing import storage
 from preprocessing.beam.options import parse_options
 from preprocessing.job import add_shards

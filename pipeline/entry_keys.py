@@ -13,7 +13,7 @@ from typing import Any
 
 from components.source_hash import EXAMPLE_SOURCE, TRAINING_SOURCE, network_hash, source_hash
 from components.training_settings import OUT_OF_FOLD
-from pipeline.config import PipelineConfig
+from pipeline.settings.config import PipelineConfig
 
 
 @dataclass(frozen=True)

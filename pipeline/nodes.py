@@ -37,8 +37,8 @@ from components.shared_tags import SharedTags
 from components.source_hash import EXAMPLE_SOURCE, TRAINING_SOURCE, network_hash, source_hash
 from components.tag_scores import ROC_AUC
 from models.heads import Heads
-from pipeline.config import PipelineConfig
 from pipeline.entry_keys import Inputs, heads_settings
+from pipeline.settings.config import PipelineConfig
 from preprocessing.constants import SPLITS
 from preprocessing.features import HEALTH_FEATURES, INCOMPLETE
 from preprocessing.storage import absolute

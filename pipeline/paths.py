@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from pipeline.config import PipelineConfig
+from pipeline.settings.config import PipelineConfig
 from preprocessing.errors import BadInputError
 
 PATTERN: Final = "*?[\\"

@@ -85,7 +85,7 @@ def index_it(folder: Path, index: Path | None = None, model: PitchModel | None =
     import contextlib
     from collections.abc import Iterator, Sequence
 
-    from pipeline.terminal import ProgressBar
+    from pipeline.console.terminal import ProgressBar
     from serving.library.indexing import Choices, index_folder
     from serving.library.places import INDEX_NAME
 

@@ -132,7 +132,7 @@ def test_benchmarks_are_there_and_have_these_options() -> None:
 @pytest.mark.parametrize(("document", "block"), [pytest.param(*each, id=each[0]) for each in blocks("yaml")])
 def test_settings_are_read_as_they_are_written(document: str, block: str) -> None:
     from pipeline.compare.config import ComparisonConfig
-    from pipeline.config import PipelineConfig
+    from pipeline.settings.config import PipelineConfig
     from serving.tagging.mapping import FieldMapping
 
     values = yaml.safe_load(block)

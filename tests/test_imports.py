@@ -62,7 +62,7 @@ def test_networks_are_of_keras_alone() -> None:
         ("preprocessing.beam.settings", HEAVY),
         ("preprocessing.job", ("tensorflow", "tfx", "keras", "kfp", "pydantic")),
         ("pipeline.compare.run", HEAVY[:-1]),
-        ("pipeline.report", HEAVY[:-1]),
+        ("pipeline.reports.report", HEAVY[:-1]),
     ],
 )
 def test_what_a_person_waits_for_imports_nothing_heavy(what: str, unwanted: tuple[str, ...]) -> None:

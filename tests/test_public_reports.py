@@ -32,7 +32,7 @@ from song_files import (
     song_as,
 )
 
-from pipeline.config import load_config
+from pipeline.settings.config import load_config
 from preprocessing.audio.loading import load_audio
 from preprocessing.audio.samples import from_pcm, to_pcm
 from preprocessing.audio.streams import open_audio

@@ -1,7 +1,7 @@
 """MkDocs calls this when it builds the documentation: pages that are made from the program, and texts of the root.
 
 Nothing that is made here lies in the repository. What a page says stands in the code: descriptions of settings in
-pipeline/config.py, help of commands in pipeline/commands, cards of data sets in datasets/, networks in
+pipeline/settings/config.py, help of commands in pipeline/commands, cards of data sets in datasets/, networks in
 models/registry.py.
 """
 

@@ -195,9 +195,9 @@ def _box(row: Row, theme: Theme, left: int, top: int, colours: Mapping[tuple[str
 
 def pictures() -> dict[Path, str]:
     """Return both pictures of the demo's pipeline: file -> its text."""
-    from pipeline.config import load_config
     from pipeline.create import create_pipeline
     from pipeline.entry_keys import Inputs
+    from pipeline.settings.config import load_config
 
     config = load_config(str(CONFIG))
     rows = rows_of(create_pipeline(config, Inputs(manifest=None, data_version="", schema="", push_token="")).components)

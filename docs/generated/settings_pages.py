@@ -14,8 +14,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pipeline.compare.config import ComparisonConfig
-from pipeline.config import PipelineConfig
-from pipeline.recipes import RECIPES
+from pipeline.settings.config import PipelineConfig
+from pipeline.settings.recipes import RECIPES
 from preprocessing.settings import settings_in
 
 CONFIGURATION = """# Configuration

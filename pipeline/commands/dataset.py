@@ -13,8 +13,8 @@ from rich.table import Table
 
 from datasets.dataset import Dataset
 from datasets.registry import DATASETS, find_dataset
-from pipeline import completion
-from pipeline.setting_options import COLUMN, SUBSET
+from pipeline.console import completion
+from pipeline.console.setting_options import COLUMN, SUBSET
 from preprocessing.constants import SPLITS
 from preprocessing.errors import BadInputError
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pipeline import completion
+from pipeline.console import completion
 from preprocessing.names import escaped
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def command(jobs: tuple[Any, ...], as_json: bool) -> None:
     """
     from rich.console import Console
 
+    from pipeline.console.terminal import print_json
     from pipeline.doctor.examination import examine
-    from pipeline.terminal import print_json
 
     with Console(stderr=True).status("looking around"):
         examined = examine(jobs)

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from datasets import mtat
 from datasets.dataset import Dataset
 from datasets.registry import DATASETS, find_dataset
-from pipeline import completion
-from pipeline.setting_options import SUBSET
+from pipeline.console import completion
+from pipeline.console.setting_options import SUBSET
 from preprocessing.errors import AutotagError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pipeline.deletion import Item, Plan
+    from pipeline.runs.deletion import Item, Plan
 
 
 @click.command("gc", short_help="Delete what old runs left and nothing needs any more.")
@@ -49,7 +49,7 @@ def command(
         autotag gc pipeline/configs/mtat.yaml --keep 3 --versions
         autotag gc pipeline/configs/mtat-kubeflow.yaml --keep 3 --kubeflow --dry-run
     """
-    from pipeline.config import load_config
+    from pipeline.settings.config import load_config
     from preprocessing.errors import BadInputError
 
     settings = load_config(config, overrides)
@@ -65,7 +65,7 @@ def command(
         return
     if host or token_env:
         raise BadInputError(f"{'--host' if host else '--token-env'} is of Kubeflow: give --kubeflow too")
-    from pipeline.run_garbage import collect
+    from pipeline.runs.run_garbage import collect
 
     plan = collect(settings, keep, old_versions=versions, dry_run=dry_run)
     _print_plan(plan, settings.root, dry_run=dry_run, paths=paths)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline import completion
+from pipeline.console import completion
 from serving.pretrained.catalogue import THRESHOLD
 
 
@@ -64,9 +64,9 @@ def command(
         autotag import fcn best_model.pth --tags tags.txt --evaluate pipeline/configs/mtat.yaml
     """
     from datasets.reading import load_synonyms
-    from pipeline.config import load_config
+    from pipeline.console.terminal import quieten_tensorflow
     from pipeline.paths import check_paths
-    from pipeline.terminal import quieten_tensorflow
+    from pipeline.settings.config import load_config
     from preprocessing.clip_format import PAPER_CLIP
     from serving.model_info import Origin
     from serving.pretrained.catalogue import read_tag_list
@@ -93,8 +93,8 @@ def command(
     if settings is not None:
         from rich.console import Console
 
-        from pipeline.local_runner import attempt, evaluate_version
-        from pipeline.logs import show_progress
+        from pipeline.console.logs import show_progress
+        from pipeline.runs.local_runner import attempt, evaluate_version
 
         show_progress(Console(stderr=True))
         click.echo(

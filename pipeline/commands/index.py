@@ -7,10 +7,17 @@ from pathlib import Path
 
 import click
 
-from pipeline import completion
 from pipeline.commands.tag import DEFAULT_MODEL_DIR
-from pipeline.library_options import engine_option
-from pipeline.terminal import check_output, decoders_notes_hidden, print_json, progress_bar, quieten_tensorflow, say
+from pipeline.console import completion
+from pipeline.console.library_options import engine_option
+from pipeline.console.terminal import (
+    check_output,
+    decoders_notes_hidden,
+    print_json,
+    progress_bar,
+    quieten_tensorflow,
+    say,
+)
 from preprocessing.errors import BadInputError
 from preprocessing.names import escaped
 from serving.library.index_file import IndexFile, begun

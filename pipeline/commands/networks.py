@@ -22,7 +22,7 @@ def command(as_json: bool) -> None:
         autotag networks
     """
     from models.registry import NETWORKS
-    from pipeline.terminal import print_json
+    from pipeline.console.terminal import print_json
 
     networks = list(NETWORKS.values())
     if as_json:

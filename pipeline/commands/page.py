@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pipeline import completion
-from pipeline.server_options import encryption_options
-from pipeline.terminal import decoders_notes_hidden, quieten_tensorflow, say
+from pipeline.console import completion
+from pipeline.console.server_options import encryption_options
+from pipeline.console.terminal import decoders_notes_hidden, quieten_tensorflow, say
 from preprocessing.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _group(tag: str) -> str:
 def _leaderboards(configs: tuple[Path, ...]) -> Leaderboards | None:
     if not configs:
         return None
-    from pipeline.leaderboards import MetadataLeaderboards
+    from pipeline.reports.leaderboards import MetadataLeaderboards
 
     return MetadataLeaderboards(configs)
 

@@ -9,10 +9,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import completion
-from pipeline.beam_command import BeamCommand
-from pipeline.logs import json_log, log_format_option
-from pipeline.setting_options import BEAM, PREPROCESS, options, preprocess_settings
+from pipeline.console import completion
+from pipeline.console.beam_command import BeamCommand
+from pipeline.console.logs import json_log, log_format_option
+from pipeline.console.setting_options import BEAM, PREPROCESS, options, preprocess_settings
 from preprocessing.beam.settings import settings_of
 from preprocessing.names import escaped
 
@@ -50,8 +50,8 @@ def command(
         autotag preprocess jamendo/audio jamendo/data/splits/split-0 examples --dataset jamendo --subset top50tags \\
             --split published --tags-file default --excerpts even --excerpt-count 4
     """
+    from pipeline.console.preprocess_log import JsonLog, TerminalLog
     from pipeline.preprocess_job import Log, check_beam, preprocess
-    from pipeline.preprocess_log import JsonLog, TerminalLog
 
     beam = settings_of(typed, ctx.args)
     own_names = [name for each in ctx.command.params for name in each.opts]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pipeline import completion
+from pipeline.console import completion
 
 
 @click.command("pretrained", short_help="List trained models of others, or fetch some.")
@@ -26,14 +26,14 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
     if names and as_json:
         raise click.UsageError("--json lists, and takes no NAME")
     if names:
-        from pipeline.terminal import quieten_tensorflow, say
+        from pipeline.console.terminal import quieten_tensorflow, say
         from serving.pretrained.ready import ready_version
 
         quieten_tensorflow()
         for name in names:
             click.echo(ready_version(name, say))
     elif as_json:
-        from pipeline.terminal import print_json
+        from pipeline.console.terminal import print_json
         from serving.pretrained.listing import as_dicts
 
         print_json(list(as_dicts()))

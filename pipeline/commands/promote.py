@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from pipeline.server_options import encryption_options
+from pipeline.console.server_options import encryption_options
 from serving.server.labels import Labels
 from serving.server.model_server import ModelServer
 from serving.server.promotion import Connect, Servers, choose_version, run_change, version_rows

@@ -25,9 +25,9 @@ def command(run: str | None, config: str | None, overrides: tuple[str, ...], out
         autotag report --config pipeline/configs/demo.yaml
         autotag report 2026-01-31T12:00:00 --config my.yaml --out report.html
     """
-    from pipeline.config import load_config
-    from pipeline.report import write_report
-    from pipeline.run_history import find_run, list_runs
+    from pipeline.reports.report import write_report
+    from pipeline.runs.run_history import find_run, list_runs
+    from pipeline.settings.config import load_config
 
     settings = load_config(config, overrides)
     root = Path(settings.root).absolute()

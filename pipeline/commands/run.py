@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from pipeline.logs import json_log, log_format_option, show_progress
+from pipeline.console.logs import json_log, log_format_option, show_progress
 
 if TYPE_CHECKING:
-    from pipeline.config import PipelineConfig
+    from pipeline.settings.config import PipelineConfig
 
 
 @click.command()
@@ -48,8 +48,8 @@ def command(
         autotag run pipeline/configs/mtat.yaml --set data.audio_dir=/data/mtat
         autotag run my.yaml --set networks.mel_2d.epochs=40 --to-node Trainer_mel_2d
     """
-    from pipeline.config import load_config
     from pipeline.paths import check_paths
+    from pipeline.settings.config import load_config
 
     settings = load_config(config, overrides)
     if show_config:
@@ -72,7 +72,7 @@ def command(
 
 def _run(settings: PipelineConfig, parts: tuple[str | None, str | None], metrics_file: str | None) -> str:
     """Run, keep and write the metrics; returns what came of it."""
-    from pipeline.local_runner import attempt, run_pipeline
+    from pipeline.runs.local_runner import attempt, run_pipeline
 
     # TensorFlow's objects that a failed node leaves behind complain when the process ends, below what ended the run.
     atexit.register(setattr, sys, "unraisablehook", lambda unraisable: None)

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from pipeline.run_record import Run
+    from pipeline.runs.run_record import Run
 
 
 @click.command()
@@ -26,8 +26,8 @@ def command(config: str | None, overrides: tuple[str, ...], nodes: bool, as_json
     Example:
         autotag runs pipeline/configs/demo.yaml --nodes
     """
-    from pipeline.config import load_config
-    from pipeline.run_history import list_runs
+    from pipeline.runs.run_history import list_runs
+    from pipeline.settings.config import load_config
 
     settings = load_config(config, overrides)
     runs = list_runs(settings)

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from pipeline.library_options import form_of, form_options, index_option, write_playlist
-from pipeline.terminal import check_output, say
+from pipeline.console.library_options import form_of, form_options, index_option, write_playlist
+from pipeline.console.terminal import check_output, say
 from serving.library.library import Library
 from serving.library.output import SongOutput
 from serving.library.places import index_to_read

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from pipeline import completion
-from pipeline.library_options import engine_option, form_of, form_options, index_option, write_playlist
-from pipeline.terminal import check_output, decoders_notes_hidden, quieten_tensorflow, say
+from pipeline.console import completion
+from pipeline.console.library_options import engine_option, form_of, form_options, index_option, write_playlist
+from pipeline.console.terminal import check_output, decoders_notes_hidden, quieten_tensorflow, say
 from preprocessing.errors import BadInputError
 from preprocessing.names import lossless
 from serving.library.library import Library, Match

@@ -11,9 +11,9 @@ from typing import Any, Final, Literal
 
 import click
 
-from pipeline import completion
-from pipeline.server_options import encryption_options
-from pipeline.terminal import check_output, decoders_notes_hidden, progress_bar, quieten_tensorflow, say
+from pipeline.console import completion
+from pipeline.console.server_options import encryption_options
+from pipeline.console.terminal import check_output, decoders_notes_hidden, progress_bar, quieten_tensorflow, say
 from preprocessing.audio.stretches import Stretch, parse_stretch
 from preprocessing.errors import BadInputError
 from preprocessing.names import to_json

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
-from pipeline import completion
-from pipeline.setting_options import COLUMN, DATASET, SUBSET, options
-from pipeline.terminal import quieten_tensorflow, say
+from pipeline.console import completion
+from pipeline.console.setting_options import COLUMN, DATASET, SUBSET, options
+from pipeline.console.terminal import quieten_tensorflow, say
 from preprocessing.constants import N_TAGS
 from preprocessing.errors import BadInputError
 

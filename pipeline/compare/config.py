@@ -12,11 +12,11 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.training_settings import Settings
-from pipeline.config import PipelineConfig, RobustnessConfig, deformation_names
-from pipeline.data_config import DataConfig, check_name
-from pipeline.kubeflow_config import KubeflowConfig
-from pipeline.network_config import CombinerConfig, EnsembleConfig, NetworkConfig
-from pipeline.overrides import set_value
+from pipeline.settings.config import PipelineConfig, RobustnessConfig, deformation_names
+from pipeline.settings.data_config import DataConfig, check_name
+from pipeline.settings.kubeflow_config import KubeflowConfig
+from pipeline.settings.network_config import CombinerConfig, EnsembleConfig, NetworkConfig
+from pipeline.settings.overrides import set_value
 from preprocessing.beam.settings import BeamSettings
 from preprocessing.settings_file import read_settings_file, wrong_setting
 
@@ -184,7 +184,7 @@ def load_comparison(path: str, overrides: Sequence[str] = ()) -> ComparisonConfi
 
     Args:
         path: YAML file.
-        overrides: ``KEY=VALUE`` with a dotted key; see pipeline.overrides.
+        overrides: ``KEY=VALUE`` with a dotted key; see pipeline.settings.overrides.
 
     Raises:
         BadInputError: says which setting is wrong and why.

@@ -22,7 +22,7 @@ from pipeline.compare.config import ComparisonConfig
 from pipeline.compare.plots import calibration, drops, score_against_cost
 from pipeline.compare.results import AREAS, Row
 from pipeline.compare.runner import Progress
-from pipeline.report import TEMPLATES
+from pipeline.reports.report import TEMPLATES
 from preprocessing.whole_files import write_whole
 
 NAMES: Final = ("comparison.csv", "comparison.json", "comparison.html")

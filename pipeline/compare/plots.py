@@ -13,8 +13,8 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 from sklearn.calibration import calibration_curve
 
 from pipeline.compare.results import Row
-from pipeline.label_placement import write_labels
-from pipeline.plots import GRID, MUTED, SERIES, STYLE, svg
+from pipeline.reports.label_placement import write_labels
+from pipeline.reports.plots import GRID, MUTED, SERIES, STYLE, svg
 
 CURVES: Final = 4
 """Rows whose calibration is drawn."""

@@ -29,9 +29,9 @@ from components.kept_answers import COSTS, KEY, Answers, read_answers
 from components.tag_scores import PR_AUC, ROC_AUC
 from models.registry import Published, find_network
 from pipeline.compare.config import ComparisonConfig, Entry, row_name
-from pipeline.config import PipelineConfig
-from pipeline.metadata import custom_properties, open_store, readable_errors
-from pipeline.report_rows import PAPER_SPLIT, PAPER_TABLE
+from pipeline.reports.report_rows import PAPER_SPLIT, PAPER_TABLE
+from pipeline.runs.metadata import custom_properties, open_store, readable_errors
+from pipeline.settings.config import PipelineConfig
 from preprocessing.errors import BadInputError
 
 AREAS: Final = (ROC_AUC, PR_AUC)

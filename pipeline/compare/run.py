@@ -10,7 +10,7 @@ from pipeline.compare.output import write_results
 from pipeline.compare.results import Evaluation, Row, find_evaluations, make_rows
 from pipeline.compare.runner import Progress, train_missing
 from pipeline.entry_keys import entry_key
-from pipeline.local_runner import prepare_inputs
+from pipeline.runs.local_runner import prepare_inputs
 from preprocessing.errors import AutotagError
 
 

@@ -16,10 +16,10 @@ from tfx.types import BaseChannel
 from components.ensemble_scorer import EnsembleScorer
 from components.kept_answers import KEY as COMPARISON_KEY
 from components.network_scorer import NetworkScorer
-from pipeline.config import PipelineConfig
 from pipeline.create import assemble
 from pipeline.entry_keys import Inputs, heads_settings
 from pipeline.nodes import deformed_examples_node, example_gen_node, trainer_node, transform_node, validation_nodes
+from pipeline.settings.config import PipelineConfig
 
 
 def create_scoring_pipeline(

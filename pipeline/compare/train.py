@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("entry", help="name of the network in the data set's pipeline")
     arguments = parser.parse_args()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    from pipeline.local_runner import failed_node, run_entry
+    from pipeline.runs.local_runner import failed_node, run_entry
 
     try:
         run_entry(load_comparison(arguments.config).pipeline(arguments.data), arguments.entry)

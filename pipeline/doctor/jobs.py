@@ -114,7 +114,7 @@ JOBS: Final = {
             "train",
             "autotag run, compare, report, tag-map",
             ("tfx",),
-            ("pipeline.create", "pipeline.local_runner"),
+            ("pipeline.create", "pipeline.runs.local_runner"),
             needs=("tensorflow", "libsndfile"),
             better_with=("GPU", "ffmpeg"),
         ),

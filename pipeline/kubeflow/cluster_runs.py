@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pipeline.evaluation import GateFigures
 from pipeline.kubeflow.entrypoint import EVALUATION, GATE_REASONS
 from pipeline.kubeflow.pipeline_spec import component_id
 from pipeline.kubeflow.server import Server
 from pipeline.kubeflow.server_runs import ENDED, FAILED, FoundRun, FoundStep
-from pipeline.metadata import custom_properties
-from pipeline.prometheus import CACHE_UNKNOWN, Metric, attempt_metrics
-from pipeline.run_record import NodeRun, Run
+from pipeline.reports.evaluation import GateFigures
+from pipeline.runs.metadata import custom_properties
+from pipeline.runs.prometheus import CACHE_UNKNOWN, Metric, attempt_metrics
+from pipeline.runs.run_record import NodeRun, Run
 from preprocessing.digits import is_number
 from preprocessing.errors import AutotagError, BadInputError
 

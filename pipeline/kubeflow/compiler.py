@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from datasets.reading import read_manifest
 from pipeline.compare.config import ComparisonConfig
-from pipeline.config import PipelineConfig
 from pipeline.kubeflow.pipeline_spec import (
     Spec,
     container_options,
@@ -29,8 +28,9 @@ from pipeline.kubeflow.pipeline_spec import (
     with_containers,
     with_tasks,
 )
-from pipeline.kubeflow_config import KubeflowConfig
 from pipeline.paths import check_paths, check_root
+from pipeline.settings.config import PipelineConfig
+from pipeline.settings.kubeflow_config import KubeflowConfig
 from preprocessing import storage
 from preprocessing.errors import BadInputError
 
@@ -153,7 +153,7 @@ def compile_config(config: PipelineConfig | ComparisonConfig, versions: Mapping[
 
 def _inputs(config: PipelineConfig, data_version: str) -> Any:
     from pipeline.entry_keys import Inputs
-    from pipeline.local_runner import read_schema
+    from pipeline.runs.local_runner import read_schema
 
     return Inputs(None, data_version, read_schema(config.data.schema_file), "each run")
 

@@ -13,8 +13,8 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from pipeline.compare.config import ComparisonConfig
-    from pipeline.config import PipelineConfig
     from pipeline.kubeflow.server import Server
+    from pipeline.settings.config import PipelineConfig
 
     Settings = PipelineConfig | ComparisonConfig
 
@@ -29,7 +29,7 @@ def write_newest_metrics(server: Server, settings: Settings, experiment: str, me
         AutotagError: ML Metadata does not answer, and the file is without what it has; or the file cannot be written.
     """
     from pipeline.kubeflow.cluster_runs import NoMetadataError, ended_run_metrics
-    from pipeline.prometheus import write_metrics
+    from pipeline.runs.prometheus import write_metrics
 
     try:
         metrics = ended_run_metrics(server, settings.name, experiment, metadata)
@@ -48,7 +48,7 @@ def load_settings(config: str | None, overrides: tuple[str, ...]) -> Settings:
         BadInputError: says which setting is wrong and why.
     """
     from pipeline.compare.config import is_comparison, load_comparison
-    from pipeline.config import load_config
+    from pipeline.settings.config import load_config
     from preprocessing.settings_file import read_settings_file
 
     if config is not None and is_comparison(read_settings_file(config)):

@@ -35,9 +35,9 @@ from typing import Any, Final
 
 import click
 
-from pipeline import logs
-from pipeline.evaluation import gate_failures, gate_figures
-from pipeline.full_disk import full_disk_error
+from pipeline.console import logs
+from pipeline.reports.evaluation import gate_failures, gate_figures
+from pipeline.runs.full_disk import full_disk_error
 from preprocessing.errors import AutotagError, BadInputError
 
 log = logging.getLogger(__name__)
@@ -168,7 +168,7 @@ def for_kubeflow(
 def describe_output(key: str, path: str) -> dict[str, float | str]:
     """Return the metadata of an output: what its folder holds and, of the evaluation, the figures.
 
-    The figures are those of pipeline.evaluation.GateFigures, by name; one that was not measured is left out.
+    The figures are those of pipeline.reports.evaluation.GateFigures, by name; one that was not measured is left out.
     """
     described: dict[str, float | str] = {CONTENT: describe_content(path)}
     if key == EVALUATION:
@@ -255,7 +255,7 @@ def run_tfx_entrypoint(arguments: Arguments, executor_input: Message) -> None:
     """Call TFX's entry point."""
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
-    from pipeline.tfx_packing import tfx_not_packed
+    from pipeline.runs.tfx_packing import tfx_not_packed
 
     flags = argparse.Namespace(
         executor_class_path=arguments.executor_class,

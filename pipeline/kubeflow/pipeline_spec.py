@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import yaml
 
-from pipeline.kubeflow_config import KubeflowConfig, StepResources
+from pipeline.settings.kubeflow_config import KubeflowConfig, StepResources
 
 Spec = dict[str, Any]
 NEVER_RETRIED: Final = ("RequireNoAnomalies",)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pipeline.kubeflow.connection import Token
 from pipeline.kubeflow.schedules import Schedules
 from pipeline.kubeflow.server_runs import ServerRuns
-from pipeline.kubeflow_config import KubeflowConfig
+from pipeline.settings.kubeflow_config import KubeflowConfig
 
 
 class Server(ServerRuns, Schedules):

@@ -18,15 +18,15 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from pipeline.config import PipelineConfig
-from pipeline.deletion import SHARDS, Item, Plan, delete_item, entries, last_change, with_sizes
 from pipeline.kubeflow.cluster_runs import SUCCEEDED, as_run
 from pipeline.kubeflow.pipeline_spec import shard_folders
 from pipeline.kubeflow.server import Server
 from pipeline.kubeflow.server_runs import FoundRun
 from pipeline.kubeflow.uploads import NoPipelineError
-from pipeline.local_runner import root_lock
-from pipeline.run_garbage import leftovers_of_killed, old_checkpoints, runs_to_keep
+from pipeline.runs.deletion import SHARDS, Item, Plan, delete_item, entries, last_change, with_sizes
+from pipeline.runs.local_runner import root_lock
+from pipeline.runs.run_garbage import leftovers_of_killed, old_checkpoints, runs_to_keep
+from pipeline.settings.config import PipelineConfig
 from preprocessing.errors import BadInputError
 
 FOLDER: Final = "shards"

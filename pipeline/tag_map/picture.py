@@ -22,8 +22,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from datasets.tag_groups import GROUPS, OTHER, tag_group
-from pipeline.label_placement import MARK_POINTS, write_labels
-from pipeline.plots import GRID, INK, MUTED, STYLE, svg
+from pipeline.reports.label_placement import MARK_POINTS, write_labels
+from pipeline.reports.plots import GRID, INK, MUTED, STYLE, svg
 from pipeline.tag_map.vectors import TagVectors
 from serving.library.layout import Layout
 

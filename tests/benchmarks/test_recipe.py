@@ -33,8 +33,8 @@ from components.comparison_metrics import METRICS
 from components.kept_answers import Answers
 from pipeline.compare.config import Entry, load_comparison
 from pipeline.compare.results import AREAS, COSTS, Evaluation
-from pipeline.data_config import DataConfig
-from pipeline.recipes import RECIPES
+from pipeline.settings.data_config import DataConfig
+from pipeline.settings.recipes import RECIPES
 from preprocessing.errors import BadInputError
 
 DATA = DataConfig(dataset="synthetic", audio_dir="music")

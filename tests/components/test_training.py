@@ -26,7 +26,7 @@ from components.training_settings import TrainingSettings
 from models.heads import Heads
 from models.outputs import with_heads
 from models.registry import NETWORKS, find_network
-from pipeline.report import NETWORK_FILE
+from pipeline.reports.report import NETWORK_FILE
 from preprocessing.audio.samples import to_pcm
 from preprocessing.clip_format import PAPER_CLIP
 from preprocessing.examples import encode_example, write_record

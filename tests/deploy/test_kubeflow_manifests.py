@@ -11,7 +11,7 @@ import yaml
 
 from pipeline.cli import group
 from pipeline.commands import gc
-from pipeline.config import load_config
+from pipeline.settings.config import load_config
 
 CHECKOUT = Path(__file__).parents[2]
 

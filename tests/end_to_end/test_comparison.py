@@ -13,7 +13,7 @@ from command_runner import autotag
 from components.kept_answers import read_answers
 from pipeline.compare.config import load_comparison
 from pipeline.compare.run import train_and_read
-from pipeline.leaderboards import MetadataLeaderboards
+from pipeline.reports.leaderboards import MetadataLeaderboards
 from serving.page.answers import PageError
 from serving.page.work import Check
 

@@ -54,8 +54,8 @@ def tiny() -> Iterator[Network]:
 @pytest.fixture(scope="module")
 def folder(tiny: Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """FMA's sample, its configuration, and what a run left."""
-    from pipeline.config import load_config
-    from pipeline.local_runner import run_pipeline
+    from pipeline.runs.local_runner import run_pipeline
+    from pipeline.settings.config import load_config
 
     folder = tmp_path_factory.mktemp("fma")
     (sample,) = (one for one in SAMPLES if one.name == "fma-large")

@@ -76,8 +76,8 @@ def heard(page: Any, song: str, model: str) -> dict[str, float]:
 def test_tags_marked_at_the_page_train_a_model_that_the_page_then_uses(
     pitch: Network, music: Path, tmp_path: Path
 ) -> None:
-    from pipeline.config import load_config
-    from pipeline.local_runner import run_pipeline
+    from pipeline.runs.local_runner import run_pipeline
+    from pipeline.settings.config import load_config
 
     listener, version = Listener(), write_version(tmp_path / "listener")
 

@@ -65,8 +65,8 @@ def toy() -> Iterator[Network]:
 @pytest.fixture(scope="module")
 def pushed(toy: Network, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The pushed version and the corpus."""
-    from pipeline.config import load_config
-    from pipeline.local_runner import run_pipeline
+    from pipeline.runs.local_runner import run_pipeline
+    from pipeline.settings.config import load_config
 
     folder = tmp_path_factory.mktemp("toy")
     autotag("make-corpus", folder / "corpus", "--clips", 48, "--seed", 3)

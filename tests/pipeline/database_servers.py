@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from ports import free_port
 
-from pipeline.config import MetadataConfig
+from pipeline.settings.config import MetadataConfig
 
 PASSWORD = 'not to \\be: "seen"'
 """With what has to be escaped somewhere."""

@@ -12,9 +12,9 @@ from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 from ml_metadata.proto.metadata_store_pb2 import Execution
 
-from pipeline.config import PAPER_NETWORKS, MetadataConfig, PipelineConfig
-from pipeline.evaluation import MetricsForSlice, ValidationResult
-from pipeline.metadata import connection
+from pipeline.reports.evaluation import MetricsForSlice, ValidationResult
+from pipeline.runs.metadata import connection
+from pipeline.settings.config import PAPER_NETWORKS, MetadataConfig, PipelineConfig
 from preprocessing.examples import write_record
 
 TAGS = ("guitar", "<b>techno & 'house'</b>", "flute")

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.training_settings import TrainingSettings
-from pipeline.config import PipelineConfig, load_config
-from pipeline.overrides import read_value
+from pipeline.settings.config import PipelineConfig, load_config
+from pipeline.settings.overrides import read_value
 from preprocessing.errors import BadInputError
 
 CONFIGS = Path(__file__).parents[2] / "pipeline" / "configs"

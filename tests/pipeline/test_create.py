@@ -14,10 +14,10 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from models.heads import MULTI_LABEL, ONE_OF, Head, Heads
 from pipeline.compare.scoring import create_scoring_pipeline
-from pipeline.config import PipelineConfig, load_config
 from pipeline.create import ImportedModel, create_import_pipeline, create_pipeline
 from pipeline.entry_keys import Inputs, entry_key
 from pipeline.nodes import evaluation_config
+from pipeline.settings.config import PipelineConfig, load_config
 
 INPUTS = Inputs("/inputs/manifest.json", "f00d", "feature { name: 'clip_id' }", "token 1")
 CONFIGS = sorted((Path(__file__).parents[2] / "pipeline" / "configs").glob("*.yaml"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.full_disk import full_disk_error
+from pipeline.runs.full_disk import full_disk_error
 
 
 def raised(text: str, cause: BaseException | None = None) -> RuntimeError:

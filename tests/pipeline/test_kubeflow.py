@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.config import PipelineConfig, load_config
 from pipeline.kubeflow.compiler import compile_pipeline, find_data_version, for_cluster
 from pipeline.kubeflow.pipeline_spec import container_options, platform_options, task_options, to_yaml, with_argo_names
+from pipeline.settings.config import PipelineConfig, load_config
 from preprocessing.errors import BadInputError
 
 KUBEFLOW = {

@@ -181,7 +181,7 @@ def test_log_lines_say_run_and_step(step: str) -> None:
 def test_log_is_json_where_the_environment_says_so() -> None:
     program = (
         "import logging\n"
-        "from pipeline import logs\nfrom pipeline.kubeflow import entrypoint\n"
+        "from pipeline.console import logs\nfrom pipeline.kubeflow import entrypoint\n"
         "def run(arguments, run_tfx):\n"
         "    with logs.of_run('r'), logs.of_node('Transform'):\n"
         "        logging.getLogger('components.x').info('50 clips', extra={'clips': 50})\n"

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from kubeflow_api import MadeUpServer, serve_api
 
 from pipeline.commands import gc
-from pipeline.config import PipelineConfig
 from pipeline.kubeflow.pipeline_spec import ShardFolder, shard_folders
 from pipeline.kubeflow.server import Server
 from pipeline.kubeflow.server_runs import FoundRun
 from pipeline.kubeflow.uploads import NoPipelineError
 from pipeline.kubeflow.volume_garbage import collect_on_volume
+from pipeline.settings.config import PipelineConfig
 from preprocessing.errors import BadInputError
 
 BEFORE = datetime.datetime(2026, 1, 4, tzinfo=datetime.timezone.utc).timestamp()

@@ -22,7 +22,7 @@ from prometheus_text import Samples, parse
 from pipeline.commands import kubeflow
 from pipeline.kubeflow.cluster_runs import Execution, NoMetadataError, as_run, read_executions
 from pipeline.kubeflow.server_runs import FoundRun, FoundStep
-from pipeline.prometheus import attempt_metrics, exposition
+from pipeline.runs.prometheus import attempt_metrics, exposition
 from preprocessing.errors import BadInputError
 
 MODEL = {"ensemble": "mel_1d"}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pipeline.label_placement import FONT_POINTS, MARK_POINTS, place_labels, write_labels
+from pipeline.reports.label_placement import FONT_POINTS, MARK_POINTS, place_labels, write_labels
 
 
 @settings(max_examples=40, deadline=None)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from made_up_run import MadeUpPipeline
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from pipeline import leaderboards
-from pipeline.leaderboard_rows import RowAnswers, Standing, curve, load
-from pipeline.leaderboards import MetadataLeaderboards
+from pipeline.reports import leaderboards
+from pipeline.reports.leaderboard_rows import RowAnswers, Standing, curve, load
+from pipeline.reports.leaderboards import MetadataLeaderboards
 from preprocessing.errors import BadInputError
 from serving.page.answers import PageError
 from serving.page.work import Check

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import PipelineConfig
-from pipeline.local_runner import check_beam, run_pipeline
+from pipeline.runs.local_runner import check_beam, run_pipeline
+from pipeline.settings.config import PipelineConfig
 from preprocessing.beam.settings import BeamSettings
 from preprocessing.errors import BadInputError
 

@@ -15,8 +15,8 @@ import click
 import pytest
 from command_runner import autotag
 
-from pipeline import logs
-from pipeline.logs import JsonFormatter, RunFilter, json_log
+from pipeline.console import logs
+from pipeline.console.logs import JsonFormatter, RunFilter, json_log
 from preprocessing.errors import AutotagError, BadInputError
 
 ROOT = Path(__file__).parents[2]
@@ -29,9 +29,8 @@ def record(message: str = "text", name: str = "pipeline.here", level: int = logg
 
 def run_program(body: str) -> tuple[int, list[dict[str, Any]]]:
     """Run in a process of its own, whose error stream is real; returns exit code and the lines of its log."""
-    program = (
-        f"import logging, os, sys, click\nfrom pipeline.logs import *\nlog = logging.getLogger('pipeline.x')\n{body}"
-    )
+    imports = "import logging, os, sys, click\nfrom pipeline.console.logs import *\n"
+    program = f"{imports}log = logging.getLogger('pipeline.x')\n{body}"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     return done.returncode, [json.loads(line) for line in done.stderr.splitlines()]
 

@@ -12,11 +12,11 @@ import pytest
 from database_servers import PASSWORD, server
 from made_up_run import MadeUpPipeline
 
-from pipeline.config import MetadataConfig, PipelineConfig, load_config
-from pipeline.metadata import connection, describe, open_store, read_password
-from pipeline.run_garbage import collect
-from pipeline.run_history import list_runs
-from pipeline.run_metrics import keep_metrics
+from pipeline.runs.metadata import connection, describe, open_store, read_password
+from pipeline.runs.run_garbage import collect
+from pipeline.runs.run_history import list_runs
+from pipeline.runs.run_metrics import keep_metrics
+from pipeline.settings.config import MetadataConfig, PipelineConfig, load_config
 from preprocessing.errors import AutotagError, BadInputError
 
 SETTINGS = ["metadata.kind=mysql", "metadata.host=db", "metadata.database=autotag", "metadata.user=me"]
@@ -65,7 +65,7 @@ def test_a_server_that_is_not_there_is_said(database: MetadataConfig) -> None:
 def test_several_processes_that_write_at_the_same_time_lose_nothing(database: MetadataConfig, tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from made_up_run import MadeUpPipeline\n"
-        "from pipeline.config import MetadataConfig\n"
+        "from pipeline.settings.config import MetadataConfig\n"
         "database = MetadataConfig.model_validate_json(sys.argv[1])\n"
         "made_up = MadeUpPipeline(Path(sys.argv[2]), 'shared', database)\n"
         "for number in range(3): made_up.add_run(f'{sys.argv[3]}-{number}')\n"

@@ -23,13 +23,13 @@ from tfx.orchestration.pipeline import Pipeline, RunOptions
 from tfx.types.standard_artifacts import Model
 
 from pipeline.commands.run import command
-from pipeline.config import MetadataConfig, PipelineConfig
-from pipeline.logs import JsonFormatter
-from pipeline.metadata import connection
-from pipeline.node_runner import NodeRunner
-from pipeline.run_garbage import collect
-from pipeline.run_history import list_runs
-from pipeline.run_record import Run
+from pipeline.console.logs import JsonFormatter
+from pipeline.runs.metadata import connection
+from pipeline.runs.node_runner import NodeRunner
+from pipeline.runs.run_garbage import collect
+from pipeline.runs.run_history import list_runs
+from pipeline.runs.run_record import Run
+from pipeline.settings.config import MetadataConfig, PipelineConfig
 from preprocessing.beam.options import parse_options
 from preprocessing.beam.requirements import check_requirements
 from preprocessing.errors import AutotagError, BadInputError

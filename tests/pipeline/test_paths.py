@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from command_runner import invoke
 
-from pipeline import metadata
-from pipeline.broken_records import broken_records_error
-from pipeline.config import PipelineConfig, load_config
-from pipeline.metadata import check_server, open_store
 from pipeline.paths import check_paths
+from pipeline.runs import metadata
+from pipeline.runs.broken_records import broken_records_error
+from pipeline.runs.metadata import check_server, open_store
+from pipeline.settings.config import PipelineConfig, load_config
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.examples import record_damage, write_record
 

@@ -16,13 +16,13 @@ from network_files import keras_file
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 from pipeline.cli import group
-from pipeline.config import PipelineConfig
-from pipeline.plots import combiner_curves, network_curves
-from pipeline.report import duration, render, rounded, verdict
-from pipeline.report_contents import collect, find_configuration
-from pipeline.report_rows import TagScale
-from pipeline.run_history import list_runs
-from pipeline.run_record import NodeRun, Run, describe_run
+from pipeline.reports.plots import combiner_curves, network_curves
+from pipeline.reports.report import duration, render, rounded, verdict
+from pipeline.reports.report_contents import collect, find_configuration
+from pipeline.reports.report_rows import TagScale
+from pipeline.runs.run_history import list_runs
+from pipeline.runs.run_record import NodeRun, Run, describe_run
+from pipeline.settings.config import PipelineConfig
 
 NOT_MEASURED = "not measured"
 SECTIONS = ["models", "tags", "training", "data", "nodes", "configuration"]

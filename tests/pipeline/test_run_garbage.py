@@ -13,13 +13,13 @@ from made_up_run import MadeUpPipeline, write_json
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from components.push_folder import possible_baselines
-from pipeline import run_garbage
 from pipeline.commands.gc import command
-from pipeline.deletion import KILLED, Plan
-from pipeline.local_runner import root_lock
-from pipeline.run_garbage import LEFTOVER_SECONDS, collect, runs_to_keep
-from pipeline.run_history import list_runs
-from pipeline.run_record import Run
+from pipeline.runs import run_garbage
+from pipeline.runs.deletion import KILLED, Plan
+from pipeline.runs.local_runner import root_lock
+from pipeline.runs.run_garbage import LEFTOVER_SECONDS, collect, runs_to_keep
+from pipeline.runs.run_history import list_runs
+from pipeline.runs.run_record import Run
 from preprocessing.errors import BadInputError
 from preprocessing.whole_files import temporary_folder
 

@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from made_up_run import MadeUpPipeline, write_evaluation
 
 from pipeline.cli import group
-from pipeline.config import PipelineConfig
-from pipeline.evaluation import ValidationResult, gate_failures, gate_figures
-from pipeline.run_history import find_run, latest_run, list_runs
-from pipeline.run_record import Run, describe_run
+from pipeline.reports.evaluation import ValidationResult, gate_failures, gate_figures
+from pipeline.runs.run_history import find_run, latest_run, list_runs
+from pipeline.runs.run_record import Run, describe_run
+from pipeline.settings.config import PipelineConfig
 from preprocessing.errors import BadInputError
 
 STOPPED = {"Trainer_mel_2d": "failed"} | dict.fromkeys(
@@ -197,7 +197,7 @@ def test_no_command_on_runs_imports_tensorflow(made_up: MadeUpPipeline) -> None:
     script = f"""
 import sys
 from pipeline.cli import group
-from pipeline.config import PipelineConfig
+from pipeline.settings.config import PipelineConfig
 group(["runs", "--json", *{settings!r}], standalone_mode=False)
 group(["report", "--out", {str(made_up.root / "page.html")!r}, *{settings!r}], standalone_mode=False)
 heavy = {{"tensorflow", "tfx", "keras", "tensorflow_model_analysis"}} & sys.modules.keys()

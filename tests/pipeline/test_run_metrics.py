@@ -11,9 +11,9 @@ from ml_metadata.errors import InternalError
 from ml_metadata.metadata_store.metadata_store import MetadataStore
 from prometheus_text import Samples, parse
 
-from pipeline.prometheus import Metric, attempt_metrics, exposition, record_attempt
-from pipeline.run_history import list_runs
-from pipeline.run_metrics import keep_metrics, run_metrics
+from pipeline.runs.prometheus import Metric, attempt_metrics, exposition, record_attempt
+from pipeline.runs.run_history import list_runs
+from pipeline.runs.run_metrics import keep_metrics, run_metrics
 from preprocessing.errors import AutotagError
 
 

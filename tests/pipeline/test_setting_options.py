@@ -6,10 +6,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from pipeline.config import PipelineConfig
-from pipeline.data_config import DataConfig
+from pipeline.console.setting_options import BEAM, PREPROCESS, options, preprocess_settings
 from pipeline.dataflow_template import parameters
-from pipeline.setting_options import BEAM, PREPROCESS, options, preprocess_settings
+from pipeline.settings.config import PipelineConfig
+from pipeline.settings.data_config import DataConfig
 from preprocessing.settings import PreprocessSettings
 
 

@@ -6,9 +6,9 @@ import datetime
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pipeline.config import PipelineConfig
-from pipeline.metadata import custom_properties, open_store, readable_errors
-from pipeline.run_record import NodeRun, Run
+from pipeline.runs.metadata import custom_properties, open_store, readable_errors
+from pipeline.runs.run_record import NodeRun, Run
+from pipeline.settings.config import PipelineConfig
 from preprocessing.errors import BadInputError
 
 EXECUTION_STATES = {1: "new", 2: "running", 3: "done", 4: "failed", 5: "cached", 6: "canceled"}

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline.deletion import KILLED, RUN, Item, is_below
-from pipeline.run_history import run_contexts
+from pipeline.runs.deletion import KILLED, RUN, Item, is_below
+from pipeline.runs.run_history import run_contexts
 
 DELETED: Final = 4
 """Artifact.State.DELETED of ML Metadata."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline.leaderboard_rows import Standing, curve, load, read_standing
+from pipeline.reports.leaderboard_rows import Standing, curve, load, read_standing
 from preprocessing.errors import AutotagError
 from serving.page.answers import PageError
 from serving.page.apart import run_apart

@@ -17,11 +17,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from pipeline.config import PipelineConfig
-from pipeline.evaluation import GateFigures
-from pipeline.run_history import list_runs
-from pipeline.run_metrics import run_metrics
-from pipeline.run_record import CLIP_COUNTS, Run
+from pipeline.reports.evaluation import GateFigures
+from pipeline.runs.run_history import list_runs
+from pipeline.runs.run_metrics import run_metrics
+from pipeline.runs.run_record import CLIP_COUNTS, Run
+from pipeline.settings.config import PipelineConfig
 from preprocessing import storage
 from preprocessing.errors import AutotagError, BadInputError
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from pipeline.full_disk import names_full_disk
+from pipeline.runs.full_disk import names_full_disk
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.names import to_json
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pipeline.terminal import say
+from pipeline.console.terminal import say
 from preprocessing.names import escaped
 from preprocessing.whole_files import write_whole
 from serving.engines.runtimes import AUTO, EMBEDDING_ORDER

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.run_record import Run
+from pipeline.runs.run_record import Run
 from preprocessing.errors import AutotagError
 
 DELETING: Final = ".deleted-"

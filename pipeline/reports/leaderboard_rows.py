@@ -17,7 +17,7 @@ from serving.page.answers import PageError
 if TYPE_CHECKING:
     from pipeline.compare.config import ComparisonConfig
     from pipeline.compare.results import Evaluation, Row
-    from pipeline.config import PipelineConfig
+    from pipeline.settings.config import PipelineConfig
 
 MOST_POINTS: Final = 200
 """Of a curve."""
@@ -70,7 +70,7 @@ def load(path: str) -> tuple[ComparisonConfig | None, list[PipelineConfig]]:
 
         comparison = load_comparison(path)
         return comparison, [comparison.pipeline(name) for name in comparison.data]
-    from pipeline.config import load_config
+    from pipeline.settings.config import load_config
 
     return None, [load_config(path, ())]
 
@@ -111,7 +111,7 @@ def _unique(name: str, taken: Sequence[str]) -> str:
 
 
 def _runs(path: str, pipeline: PipelineConfig) -> list[dict[str, Any]]:
-    from pipeline.run_history import list_runs
+    from pipeline.runs.run_history import list_runs
 
     try:
         found = list_runs(pipeline)

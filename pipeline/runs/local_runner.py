@@ -15,14 +15,14 @@ from typing import Any
 
 from components.shared_tags import SharedTags, find_shared_tags
 from datasets.reading import read_manifest
-from pipeline.config import PipelineConfig
 from pipeline.entry_keys import Inputs, scoring_keys
-from pipeline.metadata import check_server, connection
 from pipeline.paths import check_paths
-from pipeline.prometheus import record_attempt
-from pipeline.run_history import list_runs
-from pipeline.run_metrics import keep_metrics
-from pipeline.run_record import describe_run
+from pipeline.runs.metadata import check_server, connection
+from pipeline.runs.prometheus import record_attempt
+from pipeline.runs.run_history import list_runs
+from pipeline.runs.run_metrics import keep_metrics
+from pipeline.runs.run_record import describe_run
+from pipeline.settings.config import PipelineConfig
 from preprocessing import storage
 from preprocessing.errors import AutotagError, BadInputError, error_chain
 from preprocessing.locks import hold
@@ -77,7 +77,7 @@ def run_pipeline(
     on_clip: Callable[[int, int], None] | None = None,
     run_id: str | None = None,
 ) -> None:
-    """Run the pipeline, or a part of it; pipeline.run_history says what came of it.
+    """Run the pipeline, or a part of it; pipeline.runs.run_history says what came of it.
 
     Args:
         config: settings.
@@ -160,7 +160,7 @@ def attempt(config: PipelineConfig, start: Callable[[str], None], metrics_file: 
     Args:
         config: its settings.
         start: called with its id; runs it.
-        metrics_file: where its metrics go, as pipeline.prometheus has it.
+        metrics_file: where its metrics go, as pipeline.runs.prometheus has it.
 
     Raises:
         AutotagError: it failed; where that is ours, in our words alone.
@@ -253,7 +253,7 @@ def keep_imported(root: str, version: Path) -> str:
 
 
 def _run_nodes(config: PipelineConfig, pipeline: Any, metadata: Any, run_id: str, part: Any) -> None:
-    from pipeline.node_runner import NodeRunner
+    from pipeline.runs.node_runner import NodeRunner
 
     _save_config(config, run_id)
     try:

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from models.heads import Heads
 from models.registry import NETWORKS, Published
-from pipeline.config import PipelineConfig
-from pipeline.run_record import Run
+from pipeline.runs.run_record import Run
+from pipeline.settings.config import PipelineConfig
 
 
 @dataclass(frozen=True)

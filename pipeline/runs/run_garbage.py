@@ -24,9 +24,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from components.push_folder import possible_baselines, push_record, versions
-from pipeline.artifact_usage import DELETED, Usage, mark_deleted
-from pipeline.config import PipelineConfig
-from pipeline.deletion import (
+from pipeline.runs.artifact_usage import DELETED, Usage, mark_deleted
+from pipeline.runs.deletion import (
     CHECKPOINTS,
     DELETING,
     INPUTS,
@@ -42,11 +41,12 @@ from pipeline.deletion import (
     last_change,
     with_sizes,
 )
-from pipeline.local_runner import root_lock
-from pipeline.metadata import open_store, readable_errors
-from pipeline.run_history import list_runs
-from pipeline.run_metrics import keep_metrics
-from pipeline.run_record import Run
+from pipeline.runs.local_runner import root_lock
+from pipeline.runs.metadata import open_store, readable_errors
+from pipeline.runs.run_history import list_runs
+from pipeline.runs.run_metrics import keep_metrics
+from pipeline.runs.run_record import Run
+from pipeline.settings.config import PipelineConfig
 from preprocessing.whole_files import TEMPORARY_MARK, writer_is_dead
 from serving.server.labels import labels_lock, read_labels
 from serving.server.model_config import FOLLOWED_VERSIONS

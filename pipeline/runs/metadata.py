@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from pipeline.config import MetadataConfig, PipelineConfig
+from pipeline.settings.config import MetadataConfig, PipelineConfig
 from preprocessing.errors import AutotagError, BadInputError
 
 PORTS: Final = {"mysql": 3306, "postgresql": 5432}

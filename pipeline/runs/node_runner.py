@@ -29,12 +29,12 @@ from tfx.orchestration.portable import (
 from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
 from tfx.utils import telemetry_utils
 
-from pipeline import logs
-from pipeline.broken_records import broken_records_error
-from pipeline.full_disk import full_disk_error
-from pipeline.metadata import LOCKED, locked_message
-from pipeline.run_history import run_contexts
-from pipeline.tfx_packing import tfx_not_packed
+from pipeline.console import logs
+from pipeline.runs.broken_records import broken_records_error
+from pipeline.runs.full_disk import full_disk_error
+from pipeline.runs.metadata import LOCKED, locked_message
+from pipeline.runs.run_history import run_contexts
+from pipeline.runs.tfx_packing import tfx_not_packed
 from preprocessing.beam.interrupts import InterruptiblePipeline
 from preprocessing.errors import AutotagError, BadInputError
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pipeline.config import PipelineConfig
-from pipeline.metadata import open_store, readable_errors
-from pipeline.run_record import Run
+from pipeline.runs.metadata import open_store, readable_errors
+from pipeline.runs.run_record import Run
+from pipeline.settings.config import PipelineConfig
 
 NODE_SECONDS: Final = "seconds."
 """Beginning of a node's property in ML Metadata."""

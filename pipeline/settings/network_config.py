@@ -19,7 +19,7 @@ from components.training_settings import (
     TrainWindows,
     Weights,
 )
-from pipeline.recipes import RECIPES
+from pipeline.settings.recipes import RECIPES
 
 
 class WindowsConfig(Settings):
@@ -40,7 +40,7 @@ class NetworkChoice(Settings):
 
     network: str | None = Field(None, description="of `autotag networks`; its name here unless given")
     recipe: Literal["paper", "comparison", "good"] = Field(
-        "paper", description="what stands for settings that are not given: pipeline/recipes.py"
+        "paper", description="what stands for settings that are not given: pipeline/settings/recipes.py"
     )
 
 

@@ -14,9 +14,9 @@ import yaml
 from pydantic import ValidationError
 
 from components.anomalies import anomalies_file, describe_anomalies
-from pipeline.config import PipelineConfig
-from pipeline.report_rows import ModelRow, TagRow, TagScale, model_rows, tag_rows
-from pipeline.run_record import Run
+from pipeline.reports.report_rows import ModelRow, TagRow, TagScale, model_rows, tag_rows
+from pipeline.runs.run_record import Run
+from pipeline.settings.config import PipelineConfig
 from preprocessing.constants import SPLITS
 
 REJECTS_SHOWN: Final = 20

@@ -12,10 +12,10 @@ from typing import Final
 import jinja2
 from markupsafe import Markup
 
-from pipeline.plots import combiner_curves, network_curves, robustness_bars
-from pipeline.report_contents import REJECTS_SHOWN, TRAINER, Report, collect, existing_output, why_missing
-from pipeline.report_rows import measured
-from pipeline.run_record import Run
+from pipeline.reports.plots import combiner_curves, network_curves, robustness_bars
+from pipeline.reports.report_contents import REJECTS_SHOWN, TRAINER, Report, collect, existing_output, why_missing
+from pipeline.reports.report_rows import measured
+from pipeline.runs.run_record import Run
 from pipeline.tag_map.picture import page_picture
 from pipeline.tag_map.vectors import FEWEST, of_network_files
 from preprocessing.constants import SPLITS

@@ -1,4 +1,4 @@
-"""A run of the pipeline and its nodes: state, scores, blessing, push. Read from ML Metadata by pipeline.run_history."""
+"""A run of the pipeline and its nodes: state, scores, blessing, push. Read by pipeline.runs.run_history."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.evaluation import GateFigures, gate_failures, gate_figures
+from pipeline.reports.evaluation import GateFigures, gate_failures, gate_figures
 
 IMPORTED_MODEL = "ImportedModel"
 """The node that brings a model which was not trained here."""
@@ -50,7 +50,7 @@ class Run:
         started: when the run's first node began.
         nodes: in the order in which they ran.
         ended: when its last node ended so far; None where no node began.
-        kept: what pipeline.run_metrics kept of it, there when its files are gone.
+        kept: what pipeline.runs.run_metrics kept of it, there when its files are gone.
     """
 
     run_id: str

@@ -12,11 +12,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.training_settings import OUT_OF_FOLD, Settings
 from models.registry import NETWORKS, Network, find_network
-from pipeline.data_config import DataConfig, check_name
-from pipeline.kubeflow_config import KubeflowConfig
-from pipeline.network_config import CombinerConfig, EnsembleConfig, NetworkConfig
-from pipeline.old_settings import convert_old
-from pipeline.overrides import set_value
+from pipeline.settings.data_config import DataConfig, check_name
+from pipeline.settings.kubeflow_config import KubeflowConfig
+from pipeline.settings.network_config import CombinerConfig, EnsembleConfig, NetworkConfig
+from pipeline.settings.old_settings import convert_old
+from pipeline.settings.overrides import set_value
 from preprocessing.beam.settings import BeamSettings
 from preprocessing.deformations import parse_deformation
 from preprocessing.errors import BadInputError
@@ -236,7 +236,7 @@ def load_config(path: str | None, overrides: Sequence[str] = ()) -> PipelineConf
 
     Args:
         path: YAML file; None for the defaults.
-        overrides: ``KEY=VALUE`` with a dotted key, such as ``networks.mel_1d.epochs=3``; see pipeline.overrides.
+        overrides: ``KEY=VALUE`` with a dotted key, such as ``networks.mel_1d.epochs=3``; see overrides.py.
 
     Raises:
         BadInputError: says which setting is wrong and why.

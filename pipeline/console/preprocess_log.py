@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from pipeline.terminal import error_stream
+from pipeline.console.terminal import error_stream
 
 PROGRESS_SECONDS: Final = 10
 """Between two lines of progress in a log of JSON lines."""

@@ -1,0 +1,1 @@
+"""What people look at afterwards: a run's report, pictures, leaderboards."""
