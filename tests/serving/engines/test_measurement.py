@@ -37,7 +37,7 @@ class FakeWorker:
         self.measured = Measured(name, "")
         self._log, self._walls = log, iter(walls)
 
-    def ask(self, **_: Any) -> dict[str, float]:
+    def call(self, **_: Any) -> dict[str, float]:
         self._log.append(self.measured.name)
         wall = next(self._walls)
         return {"wall": wall, "cpu": 2 * wall}
@@ -56,7 +56,7 @@ def test_a_worker_that_ends_says_why(tmp_path: Path) -> None:
         Worker(Measured("LiteRT", str(tmp_path / "none.tflite"))) as worker,
         pytest.raises(AutotagError, match=r"LiteRT could not be measured: .*none\.tflite"),
     ):
-        worker.ask(clips=1)
+        worker.call(clips=1)
 
 
 def test_a_worker_that_is_silent_for_too_long_is_killed(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_worker_that_is_silent_for_too_long_is_killed(tmp_path: Path) -> None:
         Worker(Measured("ONNX Runtime", str(tmp_path / "model.onnx")), silent_seconds=3) as worker,
         pytest.raises(AutotagError, match=r"ONNX Runtime could not be measured: .* after 3 s without an answer"),
     ):
-        worker.ask(clips=1)
+        worker.call(clips=1)
 
 
 def test_an_interrupted_measurement_leaves_nothing_that_waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_an_interrupted_measurement_leaves_nothing_that_waits(monkeypatch: pytes
     with Worker(Measured("LiteRT", str(tmp_path / "none.tflite"))) as worker:
         monkeypatch.setattr(worker._process.stdout, "readline", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            worker.ask(clips=1)
+            worker.call(clips=1)
     wait_until(lambda: threading.active_count() == before)
 
 

@@ -42,7 +42,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 def test_engine_answers_as_the_networks_do(model: EngineModel, tmp_path: Path, name: str) -> None:
     out = tmp_path / "probabilities.npy"
     with Worker(Measured(name, str(model.path), engine=name, threads=2)) as worker:
-        worker.ask(examples=[str(model.examples)], out=str(out))
+        worker.call(examples=[str(model.examples)], out=str(out))
     answers = np.load(out)
     assert answers.shape == model.probabilities.shape
     assert answers.dtype == np.float32

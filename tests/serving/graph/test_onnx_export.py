@@ -55,7 +55,7 @@ def test_front_end_gives_what_preprocessing_stores(graph: Any, clips: Any) -> No
 def test_file_answers_as_the_networks_do(model: EngineModel, tmp_path: Path) -> None:
     out = tmp_path / "probabilities.npy"
     with Worker(Measured("ONNX", str(onnx_file(model.path)))) as worker:
-        worker.ask(examples=[str(model.examples)], out=str(out))
+        worker.call(examples=[str(model.examples)], out=str(out))
     np.testing.assert_allclose(np.load(out), model.probabilities, atol=1e-4)
 
 
