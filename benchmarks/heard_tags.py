@@ -29,7 +29,7 @@ from preprocessing.audio.samples import fit_clip, from_pcm, to_pcm
 from preprocessing.deformations import amplified
 from preprocessing.level import levelled
 from serving.engines.runtimes import AUTO
-from serving.tagging.tagger import WINDOWS_AT_ONCE, LocalModel
+from serving.tagging.sources import WINDOWS_AT_ONCE, LocalModel
 
 SECONDS: Final = (3, 10, 20, 25)
 MOVED: Final = 0.1

@@ -98,7 +98,8 @@ def _kept_answer(extractor: Any, variant: str) -> Answer:
 
 def engine_answer(model_dir: str, engine: str) -> Answer:
     """autotag, as `autotag tag` does it."""
-    from serving.tagging.tagger import LocalModel, Tagger
+    from serving.tagging.sources import LocalModel
+    from serving.tagging.tagger import Tagger
 
     tagger = Tagger(LocalModel(Path(model_dir), engine, threads=1), jobs=1)
 

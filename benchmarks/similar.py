@@ -41,7 +41,7 @@ from serving.library.index_file import IndexFile
 from serving.library.indexing import Choices, index_folder
 from serving.library.listening import load_model
 from serving.library.neighbours import Neighbours, build_graph, embeddings_of, unit
-from serving.tagging.tagger import LocalModel
+from serving.tagging.sources import LocalModel
 
 NEAREST: Final = 10
 COMPONENTS: Final = 40

@@ -22,7 +22,7 @@ from serving.page.app import Settings, create_app
 from serving.page.models import Models
 from serving.page.safety import Access
 from serving.page.server import listen, make_server
-from serving.tagging.tagger import Answers
+from serving.tagging.sources import Answers
 
 TAGS = ("loud", "peak", "half")
 CLIP = ClipFormat(8_000, 16_000)

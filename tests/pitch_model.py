@@ -1,6 +1,6 @@
 """A model that is quick to make: it hears how the sound's power is spread over bands, and which pitch is the loudest.
 
-Takes the place of serving.tagging.tagger.LocalModel where what a network thinks of it does not matter.
+Takes the place of serving.tagging.sources.LocalModel where what a network thinks of it does not matter.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from models.heads import Heads
 from preprocessing.clip_format import ClipFormat
 from serving.library.index_file import IndexCard
-from serving.tagging.tagger import Answers
+from serving.tagging.sources import Answers
 
 TAGS = ("low", "middle", "high", "drum and bass")
 EDGES = (0.0, 440.0, 660.0, 8_000.0)

@@ -41,7 +41,8 @@ from preprocessing.errors import ClipError
 from preprocessing.level import Level
 from serving.tagging import session
 from serving.tagging.session import Choices
-from serving.tagging.tagger import Answers, Tagger
+from serving.tagging.sources import Answers
+from serving.tagging.tagger import Tagger
 
 Make = Callable[[], bytes]
 

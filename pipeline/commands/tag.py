@@ -25,8 +25,9 @@ from serving.tagging.inputs import STDIN, STDIN_ARGUMENT, open_list, read_list, 
 from serving.tagging.models import default_model, model_folder
 from serving.tagging.output import Form, whole_file
 from serving.tagging.resuming import Resumed, resumed
-from serving.tagging.tagger import SHORTEST_HOP_SECONDS, LocalModel, ServedModel, TagSource
+from serving.tagging.sources import LocalModel, ServedModel, TagSource
 from serving.tagging.undo_output import take_back_all
+from serving.tagging.windowing import SHORTEST_HOP_SECONDS
 from serving.tagging.writing import WriteChoices
 
 UNDO_PARAMETERS: Final = frozenset(

@@ -242,7 +242,7 @@ def keep_imported(root: str, version: Path) -> str:
     """
     from tfx.utils import path_utils
 
-    from serving.tagging.tagger import model_digest
+    from serving.tagging.sources import model_digest
 
     folder = os.path.join(os.path.abspath(root), "imported", model_digest(version))
     if not os.path.isdir(folder):

@@ -70,7 +70,7 @@ class IndexCard:
 
     Attributes:
         model: what people call it: a listed name, or the folder of a version.
-        digest: 16 hexadecimal digits, of serving.tagging.tagger.model_digest.
+        digest: 16 hexadecimal digits, of serving.tagging.sources.model_digest.
         tags: in the order of the probabilities.
         thresholds: float32 [n_tags].
         heads: by which decisions are made.

@@ -31,7 +31,10 @@ from serving.tagging.audio_files import Found, find_audio
 from serving.tagging.journal import within
 from serving.tagging.resuming import FileStamp
 from serving.tagging.session import Bar, Say
-from serving.tagging.tagger import FailedFile, LocalModel, TaggedFile, Tagger, Window
+from serving.tagging.sources import LocalModel
+from serving.tagging.tagged_files import FailedFile, TaggedFile
+from serving.tagging.tagger import Tagger
+from serving.tagging.windowing import Window
 
 WRITTEN_EVERY_SECONDS: Final = 1.0
 """What a kill can lose."""

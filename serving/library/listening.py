@@ -15,7 +15,8 @@ from serving.library.neighbours import Vectors
 from serving.model_versions import find_model
 from serving.pretrained.catalogue import CATALOGUE
 from serving.tagging.models import model_folder
-from serving.tagging.tagger import LocalModel, Tagger, TagSource
+from serving.tagging.sources import LocalModel, TagSource
+from serving.tagging.tagger import Tagger
 
 AROUND_SECONDS: Final = 10.0
 """That are heard where one second was meant, half of them before it; less where a model takes shorter windows."""

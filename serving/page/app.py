@@ -42,7 +42,7 @@ from serving.page.songs import FILE, UPLOAD, Song, Songs
 from serving.page.tagging import MOST_MODELS, SongTagger, TagGroup
 from serving.page.uploads import Limits, Uploads
 from serving.page.work import Check, GoneError, Workers
-from serving.tagging.tagger import TaggedFile
+from serving.tagging.tagged_files import TaggedFile
 
 STATIC: Final = Path(__file__).with_name("static")
 SWEEP_SECONDS: Final = 30.0

@@ -20,7 +20,7 @@ from serving.page.songs import Song as NamedSong
 from serving.page.turns import InTurns, Turns
 from serving.page.work import Check
 from serving.pretrained.cache import cached_version
-from serving.tagging.tagger import LocalModel, model_digest
+from serving.tagging.sources import LocalModel, model_digest
 
 STALE_SECONDS: Final = 60.0
 """How long what was seen of the folder counts."""

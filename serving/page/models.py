@@ -27,7 +27,7 @@ from serving.page.apart import Say, run_apart
 from serving.page.work import Check
 from serving.pretrained.cache import cached_version
 from serving.pretrained.catalogue import CATALOGUE, TrainedModel
-from serving.tagging.tagger import LocalModel, ServedModel, TagSource
+from serving.tagging.sources import LocalModel, ServedModel, TagSource
 
 if TYPE_CHECKING:
     from serving.client import TagClient

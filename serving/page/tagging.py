@@ -27,7 +27,9 @@ from serving.page.models import Models
 from serving.page.songs import Song
 from serving.page.turns import InTurns, Turns
 from serving.page.work import Check, GoneError
-from serving.tagging.tagger import WINDOWS_AT_ONCE, Answers, FailedFile, HeardWindows, TaggedFile, Tagger
+from serving.tagging.sources import WINDOWS_AT_ONCE, Answers
+from serving.tagging.tagged_files import FailedFile, TaggedFile
+from serving.tagging.tagger import HeardWindows, Tagger
 
 MOST_AT_ONCE: Final = 32
 """Requests that are answered at a time."""

@@ -13,7 +13,7 @@ from typing import Final
 from preprocessing.audio.samples import Samples
 from preprocessing.clip_format import ClipFormat
 from serving.page.work import Check
-from serving.tagging.tagger import Answers, TagSource
+from serving.tagging.sources import Answers, TagSource
 
 LOOK_SECONDS: Final = 0.5
 """How often somebody in the queue looks whether anybody still waits for the answer."""

@@ -6,6 +6,8 @@ tagger = Tagger("musicnn-mtt")
 print(tagger.tag_file("song.mp3").top(5))
 """
 
-from serving.tagging.tagger import FailedFile, LocalModel, Selection, TaggedFile, Tagger
+from serving.tagging.sources import LocalModel
+from serving.tagging.tagged_files import FailedFile, Selection, TaggedFile
+from serving.tagging.tagger import Tagger
 
 __all__ = ["FailedFile", "LocalModel", "Selection", "TaggedFile", "Tagger"]

@@ -13,7 +13,7 @@ from preprocessing.errors import BadInputError, ClipError
 from preprocessing.folders import AUDIO_SUFFIXES, LeftOut, system_reason, walk_audio
 from preprocessing.names import escaped
 from serving.tagging.inputs import STDIN, STDIN_ARGUMENT
-from serving.tagging.tagger import FailedFile
+from serving.tagging.tagged_files import FailedFile
 
 ANY_DEPTH: Final = "**"
 SHOWN_MISSING: Final = 5

@@ -16,7 +16,7 @@ from preprocessing.names import escaped, is_utf8, keep_bytes, lossless, to_json
 from preprocessing.whole_files import open_whole
 from serving.tagging.file_tags import FileTags
 from serving.tagging.journal import FieldChange
-from serving.tagging.tagger import FailedFile, Selection, TaggedFile
+from serving.tagging.tagged_files import FailedFile, Selection, TaggedFile
 from serving.tagging.writing import Writing
 
 if TYPE_CHECKING:

@@ -23,7 +23,9 @@ from serving.tagging.audio_files import find_audio, fixed_part, plan_taggrams
 from serving.tagging.file_tags import NO_TAGS, FileTags, check_field, read_file_tags
 from serving.tagging.output import CsvOutput, Form, JsonOutput, Output, SkippedFile, TableOutput
 from serving.tagging.resuming import FileStamp, Resumed, file_stamp
-from serving.tagging.tagger import FailedFile, Progress, Selection, TaggedFile, Tagger, TagSource
+from serving.tagging.sources import TagSource
+from serving.tagging.tagged_files import FailedFile, Selection, TaggedFile
+from serving.tagging.tagger import Progress, Tagger
 from serving.tagging.writing import FileWriter, WriteChoices, Writing
 
 DEFAULT_TOP: Final = 10

@@ -30,7 +30,8 @@ import numpy.typing as npt
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.names import escaped, lossless, to_json
 from preprocessing.whole_files import write_whole
-from serving.tagging.tagger import Probabilities, TaggedFile
+from serving.tagging.sources import Probabilities
+from serving.tagging.tagged_files import TaggedFile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

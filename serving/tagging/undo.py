@@ -27,7 +27,7 @@ from serving.tagging.journal import (
     read_journal,
     within,
 )
-from serving.tagging.tagger import FailedFile
+from serving.tagging.tagged_files import FailedFile
 
 
 @dataclass(frozen=True)

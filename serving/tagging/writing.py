@@ -19,7 +19,7 @@ from serving.tagging.file_tags import (
     write_fields,
 )
 from serving.tagging.journal import FieldChange, Journal, Print, journal_for, new_run
-from serving.tagging.tagger import FailedFile, TaggedFile
+from serving.tagging.tagged_files import FailedFile, TaggedFile
 
 if TYPE_CHECKING:
     from serving.tagging.mapping import FieldMapping

@@ -23,7 +23,7 @@ from serving.page.app import Settings
 from serving.page.corrections import Corrections
 from serving.page.folder import Folder
 from serving.page.models import Models
-from serving.tagging.tagger import LocalModel
+from serving.tagging.sources import LocalModel
 
 pytestmark = pytest.mark.timeout(600)
 

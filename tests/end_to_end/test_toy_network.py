@@ -29,7 +29,8 @@ from serving.client import TagClient
 from serving.client.target import Transport
 from serving.graph.ensemble import Ensemble
 from serving.model_info import read_model_info
-from serving.tagging.tagger import LocalModel, ServedModel, Tagger
+from serving.tagging.sources import LocalModel, ServedModel
+from serving.tagging.tagger import Tagger
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -15,7 +15,7 @@ from page_server import Listener, Page
 
 from models.heads import Heads
 from preprocessing.clip_format import ClipFormat
-from serving.tagging.tagger import Answers
+from serving.tagging.sources import Answers
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext

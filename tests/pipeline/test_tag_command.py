@@ -31,7 +31,7 @@ from preprocessing.constants import CLIP_SAMPLES, SAMPLE_RATE
 from preprocessing.errors import AutotagError, BadInputError
 from serving.tagging.audio_files import find_audio, plan_taggrams
 from serving.tagging.file_tags import NO_TAGS, read_fields, read_file_tags
-from serving.tagging.tagger import LocalModel
+from serving.tagging.sources import LocalModel
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ from serving.client import (
 )
 from serving.client.results import SAMPLE_BYTES, cut
 from serving.model_info import DataInfo, ModelInfo
-from serving.tagging.tagger import windows
+from serving.tagging.windowing import windows
 
 SOON = RetryPolicy(retries=5, first_wait=0.01, longest_wait=0.05)
 QUICK = 0.6

@@ -15,7 +15,8 @@ from serving.engines import runtimes
 from serving.engines.engine_files import onnx_file
 from serving.engines.last_layer import find_last_layer, with_output
 from serving.engines.runtimes import EMBEDDING_ORDER, load_embedding_engine
-from serving.tagging.tagger import LocalModel, Tagger
+from serving.tagging.sources import LocalModel
+from serving.tagging.tagger import Tagger
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from serving.graph.ensemble import Ensemble
 from serving.graph.signatures import signatures
 from serving.graph.warm_up import WARM_UP_NAME
 from serving.model_info import read_model_info
-from serving.tagging.tagger import windows
+from serving.tagging.windowing import windows
 
 
 def ask(loaded: Any, signature: str, value: list[bytes], name: str = "") -> dict[str, Any]:

@@ -23,7 +23,8 @@ from serving.library import index_file, indexing
 from serving.library.index_file import IndexFile
 from serving.library.library import Library
 from serving.library.places import INDEX_NAME
-from serving.tagging.tagger import WINDOWS_AT_ONCE, Tagger
+from serving.tagging.sources import WINDOWS_AT_ONCE
+from serving.tagging.tagger import Tagger
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from serving.page.folder import Folder
 from serving.page.models import Models
 from serving.page.turns import Turns
 from serving.page.work import Check, GoneError
-from serving.tagging.tagger import Answers, Tagger
+from serving.tagging.sources import Answers
+from serving.tagging.tagger import Tagger
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from serving.model_info import read_model_info
 from serving.model_versions import find_model
 from serving.pretrained import convert, importing
 from serving.pretrained.importing import Weights, import_weights
-from serving.tagging.tagger import LocalModel
+from serving.tagging.sources import LocalModel
 
 TAGS = ("loud", "quiet", "männer")
 

@@ -21,7 +21,8 @@ from preprocessing.names import lossless
 from serving.tagging import session
 from serving.tagging.resuming import SUFFIX, resumed
 from serving.tagging.session import Choices
-from serving.tagging.tagger import Answers, Selection
+from serving.tagging.sources import Answers
+from serving.tagging.tagged_files import Selection
 
 STRANGE = os.fsdecode(b'c\xe9\n"quoted", #1.wav')
 

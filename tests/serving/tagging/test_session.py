@@ -20,7 +20,8 @@ from preprocessing.errors import BadInputError
 from serving.tagging import session
 from serving.tagging.file_tags import FileTags, read_file_tags
 from serving.tagging.session import Choices, WriteChoices
-from serving.tagging.tagger import Answers, Selection
+from serving.tagging.sources import Answers
+from serving.tagging.tagged_files import Selection
 
 
 class Constant:

@@ -23,19 +23,10 @@ from preprocessing.errors import AutotagError, BadInputError, ClipError
 from preprocessing.windows import window_count
 from serving.model_info import Origin
 from serving.model_versions import find_model
-from serving.tagging.tagger import (
-    WINDOWS_AHEAD,
-    WINDOWS_AT_ONCE,
-    Answers,
-    FailedFile,
-    HeardWindows,
-    LocalModel,
-    Selection,
-    TaggedFile,
-    Tagger,
-    stream_windows,
-    windows,
-)
+from serving.tagging.sources import WINDOWS_AT_ONCE, Answers, LocalModel
+from serving.tagging.tagged_files import FailedFile, Selection, TaggedFile
+from serving.tagging.tagger import WINDOWS_AHEAD, HeardWindows, Tagger
+from serving.tagging.windowing import stream_windows, windows
 
 
 @pytest.fixture(scope="module")

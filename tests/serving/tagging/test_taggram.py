@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from preprocessing.constants import CLIP_SECONDS
 from preprocessing.errors import AutotagError, BadInputError
-from serving.tagging.tagger import TaggedFile, stream_windows
+from serving.tagging.tagged_files import TaggedFile
 from serving.tagging.taggram import (
     COLOURS,
     MOST_COLUMNS,
@@ -37,6 +37,7 @@ from serving.tagging.taggram import (
     time_ticks,
     write_taggram,
 )
+from serving.tagging.windowing import stream_windows
 
 TAGS = tuple(f"tag {number}" for number in range(20))
 

@@ -29,7 +29,7 @@ from serving.tagging import writing
 from serving.tagging.file_tags import read_fields, write_fields
 from serving.tagging.journal import JOURNAL_NAME, Journal, find_journal, journal_for, read_journal
 from serving.tagging.mapping import FieldMapping, FieldRule
-from serving.tagging.tagger import Selection, TaggedFile
+from serving.tagging.tagged_files import Selection, TaggedFile
 from serving.tagging.undo import plan_undo, take_back
 from serving.tagging.undo_output import take_back_all
 from serving.tagging.writing import FileWriter, WriteChoices, Writing
