@@ -77,7 +77,7 @@ def test_requests_pass_byte_for_byte_with_metadata_deadline_and_status() -> None
     assert ("x-cost", "7") in [tuple(pair) for pair in caught.value.trailing_metadata()]
     request, metadata, remaining = seen[0]
     assert (request, metadata) == (odd, {"x-trace": "9", "x-bits-bin": b"\0\xff"})
-    assert 20 < remaining <= 30
+    assert 20 < remaining <= 30.2  # on each of the two ways gRPC rounds it up to a tenth of a second
 
 
 def test_claims_never_reach_the_server(double: ServingDouble) -> None:
