@@ -28,6 +28,5 @@ RECIPES: Final[dict[str, dict[str, Any]]] = {
         "patience": 12,
         "time_shift": True,
         "average": 0.99,
-        "label_smoothing": 0.05,
     },
 }
