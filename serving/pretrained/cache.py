@@ -22,13 +22,23 @@ VARIABLE: Final = "AUTOTAG_CACHE"
 
 
 def cache_folder() -> Path:
-    """The user's folder for what can be fetched again."""
+    """The user's folder for what can be fetched again.
+
+    Raises:
+        BadInputError: no variable and no entry in the list of users says where it is, as in a container under any id.
+    """
     given = os.environ.get(VARIABLE)
     if given:
         return Path(given).absolute()
     folder = user_cache_path("autotag", appauthor=False)
-    # XDG Base Directory Specification: a relative XDG_CACHE_HOME is ignored; platformdirs takes it.
-    return folder if folder.is_absolute() else Path.home() / ".cache" / "autotag"
+    if folder.is_absolute():
+        return folder
+    try:  # XDG Base Directory Specification: a relative XDG_CACHE_HOME is ignored; platformdirs takes it.
+        return Path.home() / ".cache" / "autotag"
+    except RuntimeError:
+        raise BadInputError(
+            f"this user has no home folder (HOME), in which fetched models would lie: name a folder in {VARIABLE}"
+        ) from None
 
 
 def weights_file(remote: Remote) -> Path:

@@ -201,6 +201,14 @@ def test_cache_is_where_the_user_wants_it(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert cache_folder() == Path.home() / ".cache" / "autotag"
 
 
+def test_user_without_a_home_is_told_how_to_name_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("AUTOTAG_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as where the user's id is in no list
+    with pytest.raises(BadInputError, match=r"no home folder.* AUTOTAG_CACHE"):
+        cache_folder()
+
+
 def test_folder_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("AUTOTAG_CACHE", str(tmp_path / "file"))
