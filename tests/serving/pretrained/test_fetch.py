@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from file_server import FileServer, serve
@@ -204,7 +205,7 @@ def test_cache_is_where_the_user_wants_it(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_user_without_a_home_is_told_how_to_name_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("AUTOTAG_CACHE", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as where the user's id is in no list
+    monkeypatch.setattr("pwd.getpwuid", Mock(side_effect=KeyError))  # the user's id is in no list
     with pytest.raises(BadInputError, match=r"no home folder.* AUTOTAG_CACHE"):
         cache_folder()
 
