@@ -18,6 +18,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from rich.filesize import decimal
 
 from preprocessing import storage
 from preprocessing.beam.interrupts import InterruptiblePipeline
@@ -191,7 +192,7 @@ def _check_space(plan: Plan, out_dir: str) -> None:
     free, needed = status.f_bavail * status.f_frsize, plan.clips_to_do * plan.example_bytes
     if needed > free:
         raise AutotagError(
-            f"{out_dir}: {plan.clips_to_do} clips need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
+            f"{out_dir}: {plan.clips_to_do} clips need {decimal(needed)} and {decimal(free)} are free; "
             "make room or choose another folder"
         )
 

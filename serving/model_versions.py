@@ -37,7 +37,7 @@ def find_model(directory: Path) -> Path:
         return directory
     if not directory.is_dir():
         raise BadInputError(
-            f"no model at {directory}: no such folder. Train and push one with `autotag run`, or give --model"
+            f"no model at {directory}: no such folder. Train and push one with `autotag run`, or name another model"
         )
     versions = version_folders(directory)
     if not versions:

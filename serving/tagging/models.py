@@ -40,5 +40,5 @@ def model_folder(name: str, say: Callable[[str], None]) -> Path:
         return ready_version(name, say)
     raise BadInputError(
         f"no model at {name}: no such folder, and no trained model of that name (`autotag pretrained` lists them). "
-        "Train and push one with `autotag run`, or give --model"
+        "Name one of these, or train and push one with `autotag run`"
     )
