@@ -53,6 +53,8 @@ from serving.server.model_config import FOLLOWED_VERSIONS
 
 LEFTOVER_SECONDS: Final = 24 * 3600
 """A folder half pushed by a process of another root or machine is left alone for so long."""
+HALF_PUSHED: Final = ".push-"
+"""Begins the name of a folder half pushed by an earlier autotag; newer ones have TEMPORARY_MARK in it."""
 
 
 def collect(
@@ -171,7 +173,7 @@ def leftovers_of_killed(root: str, push_dir: str) -> Iterator[Item]:
         name = os.path.basename(entry)
         age = time.time() - os.stat(entry).st_mtime
         over = is_below(push_dir, root) and writer_is_dead(name) is not False  # no other root's run pushes there
-        half = TEMPORARY_MARK in name and os.path.isdir(entry)
+        half = (TEMPORARY_MARK in name or name.startswith(HALF_PUSHED)) and os.path.isdir(entry)
         if name.startswith(DELETING) or (half and (over or age > LEFTOVER_SECONDS)):
             yield Item(entry, KILLED)
     folders = [os.path.join(root, *below) for below in ((), ("inputs",), ("configs",), ("imported",))]

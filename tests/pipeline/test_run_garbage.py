@@ -288,9 +288,10 @@ def test_outputs_of_killed_executions_are_swept_and_unknown_folders_are_not(root
     assert {item.kind for item in plan.items} == {KILLED}
 
 
-def test_leftovers_in_the_push_folder_and_temporary_files_are_swept(root: Root) -> None:
+@pytest.mark.parametrize("name", [".folder.tmp-host-12345-1", ".push-12345-1"])
+def test_leftovers_in_the_push_folder_and_temporary_files_are_swept(root: Root, name: str) -> None:
     root.whole_run("1")
-    half = Path(root.config.pushed, ".folder.tmp-host-12345-1")
+    half = Path(root.config.pushed, name)
     half.mkdir(parents=True)
     (half / "saved_model.pb").write_bytes(bytes(10))
     inputs = root.path / "inputs"
