@@ -90,6 +90,8 @@ def test_launched_job_takes_a_list_of_tags(corpus: Path) -> None:
     (corpus / "tags.txt").write_text(f"{second}\n{first}\n")
     launch([*arguments(corpus, "template"), f"--tags_file={corpus}/tags.txt", "--runner=DirectRunner"])
     assert (corpus / "template" / "tags.txt").read_text() == f"{second}\n{first}\n"
+    launch([*arguments(corpus, "counted"), "--tags_file=", "--runner=DirectRunner"])  # left empty in a form
+    assert len((corpus / "counted" / "tags.txt").read_text().splitlines()) == 3
     with pytest.raises(BadInputError, match="tags file .*absent.txt: No such file"):
         launch([*arguments(corpus, "x"), f"--tags_file={corpus}/absent.txt", "--runner=DirectRunner"])
 
