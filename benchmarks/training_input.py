@@ -129,18 +129,7 @@ def main() -> None:
     parser.add_argument("--networks", default=",".join(NETWORKS))
     arguments = parser.parse_args()
     print(f"Clips/s, batches of {arguments.batch}; {os.cpu_count()} cores, {cpu_name()}\n")
-    columns = (
-        "network",
-        "hears, s",
-        "precision",
-        "reader",
-        "augmented",
-        "step",
-        "plain",
-        "step / plain",
-        "reader / step",
-    )
-    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
+    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
     # TensorFlow keeps what a network's graphs took until its process ends.
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         for row in pool.imap(partial(row_of, arguments), arguments.networks.split(",")):

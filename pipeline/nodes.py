@@ -12,13 +12,7 @@ from typing import Any
 
 from tensorflow_data_validation.statistics.stats_options import StatsOptions
 from tensorflow_model_analysis.proto import config_pb2  # in TFX 1.21 tfma itself has no names for these messages
-from tfx.components import (
-    Pusher,
-    SchemaGen,
-    StatisticsGen,
-    Trainer,
-    Transform,
-)
+from tfx.components import Pusher, SchemaGen, StatisticsGen, Trainer, Transform
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2

@@ -9,9 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from components.labels import ANY, HeadSettings
-from components.training_settings import (
-    Settings,
-)
+from components.training_settings import Settings
 from datasets.dataset import MTAT_LAYOUT, Dataset
 from datasets.registry import DATASETS, RULES, find_dataset
 from preprocessing.clip_format import PAPER_CLIP, ClipFormat
