@@ -133,7 +133,7 @@ setup(
         "preprocessing": ["protos/*", "py.typed"],
         "datasets": ["*.txt", "*.yaml", "py.typed"],
         "components": ["*.pbtxt", "py.typed"],
-        "pipeline": ["configs/*.yaml", "configs/*/*.yaml", "reports/templates/*", "reports/protos/*", "py.typed"],
+        "pipeline": ["configs/*.yaml", "configs/*/*.yaml", "reports/templates/*", "runs/protos/*", "py.typed"],
         "models": ["py.typed"],
         "serving": [
             "py.typed",

@@ -17,7 +17,7 @@ from pipeline.kubeflow.entrypoint import EVALUATION, GATE_REASONS
 from pipeline.kubeflow.pipeline_spec import component_id
 from pipeline.kubeflow.server import Server
 from pipeline.kubeflow.server_runs import ENDED, FAILED, FoundRun, FoundStep
-from pipeline.reports.evaluation import GateFigures
+from pipeline.runs.evaluation import GateFigures
 from pipeline.runs.metadata import custom_properties
 from pipeline.runs.prometheus import CACHE_UNKNOWN, Metric, attempt_metrics
 from pipeline.runs.run_record import NodeRun, Run

@@ -36,7 +36,7 @@ from typing import Any, Final
 import click
 
 from pipeline.console import logs
-from pipeline.reports.evaluation import gate_failures, gate_figures
+from pipeline.runs.evaluation import gate_failures, gate_figures
 from pipeline.runs.full_disk import full_disk_error
 from preprocessing.errors import AutotagError, BadInputError
 
@@ -168,7 +168,7 @@ def for_kubeflow(
 def describe_output(key: str, path: str) -> dict[str, float | str]:
     """Return the metadata of an output: what its folder holds and, of the evaluation, the figures.
 
-    The figures are those of pipeline.reports.evaluation.GateFigures, by name; one that was not measured is left out.
+    The figures are those of pipeline.runs.evaluation.GateFigures, by name; one that was not measured is left out.
     """
     described: dict[str, float | str] = {CONTENT: describe_content(path)}
     if key == EVALUATION:

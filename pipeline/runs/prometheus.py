@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from pipeline.reports.evaluation import GateFigures
+from pipeline.runs.evaluation import GateFigures
 from pipeline.runs.run_history import list_runs
 from pipeline.runs.run_metrics import run_metrics
 from pipeline.runs.run_record import CLIP_COUNTS, Run

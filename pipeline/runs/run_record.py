@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.reports.evaluation import GateFigures, gate_failures, gate_figures
+from pipeline.runs.evaluation import GateFigures, gate_failures, gate_figures
 
 IMPORTED_MODEL = "ImportedModel"
 """The node that brings a model which was not trained here."""

@@ -12,7 +12,7 @@ from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 from ml_metadata.proto.metadata_store_pb2 import Execution
 
-from pipeline.reports.evaluation import MetricsForSlice, ValidationResult
+from pipeline.runs.evaluation import MetricsForSlice, ValidationResult
 from pipeline.runs.metadata import connection
 from pipeline.settings.config import PAPER_NETWORKS, MetadataConfig, PipelineConfig
 from preprocessing.examples import write_record

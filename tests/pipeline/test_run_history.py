@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from made_up_run import MadeUpPipeline, write_evaluation
 
 from pipeline.cli import group
-from pipeline.reports.evaluation import ValidationResult, gate_failures, gate_figures
+from pipeline.runs.evaluation import ValidationResult, gate_failures, gate_figures
 from pipeline.runs.run_history import find_run, latest_run, list_runs
 from pipeline.runs.run_record import Run, describe_run
 from pipeline.settings.config import PipelineConfig
