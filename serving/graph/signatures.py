@@ -34,119 +34,129 @@ def signatures(ensemble: Ensemble, info: ModelInfo) -> dict[str, tuple[Signature
         ensemble: the networks.
         info: the model's card, with the names and thresholds of their outputs.
     """
-    names = tf.constant(list(info.tags))
-    limits = tf.constant(list(info.thresholds), tf.float32)
-    clip, at_once = ensemble.clip, ensemble.served_at_once
+    served = _Served(ensemble, info)
+    return {
+        "serving_default": (served.serving_default, request_checks.EXAMPLES_SPEC),
+        "waveform": (served.waveform, request_checks.WAVEFORM_SPEC),
+        "pcm": (served.pcm, request_checks.PCM_SPEC),
+        "wav": (served.wav, request_checks.WAV_SPEC),
+        "embedding": (served.embedding, request_checks.PCM_SPEC),
+        CLASSIFY: (served.classify, request_checks.INPUTS_SPEC),
+        "labels": (served.labels, request_checks.EXAMPLES_SPEC),
+        "model_card": (served.model_card, request_checks.REQUEST_SPEC),
+    }
 
-    def rows(value: Tensor, clips: IntTensor) -> Tensor:
-        return tf.tile(value[tf.newaxis], [clips, 1])
 
-    def answer(probabilities: FloatTensor, silent: BoolTensor) -> Tensors:
-        clips = tf.shape(probabilities)[0]
-        above = tf.logical_and(decide(ensemble, probabilities, limits), tf.logical_not(silent)[:, tf.newaxis])
+class _Served:
+    """The signatures' functions, and what they share: constants, and the networks, which are in the graph once."""
+
+    def __init__(self, ensemble: Ensemble, info: ModelInfo) -> None:
+        self.ensemble, self.info, self.clip = ensemble, info, ensemble.clip
+        self.names = tf.constant(list(info.tags))
+        self.limits = tf.constant(list(info.thresholds), tf.float32)
+        self.tags_of = self._traced_once(ensemble.from_waveform)
+        self.vectors_of = self._traced_once(ensemble.embed)
+
+    def serving_default(self, examples: StringTensor) -> Tensors:
+        return self._answer(*self._of_examples(request_checks.check_examples(examples, self.clip)))
+
+    def waveform(self, waveform: FloatTensor) -> Tensors:
+        checked = {"waveform": request_checks.check_waveform(waveform, self.clip)}
+        return self._answer(*self._in_parts(lambda some: self.tags_of(some["waveform"]), checked, self.ensemble.n_tags))
+
+    def pcm(self, pcm: StringTensor) -> Tensors:
+        return self._of_sound(request_checks.check_pcm(pcm, self.clip))
+
+    def wav(self, wav: StringTensor) -> Tensors:
+        return self._of_sound(request_checks.check_wav(wav, self.clip))
+
+    def embedding(self, pcm: StringTensor) -> Tensors:
+        sound = request_checks.check_pcm(pcm, self.clip)
+        by_window, silent, counts = self._by_windows(sound, self.vectors_of, self.ensemble.embedding_size)
         return {
-            "predictions": probabilities,
-            "tags": rows(names, clips),
-            "thresholds": rows(limits, clips),
-            "above_threshold": above,
-            "no_tag": tf.logical_not(tf.reduce_any(above, axis=1)),
-            "silent": silent,
+            "embedding": mean_of_heard(by_window, silent, counts),
+            "windows": counts,
+            "silent_windows": _by_clip(silent, counts),
+            "tags": _rows(self.names, tf.size(counts)),
         }
 
-    def traced_once(compute: Compute) -> Compute:
+    def classify(self, inputs: StringTensor) -> Tensors:
+        scores, _ = self._of_examples(request_checks.check_examples(inputs, self.clip, "inputs"))
+        return {"classes": _rows(self.names, tf.shape(scores)[0]), "scores": scores}
+
+    def labels(self, examples: StringTensor) -> Tensors:
+        checked = {"examples": request_checks.check_examples(examples, self.clip)}
+
+        def of_some(some: Tensors) -> FloatTensor:
+            return request_checks.multi_hot_labels(some["examples"], self.names)
+
+        return {"labels": in_parts(of_some, checked, self.ensemble.n_tags, CLIPS_AT_ONCE)}
+
+    def model_card(self, request: StringTensor) -> Tensors:
+        checked = request_checks.check_requests(request)
+        return {"model_card": tf.repeat(tf.constant(self.info.to_json()), tf.size(checked))}
+
+    def _traced_once(self, compute: Compute) -> Compute:
         """One function in the graph that all signatures call: each would have the networks in it anew."""
-        windows = tf.TensorSpec([None, clip.samples], tf.float32, name="windows")
-        traced: Compute = tf.function(with_heard(compute, clip), [windows], autograph=False)
+        windows = tf.TensorSpec([None, self.clip.samples], tf.float32, name="windows")
+        traced: Compute = tf.function(with_heard(compute, self.clip), [windows], autograph=False)
         return traced
 
-    tags_of = traced_once(ensemble.from_waveform)
-    vectors_of = traced_once(ensemble.embed)
+    def _in_parts(
+        self, compute: Callable[[Tensors], FloatTensor], checked: Tensors, width: int
+    ) -> tuple[FloatTensor, BoolTensor]:
+        """Float32 [rows, width] of what ``compute`` makes of some rows at a time, and which are silent."""
+        return split_heard(in_parts(compute, checked, width + 1, self.ensemble.served_at_once))
 
-    def of_examples(examples: StringTensor) -> tuple[FloatTensor, BoolTensor]:
+    def _of_examples(self, examples: StringTensor) -> tuple[FloatTensor, BoolTensor]:
         def of_some(some: Tensors) -> FloatTensor:
-            return tags_of(request_checks.parse_waveform(some["examples"], clip))
+            return self.tags_of(request_checks.parse_waveform(some["examples"], self.clip))
 
-        return split_heard(in_parts(of_some, {"examples": examples}, ensemble.n_tags + 1, at_once))
+        return self._in_parts(of_some, {"examples": examples}, self.ensemble.n_tags)
 
-    def by_windows(sound: Sound, compute: Compute, width: int) -> tuple[FloatTensor, BoolTensor, IntTensor]:
+    def _by_windows(self, sound: Sound, compute: Compute, width: int) -> tuple[FloatTensor, BoolTensor, IntTensor]:
         """Float32 [windows, width] of what ``compute`` makes of waveforms, which are silent, windows of each clip."""
-        windows, counts = cut(sound, clip)
+        windows, counts = cut(sound, self.clip)
         # One string of all clips: what each window is copied from once.
         joined = tf.strings.reduce_join(sound.content)
 
         def of_some(some: Tensors) -> FloatTensor:
             pcm = request_checks.window_pcm(joined, **some)
-            return compute(request_checks.pcm_to_waveform(pcm, clip))
+            return compute(request_checks.pcm_to_waveform(pcm, self.clip))
 
-        return *split_heard(in_parts(of_some, windows, width + 1, at_once)), counts
+        return *self._in_parts(of_some, windows, width), counts
 
-    def by_clip(value: Tensor, counts: IntTensor) -> Tensor:
-        return tf.RaggedTensor.from_row_lengths(value, counts).to_tensor()
-
-    def of_sound(sound: Sound) -> Tensors:
-        by_window, silent, counts = by_windows(sound, tags_of, ensemble.n_tags)
-        silent_windows = by_clip(silent, counts)
+    def _of_sound(self, sound: Sound) -> Tensors:
+        by_window, silent, counts = self._by_windows(sound, self.tags_of, self.ensemble.n_tags)
+        silent_windows = _by_clip(silent, counts)
         all_silent = tf.equal(tf.reduce_sum(tf.cast(silent_windows, tf.int32), axis=1), counts)
         return {
-            **answer(mean_of_heard(by_window, silent, counts), all_silent),
+            **self._answer(mean_of_heard(by_window, silent, counts), all_silent),
             "windows": counts,
-            "window_predictions": by_clip(by_window, counts),
+            "window_predictions": _by_clip(by_window, counts),
             "silent_windows": silent_windows,
         }
 
-    def serving_default(examples: StringTensor) -> Tensors:
-        return answer(*of_examples(request_checks.check_examples(examples, clip)))
-
-    def waveform(waveform: FloatTensor) -> Tensors:
-        checked = {"waveform": request_checks.check_waveform(waveform, clip)}
-        probabilities = in_parts(lambda some: tags_of(some["waveform"]), checked, ensemble.n_tags + 1, at_once)
-        return answer(*split_heard(probabilities))
-
-    def pcm(pcm: StringTensor) -> Tensors:
-        return of_sound(request_checks.check_pcm(pcm, clip))
-
-    def wav(wav: StringTensor) -> Tensors:
-        return of_sound(request_checks.check_wav(wav, clip))
-
-    def embedding(pcm: StringTensor) -> Tensors:
-        sound = request_checks.check_pcm(pcm, clip)
-        by_window, silent, counts = by_windows(sound, vectors_of, ensemble.embedding_size)
+    def _answer(self, probabilities: FloatTensor, silent: BoolTensor) -> Tensors:
+        clips = tf.shape(probabilities)[0]
+        decided = decide(self.ensemble, probabilities, self.limits)
+        above = tf.logical_and(decided, tf.logical_not(silent)[:, tf.newaxis])
         return {
-            "embedding": mean_of_heard(by_window, silent, counts),
-            "windows": counts,
-            "silent_windows": by_clip(silent, counts),
-            "tags": rows(names, tf.size(counts)),
+            "predictions": probabilities,
+            "tags": _rows(self.names, clips),
+            "thresholds": _rows(self.limits, clips),
+            "above_threshold": above,
+            "no_tag": tf.logical_not(tf.reduce_any(above, axis=1)),
+            "silent": silent,
         }
 
-    def classify(inputs: StringTensor) -> Tensors:
-        scores, _ = of_examples(request_checks.check_examples(inputs, clip, "inputs"))
-        return {"classes": rows(names, tf.shape(scores)[0]), "scores": scores}
 
-    def labels(examples: StringTensor) -> Tensors:
-        checked = {"examples": request_checks.check_examples(examples, clip)}
-        return {
-            "labels": in_parts(
-                lambda some: request_checks.multi_hot_labels(some["examples"], names),
-                checked,
-                ensemble.n_tags,
-                CLIPS_AT_ONCE,
-            )
-        }
+def _rows(value: Tensor, clips: IntTensor) -> Tensor:
+    return tf.tile(value[tf.newaxis], [clips, 1])
 
-    def model_card(request: StringTensor) -> Tensors:
-        checked = request_checks.check_requests(request)
-        return {"model_card": tf.repeat(tf.constant(info.to_json()), tf.size(checked))}
 
-    return {
-        "serving_default": (serving_default, request_checks.EXAMPLES_SPEC),
-        "waveform": (waveform, request_checks.WAVEFORM_SPEC),
-        "pcm": (pcm, request_checks.PCM_SPEC),
-        "wav": (wav, request_checks.WAV_SPEC),
-        "embedding": (embedding, request_checks.PCM_SPEC),
-        CLASSIFY: (classify, request_checks.INPUTS_SPEC),
-        "labels": (labels, request_checks.EXAMPLES_SPEC),
-        "model_card": (model_card, request_checks.REQUEST_SPEC),
-    }
+def _by_clip(value: Tensor, counts: IntTensor) -> Tensor:
+    return tf.RaggedTensor.from_row_lengths(value, counts).to_tensor()
 
 
 def decide(ensemble: Ensemble, probabilities: FloatTensor, thresholds: FloatTensor) -> BoolTensor:
