@@ -11,43 +11,21 @@ import numpy as np
 import pytest
 import yaml
 from command_runner import invoke
-from keras import layers
 from published_layouts import SAMPLES
-from registered_networks import registered
+from registered_networks import build_tiny, tiny_network
 
 from components.shared_tags import find_shared_tags
 from components.tag_scores import score_shared_tags
-from models.front_ends.settings import LogMel
-from models.initializers import glorot, seed_stream
 from models.registry import Network
 from preprocessing.examples import Example, read_records
-from preprocessing.windows import WindowRule
 from serving.model_info import read_model_info
 
 pytestmark = pytest.mark.timeout(600)
 
-MEL = LogMel(sample_rate=8000, n_fft=256, hop_length=160, n_mels=16, scale="ln_1p")
-
-
-def build_tiny(n_outputs: int = 50, *, dtype: str | None = None, seed: int = 0) -> keras.Model:
-    """Log-mel (batch, 16, frames) -> logits (batch, n_outputs): means over time and one layer."""
-    log_mel = keras.Input(MEL.shape(8000), name="log_mel")
-    x = layers.Permute((2, 1), dtype=dtype)(log_mel)
-    x = layers.GlobalAveragePooling1D(dtype=dtype)(layers.BatchNormalization(dtype=dtype)(x))
-    logits = layers.Dense(n_outputs, kernel_initializer=glorot(seed_stream(seed)), dtype="float32", name="logits")(x)
-    return keras.Model(log_mel, logits, name="tiny")
-
 
 @pytest.fixture(scope="module")
 def tiny() -> Iterator[Network]:
-    with registered(
-        "tiny",
-        f"{__name__}:build_tiny",
-        window_samples=8000,
-        sample_rate=8000,
-        front_end=MEL,
-        score_windows=WindowRule(2),
-    ) as network:
+    with tiny_network() as network:
         yield network
 
 

@@ -6,19 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import soundfile as sf
 import yaml
-from keras import layers
 from page_server import Listener, local_access, running_page, write_version
-from registered_networks import registered
+from registered_networks import tiny_network
 
-from models.front_ends.settings import LogMel
-from models.initializers import glorot, seed_stream
 from models.registry import Network
-from preprocessing.windows import WindowRule
 from serving.page.app import Settings
 from serving.page.corrections import Corrections
 from serving.page.folder import Folder
@@ -27,30 +22,13 @@ from serving.tagging.sources import LocalModel
 
 pytestmark = pytest.mark.timeout(600)
 
-MEL = LogMel(sample_rate=8000, n_fft=256, hop_length=160, n_mels=16, scale="ln_1p")
 SONGS = 30
 CONFIG = Path(__file__).resolve().parents[2] / "pipeline" / "configs" / "corrections.yaml"
 
 
-def build_pitch(n_outputs: int = 50, *, dtype: str | None = None, seed: int = 0) -> keras.Model:
-    """Log-mel (batch, 16, frames) -> logits (batch, n_outputs): means over time and one layer."""
-    log_mel = keras.Input(MEL.shape(8000), name="log_mel")
-    x = layers.Permute((2, 1), dtype=dtype)(log_mel)
-    x = layers.GlobalAveragePooling1D(dtype=dtype)(layers.BatchNormalization(dtype=dtype)(x))
-    logits = layers.Dense(n_outputs, kernel_initializer=glorot(seed_stream(seed)), dtype="float32", name="logits")(x)
-    return keras.Model(log_mel, logits, name="pitch")
-
-
 @pytest.fixture(scope="module")
-def pitch() -> Iterator[Network]:
-    with registered(
-        "pitch",
-        f"{__name__}:build_pitch",
-        window_samples=8000,
-        sample_rate=8000,
-        front_end=MEL,
-        score_windows=WindowRule(2),
-    ) as network:
+def tiny() -> Iterator[Network]:
+    with tiny_network() as network:
         yield network
 
 
@@ -74,7 +52,7 @@ def heard(page: Any, song: str, model: str) -> dict[str, float]:
 
 
 def test_tags_marked_at_the_page_train_a_model_that_the_page_then_uses(
-    pitch: Network, music: Path, tmp_path: Path
+    tiny: Network, music: Path, tmp_path: Path
 ) -> None:
     from pipeline.runs.local_runner import run_pipeline
     from pipeline.settings.config import load_config
@@ -106,7 +84,7 @@ def test_tags_marked_at_the_page_train_a_model_that_the_page_then_uses(
             heads={"tags": {"top": 3}},
             clip={"seconds": 1, "sample_rate": 16000},
         )
-        settings["networks"] = {"pitch": {"epochs": 30, "learning_rate": 0.05, "batch_size": 8, "patience": 30}}
+        settings["networks"] = {"tiny": {"epochs": 30, "learning_rate": 0.05, "batch_size": 8, "patience": 30}}
         settings["gate"] = {"min_roc_auc": 0.9, "max_drop": 1.0}
         (tmp_path / "mine.yaml").write_text(yaml.safe_dump(settings))
         run_pipeline(load_config(str(tmp_path / "mine.yaml")))
