@@ -182,7 +182,7 @@ def lacks_of(job: Job, findings: Iterable[Finding], load: bool = False) -> list[
     Args:
         job: which.
         findings: all that was found.
-        load: whether to load its modules too, where nothing is known to be missing; of ``train`` that takes 20 seconds.
+        load: whether to load its modules too, where nothing is known to be missing; of ``train`` that takes a while.
     """
     by_name: Mapping[str, Finding] = {finding.name: finding for finding in findings if finding.section != "extra"}
     lacks = [lack for extra in job.extras if (lack := _lack_of_extra(extra, bool(job.one_of))) is not None]

@@ -1,8 +1,8 @@
 """Keeps TFX from packing itself for the workers of every Beam job.
 
-TFX makes a package of its installation (49 MB and a second or two of one core, TFX 1.16) in a new temporary folder for
-each node that runs a Beam job, and leaves it there: a schedule's runs would fill the disk. It is for workers without
-TFX. Ours have it: preprocessing.beam asks that autotag is installed where they run.
+TFX makes a package of its whole installation in a new temporary folder for each node that runs a Beam job, and leaves
+it there: a schedule's runs would fill the disk. It is for workers without TFX. Ours have it: preprocessing.beam asks
+that autotag is installed where they run.
 """
 
 from __future__ import annotations
