@@ -31,8 +31,9 @@ def setting(default: Any, description: str, **more: Any) -> Any:
     Args:
         default: its value unless given.
         description: what help and documentation say of it.
-        more: as pydantic.Field has them, such as ``ge``; ``metavar``, of the option on a command line; ``runners``, to
-            which a setting of Beam's belongs, and ``option``, Beam's own for it.
+        more: as pydantic.Field has them, such as ``ge``; ``choices``, where the type does not say them; ``metavar``, of
+            the option on a command line; ``runners``, to which a setting of Beam's belongs, and ``option``, Beam's own
+            for it.
     """
     return dataclasses.field(default=default, metadata={"description": description, **more})
 
@@ -55,6 +56,13 @@ class Setting:
     def description(self) -> str:
         """What help and documentation say of it, after the runners that it belongs to."""
         return ": ".join(filter(None, [", ".join(self.metadata.get("runners", ())), self.metadata["description"]]))
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """All that it can be; empty where that is more than a list of words."""
+        if typing.get_origin(self.kind) is typing.Literal:
+            return typing.get_args(self.kind)
+        return tuple(self.metadata.get("choices", ()))
 
 
 def settings_in(settings: type) -> dict[str, Setting]:

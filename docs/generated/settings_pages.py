@@ -120,7 +120,8 @@ def _fields(model: type) -> Iterator[tuple[str, Any, Any, str]]:
             yield name, field.annotation, _default(field), field.description or ""
         return
     for setting in settings_in(model).values():
-        yield setting.name, setting.kind, setting.default, setting.description
+        kind = typing.Literal[setting.choices] if setting.choices else setting.kind
+        yield setting.name, kind, setting.default, setting.description
 
 
 def _default(field: FieldInfo) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import click
 
 from datasets.registry import DATASETS, RULES
-from preprocessing.beam.settings import RUNNERS, BeamSettings
+from preprocessing.beam.settings import BeamSettings
 from preprocessing.clip_format import PAPER_CLIP, clip_of_seconds
 from preprocessing.settings import PreprocessSettings, settings_in
 from preprocessing.splits import PAPER_RATIO, parse_ratio
@@ -64,21 +64,19 @@ def option_for(settings: type, name: str, choices: Sequence[str] = (), /, **chan
     Args:
         settings: a dataclass (preprocessing.settings.settings_in).
         name: of its field.
-        choices: what the value can be, where the field's type does not say so.
+        choices: what the value can be, where the setting does not say so.
         changes: attributes of Option that the field does not have, such as another name.
     """
     setting = settings_in(settings)[name]
     optional = typing.get_origin(setting.kind) in (types.UnionType, typing.Union)
     kinds = typing.get_args(setting.kind) if optional else (setting.kind,)
-    if typing.get_origin(setting.kind) is typing.Literal:
-        choices = typing.get_args(setting.kind)
     words = setting.description
     values = {
         "name": name,
         "kind": next((kind for kind in (int, float) if kind in kinds), str),
         "default": setting.default,
         "help": f"{words[0] if 'runners' in setting.metadata else words[0].upper()}{words[1:]}.",
-        "choices": tuple(choices),
+        "choices": tuple(choices) or setting.choices,
         "metavar": setting.metadata.get("metavar"),
     }
     return Option(**{**values, **changes})
@@ -123,11 +121,7 @@ PREPROCESS: Final = (
 )
 """The options by which PreprocessSettings are typed."""
 
-BEAM: Final = tuple(
-    option_for(BeamSettings, name, tuple(RUNNERS) if name == "runner" else ())
-    for name in settings_in(BeamSettings)
-    if name != "options"
-)
+BEAM: Final = tuple(option_for(BeamSettings, name) for name in settings_in(BeamSettings) if name != "options")
 """The options by which BeamSettings are typed."""
 
 _PARTS: Final = ("column", "ratio", "tags", "tags_file", "clip_seconds", "sample_rate")

@@ -55,7 +55,7 @@ class BeamSettings:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
-    runner: str = setting("direct", f"Beam's engine: {', '.join(RUNNERS)}", option="--runner")
+    runner: str = setting("direct", "Beam's engine", choices=tuple(RUNNERS), option="--runner")
     workers: int | None = setting(None, "processes; by clips and cores unless given", runners=("direct",), ge=1)
     flink_master: str | None = setting(
         None,
