@@ -67,6 +67,18 @@ def ask(*call: str) -> tuple[str, str]:
     return "", said.splitlines()[-1].strip() if said else f"{call[0]} ended with {done.returncode}"
 
 
+def _program(
+    name: str, found: str | None, without: str, remedy: str, option: str = "--version", line: int = 0
+) -> Finding:
+    """Look whether a program says its version, in this line of its output; ``found`` is its path, None for none."""
+    if found is None:
+        return Finding(name, "program", "missing", without, remedy)
+    said, why = ask(found, option)
+    if why:
+        return Finding(name, "program", "broken", why, remedy)
+    return Finding(name, "program", "ok", f"{said.splitlines()[line].strip() if said else ''} at {found}")
+
+
 def libsndfile() -> Finding:
     """Look which formats libsndfile reads."""
     import soundfile
@@ -115,14 +127,8 @@ def server_program() -> Finding:
     from serving.server.launchers import PROGRAM, PROGRAM_VARIABLE
 
     named = os.environ.get(PROGRAM_VARIABLE)
-    found = named or shutil.which(PROGRAM)
     remedy = f"{PROGRAM} on PATH or in {PROGRAM_VARIABLE}, or a container engine"
-    if found is None:
-        return Finding("TensorFlow Serving", "program", "missing", f"no {PROGRAM}", remedy)
-    said, why = ask(found, "--version")
-    if why:
-        return Finding("TensorFlow Serving", "program", "broken", why, remedy)
-    return Finding("TensorFlow Serving", "program", "ok", f"{said.splitlines()[0] if said else ''} at {found}")
+    return _program("TensorFlow Serving", named or shutil.which(PROGRAM), f"no {PROGRAM}", remedy)
 
 
 def container_engine() -> Finding:
@@ -147,13 +153,7 @@ def container_engine() -> Finding:
 def java() -> Finding:
     """Look for Java, which Beam's job servers need."""
     remedy = "apt-get install openjdk-17-jre-headless"
-    program = shutil.which("java")
-    if program is None:
-        return Finding("Java", "program", "missing", "no java", remedy)
-    said, why = ask(program, "-version")
-    if why:
-        return Finding("Java", "program", "broken", why, remedy)
-    return Finding("Java", "program", "ok", f"{said.splitlines()[0]} at {program}")
+    return _program("Java", shutil.which("java"), "no java", remedy, option="-version")
 
 
 def flink_jar() -> Finding:
@@ -175,20 +175,18 @@ def chromium() -> Finding:
     """Look for the browser in which the page is tested."""
     found = os.environ.get("AUTOTAG_CHROMIUM") or shutil.which("chromium")
     remedy = "apt-get install chromium, or its path in AUTOTAG_CHROMIUM"
-    if found is None:
-        return Finding("Chromium", "program", "missing", "no chromium", remedy)
-    said, why = ask(found, "--version")
-    if why:
-        return Finding("Chromium", "program", "broken", why, remedy)
-    return Finding("Chromium", "program", "ok", f"{said.splitlines()[-1].strip() if said else ''} at {found}")
+    return _program("Chromium", found, "no chromium", remedy, line=-1)
 
 
 def kubeflow_server() -> Finding:
     """Ask the Kubeflow server that the environment names whether it is well."""
-    variable, name = "KF_PIPELINES_ENDPOINT", "Kubeflow server"  # kfp's own variable
-    host = os.environ.get(variable)
+    from pipeline.kubeflow.connection import HOST_VARIABLE
+
+    name = "Kubeflow server"
+    host = os.environ.get(HOST_VARIABLE)
     if not host:
-        return Finding(name, "machine", "missing", f"none named in {variable}; --host and kubeflow.host name one, too")
+        without = f"none named in {HOST_VARIABLE}; --host and kubeflow.host name one, too"
+        return Finding(name, "machine", "missing", without)
     url = (host if "://" in host else f"http://{host}").rstrip("/")
     try:
         with urllib.request.urlopen(f"{url}/apis/v2beta1/healthz", timeout=SERVER_SECONDS):
@@ -196,9 +194,9 @@ def kubeflow_server() -> Finding:
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
             return Finding(name, "machine", "ok", f"{url} answers, and wants a token ({error.code})")
-        return Finding(name, "machine", "broken", f"{url}: {error}", f"another address in {variable}")
+        return Finding(name, "machine", "broken", f"{url}: {error}", f"another address in {HOST_VARIABLE}")
     except (OSError, ValueError) as error:
-        return Finding(name, "machine", "broken", f"{url}: {error}", f"another address in {variable}, or start it")
+        return Finding(name, "machine", "broken", f"{url}: {error}", f"another address in {HOST_VARIABLE}, or start it")
 
 
 def cores() -> Finding:
