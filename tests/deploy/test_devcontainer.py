@@ -16,7 +16,7 @@ def test_its_python_is_the_lock_files_and_the_images() -> None:
     version = (ROOT / ".python-version").read_text().strip()
     assert CONTAINER["image"].startswith(f"docker.io/library/python:{version}-")
     assert f"ARG PYTHON_VERSION={version}\n" in (ROOT / "Dockerfile").read_text()
-    assert CONTAINER["image"].removesuffix("bookworm") != CONTAINER["image"]
+    assert CONTAINER["image"].endswith("bookworm")
 
 
 def test_it_makes_the_environment_by_the_target_that_people_call() -> None:
