@@ -29,11 +29,7 @@ from preprocessing.locks import hold
 from preprocessing.manifest import Manifest, Shard
 from preprocessing.output_folder import Plan, finish_job, plan_job, record_name
 from preprocessing.settings import PreprocessSettings
-from preprocessing.shards import (
-    RECORDS_FOLDER,
-    clips_path,
-    write_shard,
-)
+from preprocessing.shards import RECORDS_FOLDER, clips_path, write_shard
 from preprocessing.whole_files import TEMPORARY_MARK
 
 LOCK = ".lock"

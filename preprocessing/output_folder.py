@@ -144,8 +144,7 @@ def record_name(shard_name: str) -> str:
     return os.path.basename(record_path("", shard_name))
 
 
-def clips_name(shard_name: str) -> str:
-    """Name of the list of a shard's clips in RECORDS_FOLDER."""
+def _clips_name(shard_name: str) -> str:
     return os.path.basename(clips_path("", shard_name))
 
 
@@ -205,7 +204,7 @@ def _check_alone(shards: Sequence[Shard], out_dir: str, before: Mapping[str, sto
 
     What another job wrote before that is stale, and what one of the same clips writes are the same bytes.
     """
-    ours = {record_name(shard.name) for shard in shards} | {clips_name(shard.name) for shard in shards}
+    ours = {record_name(shard.name) for shard in shards} | {_clips_name(shard.name) for shard in shards}
     now = storage.list_files(storage.join(out_dir, RECORDS_FOLDER))
     others = [
         name

@@ -2,7 +2,7 @@
 
 These streams have no directory. A decoder goes from frame to frame, and where bytes are lost or put in, where several
 files were joined or where a header's count is wrong, it may stop or leave out much without a word. The walk over the
-frames' headers costs about 0.2 microseconds a frame and tells how long the stream is, whatever its header says.
+frames' headers costs little and tells how long the stream is, whatever its header says.
 
 Sources: Xing's and LAME's tag, and Fraunhofer's VBRI, as their decoders read them; headers are in
 preprocessing.audio.mpeg_headers.

@@ -41,7 +41,8 @@ def fit_clip(samples: Samples, clip: ClipFormat = PAPER_CLIP) -> Samples:
     Not padded with zeros: to a network that learnt from whole clips, silence is a part of the music. Over 24 real
     excerpts, `musicnn-mtt` lost 53 of 67 tags and invented 42 where all but 3 s was zeros, and lost 20 and invented 22
     where the 3 s were repeated; of 25 s, 6 and 3 against 5 and 3. The paper's ensemble, 20 synthetic clips with 214
-    tags: 135 and 92 against 25 and 26; of 25 s, 82 and 18 against 4 and 9. Where there is no sample at all, zeros.
+    tags: 135 and 92 against 25 and 26; of 25 s, 82 and 18 against 4 and 9. (No command here makes these figures.) Where
+    there is no sample at all, zeros.
 
     serving.graph.request_checks.pcm_to_waveform is the same in the graph.
     """
