@@ -164,7 +164,7 @@ def tag_call(settings: CallSettings, known: KnownCards, audio: Audio) -> Call[li
 
 
 def embed_call(settings: CallSettings, known: KnownCards, audio: Audio) -> Call[list[ClipEmbedding]]:
-    """Embed clips through the signature ``embedding``; errors as in tags_of."""
+    """Embed clips through the signature ``embedding``; errors as in tag_call."""
 
     def begin(card: Card) -> Exchange[ClipEmbedding]:
         return embedding(audio(card.clip), settings.windows_of(card.clip), card)

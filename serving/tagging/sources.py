@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 WINDOWS_AT_ONCE: Final = min(8, max(4, usable_cores()))
 """Most windows in one call of the model: one a core, and some where there are few cores."""
 
-
 Probabilities = npt.NDArray[np.float32]
-
-
 Vectors = npt.NDArray[np.float32]
 
 

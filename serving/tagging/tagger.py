@@ -1,9 +1,10 @@
-"""Name what is heard in audio files of any length, with a pushed model loaded here or with one that a server has.
+"""Name what is heard in audio files of any length, by any source of answers (serving.tagging.sources).
 
 A file is decoded block by block and cut into windows of one clip's length (the model's, 29.1 s by custom) every
-``hop``; a song's tags are the mean over its windows that are not silent (preprocessing.silence). Neither the decoded
-file nor its windows are ever in memory as a whole. Several files are decoded at a time, and their windows go to the
-model in common batches, so that short files keep the cores as busy as long ones.
+``hop`` (serving.tagging.windowing); a song's tags are the mean over its windows that are not silent
+(preprocessing.silence). Neither the decoded file nor its windows are ever in memory as a whole. Several files are
+decoded at a time, and their windows go to the model in common batches (serving.tagging.song_answers), so that short
+files keep the cores as busy as long ones.
 """
 
 from __future__ import annotations
@@ -37,14 +38,11 @@ from serving.tagging.windowing import SHORTEST_HOP_SECONDS, Window, stream_windo
 
 log = logging.getLogger(__name__)
 
-
 WINDOWS_AHEAD: Final = 2 * WINDOWS_AT_ONCE
 """Windows of one file that wait for their answers: while one batch is computed, the next is decoded."""
 
-
 MOST_TIMES: Final = 2
 """How often a song is tagged where a server changes its version in between: the second time, one is there alone."""
-
 
 Progress = Callable[[Path, float, "float | None"], None]
 """Called with a file, its seconds decoded so far, and the seconds that its header claims; from several threads."""
