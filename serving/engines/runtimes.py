@@ -57,7 +57,7 @@ EMBEDDING_ORDER: Final = ("openvino", "onnxruntime", "tensorflow")
 """Those that give embeddings, the fastest first."""
 
 MOST_AT_ONCE: Final = 8
-"""Clips computed at a time at most: each takes up to 200 MB."""
+"""Clips computed at a time at most: each takes memory of its own."""
 
 _FIRST_LOOK: Final = threading.Lock()
 
@@ -283,7 +283,7 @@ def _load_litert(model_dir: Path, threads: int) -> Engine:
 
 
 def _litert_runner(interpreter_class: type[Interpreter], file: Path) -> Runner:
-    """One thread: LiteRT's own threads wait busily for each other, on a machine with other work 15 times longer."""
+    """One thread: LiteRT's own threads wait busily for each other, on a machine with other work many times longer."""
     interpreter = interpreter_class(model_path=str(file), num_threads=1)
     interpreter.allocate_tensors()
     (waveform,), (predictions,) = interpreter.get_input_details(), interpreter.get_output_details()

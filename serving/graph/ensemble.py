@@ -32,7 +32,7 @@ longer than the clip."""
 SERVED_AT_ONCE: Final = 1
 """The same of a request, which is worked off in parts: one of the paper's clips, or as many shorter ones as are as
 long. Forty windows in one request reach 1.3 GB of memory then, 1.5 with two, 2.2 with four and 3.2 with eight, and take
-0.104, 0.105, 0.108 and 0.116 s of CPU each (float32, oneDNN, two cores)."""
+0.104, 0.105, 0.108 and 0.116 s of CPU each (float32, oneDNN, two cores; no command here makes these figures)."""
 
 
 @dataclass(frozen=True)

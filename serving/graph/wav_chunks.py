@@ -19,7 +19,7 @@ from serving.graph.tensors import BoolTensor, IntTensor, StringTensor
 
 FIRST_CHUNK: Final = 12
 MOST_CHUNKS: Final = 1024
-"""Of one file: walking costs 0.2 ms a chunk."""
+"""Of one file: walking costs time for each."""
 UNKNOWN_FROM: Final = 0x7FFF0000
 """A size of this and more that the file does not have was written before the writer knew it."""
 USUAL_NAMES: Final = (b"data", b"fmt ", b"LIST", b"fact", b"JUNK", b"id3 ", b"bext", b"PEAK", b"cue ")

@@ -6,7 +6,8 @@ Figures are those of their publishers and never of different splits in one colum
 What nobody published is which probability counts as heard. ``THRESHOLD`` stands for all tags then, and the card of the
 model says that it was not measured: on the published predictions of a MusicNN for MTAT's clean test split (macro
 ROC-AUC 0.9109) 0.2 gives a macro F1 of 0.445, where the best value for all tags gives 0.449 and 0.5 gives 0.228 and no
-tag at all to three clips of ten. (An F1 is largest near half of its own value, Lipton et al. 2014, arXiv 1402.1892.)
+tag at all to three clips of ten (no command here makes these figures). An F1 is largest near half of its own value
+(Lipton et al. 2014, arXiv 1402.1892).
 
 ``tags/*.txt`` are the names of the outputs in their order, facts about those weights: musicnn's order of MTAT's 50
 tags, Last.fm's 50 most frequent tags on the Million Song Dataset, MTG-Jamendo's alphabetical lists.

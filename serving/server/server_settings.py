@@ -22,7 +22,8 @@ ENVIRONMENT: Final = {
     # glibc keeps what is freed for each of eight arenas a core.
     "MALLOC_ARENA_MAX": "2",
     # With bfloat16: the front ends' Fourier transforms and mel filters are products of matrices too and need float32.
-    # All in bfloat16, probabilities moved by up to 0.13 (0.004 on average); so, by 0.008 (0.0002).
+    # All in bfloat16, probabilities moved by up to 0.13 (0.004 on average); so, by 0.008 (0.0002). No command here
+    # makes these figures.
     "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_ALLOWLIST_REMOVE": "MatMul,BatchMatMul,BatchMatMulV2,Einsum",
 }
 """Of the server, where ours says nothing else."""

@@ -148,7 +148,8 @@ class LocalModel:
         """Float32 [n, clip samples] at the clip's rate -> answers of n rows.
 
         A model that was trained here hears what is stored, 16 bits with the peaks clipped. Those of others were trained
-        on what their decoder gave, and clipping the overshoot of a loud MP3 changes a tag by up to 0.06 (musicnn).
+        on what their decoder gave, and clipping the overshoot of a loud MP3 changes a tag by up to 0.06 (musicnn;
+        benchmarks/pretrained.py).
         """
         heard = from_pcm(to_pcm(windows)) if self.info.origin is None else windows
         rows, vectors = (self._engine.predict(heard), None) if self._embedding is None else self._embedding.embed(heard)
