@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
+from waiting import wait_until
 
 from preprocessing.errors import AutotagError
 from serving.engines.measurement import Measured, Worker, roc_auc, take_turns
@@ -75,16 +74,8 @@ def test_an_interrupted_measurement_leaves_nothing_that_waits(monkeypatch: pytes
         monkeypatch.setattr(worker._process.stdout, "readline", interrupted)
         with pytest.raises(KeyboardInterrupt):
             worker.call(clips=1)
-    wait_until(lambda: threading.active_count() == before)
+    assert wait_until(lambda: threading.active_count() == before, 5)
 
 
 def interrupted() -> str:
     raise KeyboardInterrupt
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    for _ in range(50):
-        if true():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it never was")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 from page_server import TAGS, THRESHOLDS, Listener, Page, listening_models, local_access, running_page, write_song
+from waiting import wait_until
 
 from preprocessing.errors import AutotagError, BadInputError
 from serving.page import tagging
@@ -58,15 +59,6 @@ def names(page: Page) -> list[str]:
 
 def of(lines: list[dict[str, Any]], kind: str, model: str | None = None) -> list[dict[str, Any]]:
     return [line for line in lines if line["type"] == kind and model in (None, line["model"])]
-
-
-def wait_until(condition: Any, seconds: float = 10) -> bool:
-    latest = time.monotonic() + seconds
-    while time.monotonic() < latest:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def test_what_is_said_is_what_the_tagger_says(page: Page, music: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from page_server import Listener, Page, listening_models, local_access, running_page, write_song
+from waiting import wait_until
 
 from preprocessing.folders import AUDIO_SUFFIXES
 from serving.page.answers import PageError
@@ -41,15 +42,6 @@ def kept(temporary: Path) -> list[Path]:
 
 def model_of(page: Page) -> str:
     return str(page.client.get("/api/models").json()[0]["name"])
-
-
-def wait_until(condition: Any, seconds: float = 10) -> bool:
-    latest = time.monotonic() + seconds
-    while time.monotonic() < latest:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_file_that_somebody_brings_is_tagged_and_played(page: Page, temporary: Path, tmp_path: Path) -> None:
