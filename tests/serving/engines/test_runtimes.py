@@ -175,9 +175,8 @@ def test_waveforms_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
 FIRST_ANSWERS = """
 import sys, threading
 import numpy as np
-from serving.engines.runtimes import import_openvino
-openvino = import_openvino()
-operators = openvino.runtime.opset13
+from serving.engines import runtimes
+openvino, operators = runtimes.import_openvino(), runtimes._openvino_operators()
 given = operators.parameter([1, 4], np.float32, name="x")
 compiled = openvino.Core().compile_model(openvino.Model([operators.relu(given)], [given], "model"), "CPU")
 begin, clip = threading.Barrier(2), np.zeros((1, 4), np.float32)
@@ -195,7 +194,7 @@ for thread in threads:
 
 
 def test_first_answers_of_openvino_in_two_threads_at_once_come() -> None:
-    """Without the look into a tensor that import_openvino takes, many such processes never end."""
+    """Without the look into a tensor that import_openvino takes, some such processes never end."""
     pytest.importorskip("openvino")
     for _ in range(6):
         subprocess.run([sys.executable, "-c", FIRST_ANSWERS], check=True, timeout=60)
