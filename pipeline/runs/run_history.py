@@ -34,19 +34,6 @@ def run_contexts(store: Any, pipeline: str) -> list[Any]:
     return [child for child in children if child.type == "pipeline_run"]
 
 
-def latest_run(config: PipelineConfig) -> Run | None:
-    """Return the newest run, None where there is none.
-
-    Raises:
-        AutotagError: the server of ML Metadata does not answer.
-    """
-    try:
-        runs = list_runs(config)
-    except BadInputError:
-        return None
-    return runs[-1] if runs else None
-
-
 def find_run(runs: Sequence[Run], run_id: str | None) -> Run:
     """Return the run with an id, or the one whose id begins so; the newest where no id is given.
 

@@ -11,7 +11,7 @@ from made_up_run import MadeUpPipeline, write_evaluation
 
 from pipeline.cli import group
 from pipeline.runs.evaluation import ValidationResult, gate_failures, gate_figures
-from pipeline.runs.run_history import find_run, latest_run, list_runs
+from pipeline.runs.run_history import find_run, list_runs
 from pipeline.runs.run_record import Run, describe_run
 from pipeline.settings.config import PipelineConfig
 from preprocessing.errors import BadInputError
@@ -60,8 +60,7 @@ def test_a_node_that_was_tried_again_counts_by_its_last_try(tmp_path: Path) -> N
     made_up = MadeUpPipeline(tmp_path)
     made_up.add_run("one", states=STOPPED)
     made_up.add_execution(made_up.context_id("one"), "Trainer_mel_2d", "done", {}, tmp_path)
-    run = latest_run(made_up.config)
-    assert run
+    (run,) = list_runs(made_up.config)
     assert run.state == "done"
     assert [node.node for node in run.nodes].count("Trainer_mel_2d") == 1
 
@@ -69,8 +68,7 @@ def test_a_node_that_was_tried_again_counts_by_its_last_try(tmp_path: Path) -> N
 def test_a_run_whose_node_never_ended_is_unfinished(tmp_path: Path) -> None:
     made_up = MadeUpPipeline(tmp_path)
     made_up.add_run("one", states=STOPPED | {"Trainer_mel_2d": "running"})
-    run = latest_run(made_up.config)
-    assert run
+    (run,) = list_runs(made_up.config)
     assert run.state == "unfinished"
 
 
@@ -100,7 +98,6 @@ def test_runs_of_another_pipeline_in_the_same_file_are_left_out(tmp_path: Path) 
 def test_no_metadata_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="no run yet"):
         list_runs(PipelineConfig(root=str(tmp_path)))
-    assert latest_run(PipelineConfig(root=str(tmp_path))) is None
 
 
 @pytest.mark.parametrize(
