@@ -64,14 +64,12 @@ def load(path: str) -> tuple[ComparisonConfig | None, list[PipelineConfig]]:
     Raises:
         BadInputError: it is neither.
     """
-    data = read_settings_file(path).get("data")
-    if isinstance(data, dict) and data and all(isinstance(value, dict) for value in data.values()):
-        from pipeline.compare.config import load_comparison
-
-        comparison = load_comparison(path)
-        return comparison, [comparison.pipeline(name) for name in comparison.data]
+    from pipeline.compare.config import is_comparison, load_comparison
     from pipeline.settings.config import load_config
 
+    if is_comparison(read_settings_file(path)):
+        comparison = load_comparison(path)
+        return comparison, [comparison.pipeline(name) for name in comparison.data]
     return None, [load_config(path, ())]
 
 

@@ -115,6 +115,13 @@ def test_configurations_of_both_commands_are_told_apart() -> None:
         assert len(pipelines) == len(comparison.data)
 
 
+def test_run_whose_data_have_mappings_alone_is_no_comparison(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("data: {heads: {genres: {top: 20}}}\n")
+    comparison, (pipeline,) = load(str(tmp_path / "run.yaml"))
+    assert comparison is None
+    assert pipeline.data.heads["genres"].top == 20
+
+
 def test_what_is_no_configuration_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "wrong.yaml").write_text("colour: blue\n")
     with pytest.raises(BadInputError, match="colour"):
