@@ -29,7 +29,7 @@ from components.kept_answers import COSTS, KEY, Answers, read_answers
 from components.tag_scores import PR_AUC, ROC_AUC
 from models.registry import Published, find_network
 from pipeline.compare.config import ComparisonConfig, Entry, row_name
-from pipeline.reports.report_rows import PAPER_SPLIT, PAPER_TABLE
+from pipeline.reports.report_rows import PAPER_TABLE
 from pipeline.runs.metadata import custom_properties, open_store, readable_errors
 from pipeline.settings.config import PipelineConfig
 from preprocessing.errors import BadInputError
@@ -213,10 +213,8 @@ def _published(config: ComparisonConfig, entry: Entry) -> tuple[Published, ...]:
     if entry.network in config.networks:
         return find_network(config.settings(entry).network or entry.network).published
     of = frozenset(config.networks[name].get("network", name) for name in config.ensembles[entry.network].of)
-    if of not in PAPER_TABLE:
-        return ()
-    data, split = PAPER_SPLIT
-    return (Published(data, split, PAPER_TABLE[of].roc_auc, None, "Bengani, Vadivel and Jothi (2019), Table 5"),)
+    paper = PAPER_TABLE.get(of)
+    return () if paper is None else (paper.published,)
 
 
 def _mean_answers(seeds: Sequence[Answers]) -> Answers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.reports.report_rows import measured
 from preprocessing.errors import AutotagError, BadInputError
 from preprocessing.settings_file import read_settings_file
 from serving.page.answers import PageError
@@ -121,8 +121,8 @@ def _runs(path: str, pipeline: PipelineConfig) -> list[dict[str, Any]]:
             "run": run.short_id,
             "started": run.started.isoformat(timespec="seconds"),
             "state": run.state,
-            "roc_auc": _finite(run.roc_auc),
-            "pr_auc": _finite(run.pr_auc),
+            "roc_auc": measured(run.roc_auc),
+            "pr_auc": measured(run.pr_auc),
             "pushed": run.pushed_version is not None,
         }
         for run in found
@@ -170,17 +170,17 @@ def _row(row: Row) -> dict[str, Any]:
         "seeds": list(row.seeds),
         "figures": {name: _figure(figure) for name, figure in row.figures.items()},
         "costs": {
-            "parameters": _finite(costs["parameters"]),
-            "megabytes": _finite(costs["megabytes_float32"]),
-            "seconds_per_1000": _finite(costs["seconds_for_1000_clips"]),
-            "training_minutes": _finite(costs["training_minutes"]),
+            "parameters": measured(costs["parameters"]),
+            "megabytes": measured(costs["megabytes_float32"]),
+            "seconds_per_1000": measured(costs["seconds_for_1000_clips"]),
+            "training_minutes": measured(costs["training_minutes"]),
         },
         "published": [
             {"source": one.source, "split": f"{one.data}, {one.split}", "roc_auc": one.roc_auc, "pr_auc": one.pr_auc}
             for one in row.published
         ],
         "deformed": {
-            name: {"roc_auc": _finite(one.figures["roc_auc"].value), "drop": _finite(one.drop["roc_auc"].value)}
+            name: {"roc_auc": measured(one.figures["roc_auc"].value), "drop": measured(one.drop["roc_auc"].value)}
             for name, one in row.deformed.items()
         },
         "current": row.current,
@@ -188,11 +188,7 @@ def _row(row: Row) -> dict[str, Any]:
 
 
 def _figure(figure: Any) -> dict[str, float | None]:
-    return {"value": _finite(figure.value), "low": _finite(figure.low), "high": _finite(figure.high)}
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)
+    return {"value": measured(figure.value), "low": measured(figure.low), "high": measured(figure.high)}
 
 
 def _answers_of(row: Row) -> RowAnswers:

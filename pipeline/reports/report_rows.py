@@ -25,6 +25,11 @@ class PaperRow:
     seconds: float
     megabytes: float | None = None
 
+    @property
+    def published(self) -> Published:
+        """Its score, as those of other papers stand beside a network."""
+        return Published("MTAT", "paper", self.roc_auc, None, "Bengani, Vadivel and Jothi (2019), Table 5")
+
 
 PAPER_TABLE: Final = {
     frozenset({"mel_1d"}): PaperRow(0.857, 0.48, 13.59),
@@ -36,7 +41,6 @@ PAPER_TABLE: Final = {
     frozenset({"mel_1d", "mel_2d", "waveform_1d"}): PaperRow(0.910, 10.61),
 }
 """By the networks' names in the registry."""
-PAPER_SPLIT: Final = ("MTAT", "paper")
 
 
 @dataclass(frozen=True)
@@ -119,9 +123,7 @@ def _model_row(row: Mapping[str, Any], entries: Mapping[str, str], exported: str
     paper = PAPER_TABLE.get(frozenset(networks)) if len(set(networks)) == len(networks) else None
     if "combiner" in row:
         what = f"{' + '.join(row['networks'])}; {row['combiner']}"
-        published: tuple[Published, ...] = (
-            () if paper is None else (Published(*PAPER_SPLIT, paper.roc_auc, None, "Table 5"),)
-        )
+        published: tuple[Published, ...] = () if paper is None else (paper.published,)
     else:
         known = NETWORKS.get(networks[0])
         what, published = (networks[0], ()) if known is None else (known.title, known.published)
