@@ -23,11 +23,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import path_utils
 
-from components.combiners import (
-    Combination,
-    combined,
-    fit_combiners,
-)
+from components.combiners import Combination, combined, fit_combiners
 from components.labels import read_settings
 from components.model_scores import SCORES_FILE, data_info, score_models, split_scores
 from components.predictions import Predictions, keep_predictions, predict_split, split_patterns
