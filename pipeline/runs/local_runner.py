@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -90,16 +90,11 @@ def run_pipeline(
         BadInputError: the input cannot be used, there is no such node, or another run works in the same root.
         AutotagError: a component failed.
     """
-    check_beam(config)
-    check_paths(config)
-    from tfx.orchestration.pipeline import RunOptions
+    with _at_work(config) as metadata:
+        from tfx.orchestration.pipeline import RunOptions
 
-    from pipeline.create import create_pipeline
+        from pipeline.create import create_pipeline
 
-    os.makedirs(config.root, exist_ok=True)
-    with root_lock(config.root):
-        metadata = connection(config)
-        check_server(config)
         pipeline = create_pipeline(config, prepare_inputs(config, on_clip), metadata)
         known = [node.id for node in pipeline.components]
         for node in filter(None, (from_node, to_node)):
@@ -109,6 +104,23 @@ def run_pipeline(
         if from_node or to_node:
             part = RunOptions(from_nodes=[from_node] if from_node else None, to_nodes=[to_node] if to_node else None)
         _run_nodes(config, pipeline, metadata, run_id or new_run_id(), part)
+
+
+@contextlib.contextmanager
+def _at_work(config: PipelineConfig) -> Iterator[Any]:
+    """Look at what can be known before any work, then hold the root; yields ML Metadata's ConnectionConfig.
+
+    Raises:
+        BadInputError: as check_beam, check_paths, connection and root_lock.
+        AutotagError: as check_server.
+    """
+    check_beam(config)
+    check_paths(config)
+    os.makedirs(config.root, exist_ok=True)
+    with root_lock(config.root):
+        metadata = connection(config)
+        check_server(config)
+        yield metadata
 
 
 def check_beam(config: PipelineConfig) -> None:
@@ -142,13 +154,9 @@ def run_entry(config: PipelineConfig, name: str) -> None:
         BadInputError: the input cannot be used, or another run works in the same root.
         AutotagError: a component failed.
     """
-    check_beam(config)
-    check_paths(config)
-    from pipeline.compare.scoring import create_scoring_pipeline
+    with _at_work(config) as metadata:
+        from pipeline.compare.scoring import create_scoring_pipeline
 
-    os.makedirs(config.root, exist_ok=True)
-    with root_lock(config.root):
-        metadata = connection(config)
         inputs = prepare_inputs(config)
         pipeline = create_scoring_pipeline(config, inputs, scoring_keys(config, inputs, name), metadata)
         _run_nodes(config, pipeline, metadata, new_run_id(), None)
@@ -204,17 +212,12 @@ def evaluate_version(
         BadInputError: the model takes other clips than the data has, shares no tag with it, or as in run_pipeline.
         AutotagError: a component failed.
     """
-    check_beam(config)
-    check_paths(config)
-    from pipeline.create import ImportedModel, create_import_pipeline
-
     info = read_model_info(version)
     if info.clip != config.data.clip.format:
         raise BadInputError(f"{version} takes {info.clip}, and the configuration's clips are {config.data.clip.format}")
-    os.makedirs(config.root, exist_ok=True)
-    with root_lock(config.root):
-        metadata = connection(config)
-        check_server(config)
+    with _at_work(config) as metadata:
+        from pipeline.create import ImportedModel, create_import_pipeline
+
         inputs = prepare_inputs(config, on_clip)
         shared = find_shared_tags(info.tags, _tags_of(inputs), synonyms)
         if not shared.scored:
