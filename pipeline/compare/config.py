@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.training_settings import Settings
-from pipeline.settings.config import PipelineConfig, RobustnessConfig, deformation_names
+from pipeline.settings.config import Deformations, PipelineConfig, RobustnessConfig
 from pipeline.settings.data_config import DataConfig, check_name
 from pipeline.settings.kubeflow_config import KubeflowConfig
 from pipeline.settings.network_config import CombinerConfig, EnsembleConfig, NetworkConfig
@@ -75,7 +75,7 @@ class ComparisonConfig(Settings):
     )
     combiner: CombinerConfig = Field(CombinerConfig(), description="as in `autotag run`")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="each network is trained once with each")
-    deformations: tuple[str, ...] = Field((), description="of the test split: preprocessing/deformations.py")
+    deformations: Deformations = Field((), description="of the test split: preprocessing/deformations.py")
     reference: str | None = Field(None, description="network__recipe that others are compared with; the best one")
     note: str = Field("", description="printed with the results")
     beam: BeamSettings = Field(BeamSettings(), description="as in `autotag run`")
@@ -89,11 +89,6 @@ class ComparisonConfig(Settings):
             if "__" in name:
                 raise ValueError(f"{name!r}: two underscores part a network's name from its recipe's")
         return values
-
-    @field_validator("deformations")
-    @classmethod
-    def _known(cls, deformations: tuple[str, ...]) -> tuple[str, ...]:
-        return deformation_names(deformations)
 
     @field_validator("seeds")
     @classmethod

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from components.training_settings import OUT_OF_FOLD, Settings
 from models.registry import NETWORKS, Network, find_network
@@ -49,15 +49,13 @@ def deformation_names(names: Sequence[str]) -> tuple[str, ...]:
     return found
 
 
+Deformations = Annotated[tuple[str, ...], AfterValidator(deformation_names)]
+
+
 class RobustnessConfig(Settings):
     """What the candidate is tested with besides the clean test split."""
 
-    deformations: tuple[str, ...] = Field((), description="noise_0.1, mp3_32 and others: preprocessing/deformations.py")
-
-    @field_validator("deformations")
-    @classmethod
-    def _known(cls, deformations: tuple[str, ...]) -> tuple[str, ...]:
-        return deformation_names(deformations)
+    deformations: Deformations = Field((), description="noise_0.1, mp3_32 and others: preprocessing/deformations.py")
 
 
 class GateConfig(Settings):
