@@ -22,12 +22,11 @@ from typing import Any, Final
 import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 from scipy.optimize import minimize
 
 from components.fitting import SplitPredictions, fit, inference, predict
 from components.predictions import Predictions
-from components.reader import MakeDataset
+from components.reader import MakeDataset, in_memory
 from components.trained_network import read_out_of_fold
 from components.training_settings import IN_SAMPLE, OUT_OF_FOLD, VALID, Fit, FitSettings
 from models.combiner import HeadLogits, build_combiner
@@ -186,13 +185,7 @@ def _fit_in_epochs(
 ) -> tuple[keras.Model, dict[str, Any]]:
     def dataset(inputs: Array, labels: Array) -> MakeDataset:
         rows = [b"%08d" % row for row in range(len(labels))]
-
-        def make(seed: int | None) -> tf.data.Dataset:
-            clips = tf.data.Dataset.from_tensor_slices({"inputs": inputs, "labels": labels, "clip_id": rows})
-            clips = clips if seed is None else clips.shuffle(len(inputs), seed=seed)
-            return clips.batch(task.settings.batch_size)
-
-        return make
+        return in_memory({"inputs": inputs, "labels": labels, "clip_id": rows}, task.settings.batch_size)
 
     held = dataset(*stopping)
 
@@ -218,19 +211,18 @@ def _fit_logistic(model: keras.Model, task: CombinerTask, inputs: Array, labels:
     """Set the weights that minimise the heads' losses and the penalty: a convex problem."""
     logits = np.asarray(HeadLogits(task.heads.to_json())(inputs), np.float64)
     by_network = logits.reshape(len(inputs), len(task.networks), task.heads.size)
-    even = 1 / len(task.networks)
     shape = (len(task.networks) + 1, task.heads.size)  # the last row is the bias
+    mean = np.concatenate([np.full((shape[0] - 1, shape[1]), 1 / len(task.networks)), np.zeros((1, shape[1]))])
 
     def loss_and_gradient(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         weights = flat.reshape(shape)
         combined = np.einsum("cno,no->co", by_network, weights[:-1]) + weights[-1]
         loss, slope = _loss_and_slope(combined, labels, task.heads)
-        away = weights - np.concatenate([np.full((shape[0] - 1, shape[1]), even), np.zeros((1, shape[1]))])
+        away = weights - mean
         gradient = np.concatenate([np.einsum("cno,co->no", by_network, slope), slope.sum(axis=0, keepdims=True)])
         return loss + PENALTY / 2 * float(np.square(away).sum()), (gradient + PENALTY * away).ravel()
 
-    start = np.concatenate([np.full((shape[0] - 1, shape[1]), even), np.zeros((1, shape[1]))]).ravel()
-    found = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    found = minimize(loss_and_gradient, mean.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 500})
     weights = found.x.reshape(shape)
     model.get_layer(LOGITS).set_weights([weights[:-1].astype("f4"), weights[-1].astype("f4")])
     return model

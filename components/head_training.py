@@ -9,13 +9,12 @@ from dataclasses import asdict
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from components.checkpoints import TrainingState, checkpoint_key
 from components.embeddings import Embeddings, embed, frozen_weights, kept
 from components.fitting import SplitPredictions, fit
 from components.network_task import NetworkTask
-from components.reader import Fold, MakeDataset
+from components.reader import Fold, MakeDataset, in_memory
 from models.outputs import LOGITS
 from models.precision import in_float32
 
@@ -63,14 +62,8 @@ def train_head(
 
 def _windows_of(learnt: Embeddings, batch_size: int) -> MakeDataset:
     """Return what makes batches of single windows."""
-    inputs, labels = learnt.by_window(), np.tile(learnt.labels, (learnt.vectors.shape[1], 1))
-
-    def make(seed: int | None) -> tf.data.Dataset:
-        rows = tf.data.Dataset.from_tensor_slices({"inputs": inputs, "labels": labels})
-        rows = rows if seed is None else rows.shuffle(len(inputs), seed=seed)
-        return rows.batch(batch_size)
-
-    return make
+    labels = np.tile(learnt.labels, (learnt.vectors.shape[1], 1))
+    return in_memory({"inputs": learnt.by_window(), "labels": labels}, batch_size)
 
 
 def _mean_over_windows(head: keras.Model, held: Embeddings) -> Callable[[], SplitPredictions]:

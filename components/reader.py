@@ -7,10 +7,11 @@ Transform learnt (vocabulary and statistics); so does whatever scores a network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 import tensorflow_transform as tft
 
@@ -255,6 +256,17 @@ def waveform_dataset(
 
     records = _records(_files(patterns), shuffle_seed, 256, fold).batch(batch_size)
     return records.enumerate().map(parse, tf.data.AUTOTUNE, deterministic=True).prefetch(4)
+
+
+def in_memory(arrays: Mapping[str, npt.ArrayLike], batch_size: int) -> MakeDataset:
+    """Return what makes batches, dicts of the same names, out of arrays that have the same number of rows."""
+
+    def make(seed: int | None) -> tf.data.Dataset:
+        rows = tf.data.Dataset.from_tensor_slices(dict(arrays))
+        rows = rows if seed is None else rows.shuffle(rows.cardinality(), seed=seed)
+        return rows.batch(batch_size)
+
+    return make
 
 
 def _random_windows(pcm: tf.Tensor, clip: ClipFormat, samples: int, seed: tuple[int | None, tf.Tensor]) -> tf.Tensor:
