@@ -11,7 +11,8 @@ from components.training_settings import Precision
 from models.registry import NETWORKS
 
 SLOW_IN_BFLOAT16: Final = frozenset({"compact_cnn"})
-"""Trained on a CPU in 0.76 of the clips a second of float32, twice; all others within 4 % of it or above."""
+"""Trained on a CPU in 0.76 of the clips a second of float32; no other below 0.96 (benchmarks/training_input.py in the
+states of the code that docs/explanation/measurements.md names)."""
 
 
 def choose_precision(precision: Precision, network: str) -> str:

@@ -1,6 +1,6 @@
 """The command line, ``autotag``: one group whose subcommands are imported when they are called.
 
-Importing TFX takes 20 seconds and TensorFlow 5; a command waits only for what it needs itself. Exit codes: 0 done,
+Importing TFX or TensorFlow takes many seconds; a command waits only for what it needs itself. Exit codes: 0 done,
 1 failed, 2 wrong usage or bad input that stops all.
 """
 

@@ -29,7 +29,7 @@ def broken_records_error(node: str, error: BaseException, artifacts: str) -> Aut
     """
     if not any(_TEXT.search(f"{type(found).__name__}: {found}") for found in error_chain(error)):
         return None
-    for whole in (False, True):  # lengths first: of 25,000 clips that takes a second
+    for whole in (False, True):  # lengths first: they are read without the clips
         for file in _newest_first(Path(artifacts)):
             damage = record_damage(file, every_byte=whole)
             if damage:

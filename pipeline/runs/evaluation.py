@@ -1,6 +1,6 @@
 """What the Evaluator's folder says of the gate: the figures, the thresholds, and why a model was refused.
 
-Importing tensorflow_model_analysis takes five seconds and prints warnings, so the few messages that are read here are
+Importing tensorflow_model_analysis takes seconds and prints warnings, so the few messages that are read here are
 described in ``protos/``, compatible with its validation_result.proto and metrics_for_slice.proto (see
 preprocessing.protobuf).
 """

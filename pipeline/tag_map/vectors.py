@@ -28,9 +28,9 @@ LAST_LAYER: Final = "logits"
 FEWEST: Final = 3
 """Tags of which a map can be made."""
 WIDTH: Final = 10
-"""Dimensions that are kept of co-occurrence, at most. Of MagnaTagATune's 50 tags 20 have default synonyms among the 50:
-by the labels of folders c to f such a one is the nearest neighbour of 16 with 10 dimensions, of 12 with 20, of 9 with
-all 50."""
+"""Dimensions that are kept of co-occurrence, at most. By the labels of MagnaTagATune's folders c to f tags with default
+synonyms had one of these as their nearest neighbour more often with 10 than with 20 or all 50 (benchmarks/synonyms.py
+with --map, in an earlier state of the code and with this number changed by hand)."""
 
 
 @dataclass(frozen=True)
