@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
@@ -55,7 +56,7 @@ class Report:
     missing: dict[str, str] = field(default_factory=dict)
     """Node -> why it has nothing to show."""
 
-    @property
+    @functools.cached_property
     def settings(self) -> dict[str, Any]:
         """The configuration's values, empty where it is not known."""
         return yaml.safe_load(self.configuration) or {} if self.configuration else {}
