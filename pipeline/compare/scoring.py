@@ -63,13 +63,7 @@ def scoring_nodes(
             transform_graph=transform.outputs["transform_graph"],
             model=trainer.outputs["model"],
             model_run=trainer.outputs["model_run"],
-            config={
-                "entry": name,
-                "heads": heads_settings(config),
-                "clip": asdict(config.data.clip.format),
-                "deformations": list(config.deformations),
-                COMPARISON_KEY: key,
-            },
+            config=_scorer_config(name, key, config),
         ).with_id(f"NetworkScorer_{name}")
         models[name], evaluations[name] = trainer.outputs["model"], scorer.outputs["evaluation"]
         nodes += [trainer, scorer]
@@ -92,12 +86,19 @@ def _ensemble_scorer(
         models={one: models[one] for one in ensemble.of},
         evaluations={one: evaluations[one] for one in ensemble.of},
         config={
-            "entry": name,
+            **_scorer_config(name, key, config),
             **ensemble.model_dump(mode="json"),
             "settings": config.combiner.training_settings(),
-            "heads": heads_settings(config),
-            "clip": asdict(config.data.clip.format),
-            "deformations": list(config.deformations),
-            COMPARISON_KEY: key,
         },
     ).with_id(f"EnsembleScorer_{name}")
+
+
+def _scorer_config(name: str, key: str, config: PipelineConfig) -> dict[str, Any]:
+    """What a scorer is told, of a network or an ensemble."""
+    return {
+        "entry": name,
+        "heads": heads_settings(config),
+        "clip": asdict(config.data.clip.format),
+        "deformations": list(config.deformations),
+        COMPARISON_KEY: key,
+    }
